@@ -1,0 +1,145 @@
+/*
+ * A whole log, closed in order, that was damaged: what a scan of it still hands out must be what
+ * was written, from the beginning on. And where just one sector was damaged, either all of it is
+ * handed out or the scan says that the log is damaged: it never passes for one that ended earlier.
+ *
+ * Input: damages of 4 bytes and more: the sector, the offset in it, the number of bytes n, then n
+ * bytes that are XORed over it; n = 0 puts the content of another sector there (the next byte says
+ * which).
+ */
+#include "base/assert.h"
+#include "base/limits.h"
+#include "frame/cursor.h"
+#include "log/log.h"
+#include "os/disk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define GROUPS 6u
+#define RECORDS_PER_GROUP 3u
+#define SECTORS 32u /* of the first segment: all that is not zero, and some that are */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* libFuzzer gives a target no place of its own for what outlives a run. */
+static struct {
+	char path[64];
+	struct hf_dir dir;
+	struct hf_file file;
+	uint8_t image[SECTORS][HF_SECTOR];
+} world;
+
+/* The body of the record with this LSN: of a length and content that tell it from the others. */
+static size_t body_of(uint64_t lsn, uint8_t *body) {
+	size_t len = (size_t)(lsn * 97 % 600);
+	memset(body, (int)('a' + lsn), len);
+	return len;
+}
+
+static void must(bool ok, const struct hf_err *err) {
+	if (!ok)
+		fprintf(stderr, "%s\n", err->text);
+	HF_ASSERT(ok);
+}
+
+static void write_log(void) {
+	struct hf_err err;
+	struct hf_log *log;
+	struct hf_log_options options = { .dir = &world.dir, .segment_size = HF_SEGMENT_SIZE_MIN };
+	must(hf_log_open(&options, &log, &err), &err);
+	uint64_t lsn = 0, position;
+	for (uint32_t i = 0; i < GROUPS * RECORDS_PER_GROUP; i++) {
+		uint8_t *body;
+		hf_log_lock(log);
+		must(hf_log_begin(log, 600, &body, &lsn, &position, &err), &err);
+		hf_log_end(log, HF_RECORD_EVENT, 0, body_of(lsn, body));
+		if ((i + 1) % RECORDS_PER_GROUP == 0)
+			hf_log_flush(log);
+		hf_log_unlock(log);
+		if ((i + 1) % RECORDS_PER_GROUP == 0)
+			must(hf_log_wait(log, lsn, &err), &err);
+	}
+	must(hf_log_close(log, &err), &err);
+}
+
+static void clean_up(void) {
+	struct hf_err err;
+	char name[HF_SEGMENT_NAME_SIZE];
+	hf_file_close(&world.file);
+	for (uint64_t segment = 0; segment < 2; segment++)
+		(void)!hf_dir_remove(&world.dir, hf_segment_name(segment, name), &err);
+	hf_dir_close(&world.dir);
+	rmdir(world.path);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+	struct hf_err err;
+	char name[HF_SEGMENT_NAME_SIZE];
+	size_t len;
+	snprintf(world.path, sizeof(world.path), "%s/holdfast-fuzz-XXXXXX",
+		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	HF_ASSERT(mkdtemp(world.path) != NULL);
+	must(hf_dir_open(world.path, false, &world.dir, &err), &err);
+	write_log();
+	must(hf_file_open(&world.dir, hf_segment_name(0, name), HF_FILE_WRITE, false, &world.file,
+			  &err),
+	     &err);
+	must(hf_file_read(&world.file, world.image, sizeof(world.image), 0, &len, &err), &err);
+	static const uint8_t zeros[HF_SECTOR];
+	HF_ASSERT(len == sizeof(world.image) &&
+		  memcmp(world.image[SECTORS - 1], zeros, sizeof(zeros)) == 0);
+	atexit(clean_up);
+	return 0;
+}
+
+static bool check_records(void *arg, const struct hf_record *records, uint32_t count,
+			  struct hf_err *err) {
+	uint64_t *last = arg;
+	uint8_t body[600];
+	for (uint32_t i = 0; i < count; i++) {
+		HF_ASSERT(records[i].lsn == ++*last && records[i].type == HF_RECORD_EVENT);
+		HF_ASSERT(hf_span_equal(records[i].body, hf_span(body, body_of(*last, body))));
+	}
+	return true;
+}
+
+/* Applies the input's damages to `sectors`; the number of sectors that differ from the image
+ * afterwards. */
+static uint32_t damage(struct hf_reader *input, uint8_t (*sectors)[HF_SECTOR]) {
+	while (input->at < input->end) {
+		uint8_t *sector = sectors[hf_read_u8(input) % SECTORS];
+		size_t offset = hf_read_u16(input) % HF_SECTOR;
+		size_t len = hf_read_u8(input);
+		if (len == 0)
+			memcpy(sector, world.image[hf_read_u8(input) % SECTORS], HF_SECTOR);
+		for (size_t i = 0; i < len && offset + i < HF_SECTOR && !input->bad; i++)
+			sector[offset + i] ^= hf_read_u8(input);
+		if (input->bad)
+			break;
+	}
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < SECTORS; i++)
+		count += memcmp(sectors[i], world.image[i], HF_SECTOR) != 0;
+	return count;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+	static uint8_t sectors[SECTORS][HF_SECTOR];
+	struct hf_reader input = hf_reader(hf_span(data, size));
+	struct hf_err err;
+	struct hf_log_end end;
+	uint64_t last = 0;
+	memcpy(sectors, world.image, sizeof(sectors));
+	uint32_t damaged = damage(&input, sectors);
+	must(hf_file_write(&world.file, sectors, sizeof(sectors), 0, &err), &err);
+	struct hf_log_scan scan = { .dir = &world.dir, .records = check_records, .arg = &last };
+	bool good = hf_log_scan(&scan, &end, &err);
+	HF_ASSERT(good || (err.status == HF_CORRUPT && err.text[0] != '\0'));
+	HF_ASSERT(!good || end.last_lsn == last);
+	HF_ASSERT(!good || damaged > 1 || last == GROUPS * RECORDS_PER_GROUP);
+	HF_ASSERT(good || damaged > 0);
+	return 0;
+}

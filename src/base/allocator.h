@@ -1,0 +1,14 @@
+/*
+ * allocator.h - where a folder that may not call the operating system gets its memory: from its caller.
+ */
+#ifndef HF_BASE_ALLOCATOR_H
+#define HF_BASE_ALLOCATOR_H
+
+#include <stddef.h>
+
+struct hf_allocator {
+	void *(*alloc)(size_t bytes); /* zeroed; NULL if there is none */
+	void (*free)(void *memory);   /* NULL is fine */
+};
+
+#endif

@@ -1,0 +1,47 @@
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void set(struct hf_err *err, enum hf_status status, const char *fmt, va_list args) {
+	err->status = status;
+	vsnprintf(err->text, sizeof(err->text), fmt, args);
+}
+
+bool hf_fail(struct hf_err *err, enum hf_status status, const char *fmt, ...) {
+	va_list args;
+	va_start(args, fmt);
+	set(err, status, fmt, args);
+	va_end(args);
+	return false;
+}
+
+bool hf_fail_sys(struct hf_err *err, int sys_errno, const char *fmt, ...) {
+	va_list args;
+	va_start(args, fmt);
+	set(err, HF_IO, fmt, args);
+	va_end(args);
+	size_t len = strlen(err->text);
+	snprintf(err->text + len, sizeof(err->text) - len, ": %s", strerror(sys_errno));
+	return false;
+}
+
+const char *hf_status_name(enum hf_status status) {
+	static const char *const names[] = {
+		[HF_OK] = "OK",
+		[HF_REFUSED] = "REFUSED",
+		[HF_STALE] = "STALE",
+		[HF_NOTFOUND] = "NOTFOUND",
+		[HF_BADEVENT] = "BADEVENT",
+		[HF_BADPARAM] = "BADPARAM",
+		[HF_TOOBIG] = "TOOBIG",
+		[HF_STOPPED] = "STOPPED",
+		[HF_BADCONTRACT] = "BADCONTRACT",
+		[HF_USAGE] = "USAGE",
+		[HF_IO] = "IO",
+		[HF_CORRUPT] = "CORRUPT",
+		[HF_NOMEM] = "NOMEM",
+	};
+	return (unsigned)status < sizeof(names) / sizeof(names[0]) ? names[status] : "UNKNOWN";
+}

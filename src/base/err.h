@@ -1,0 +1,33 @@
+/*
+ * err.h - the one error idiom.
+ *
+ * A function that can fail returns bool, is marked HF_MUST, and takes a `struct hf_err *` last:
+ * false means that it failed, changed nothing, and said why in the error. The text is one line,
+ * says what was wrong, where, and what would be right.
+ */
+#ifndef HF_BASE_ERR_H
+#define HF_BASE_ERR_H
+
+#include <stdbool.h>
+
+#include "holdfast.h"
+#include "base/limits.h"
+
+#define HF_MUST __attribute__((warn_unused_result))
+#define HF_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+
+struct hf_err {
+	enum hf_status status;
+	char text[HF_ERR_TEXT_MAX];
+};
+
+/* Fills `err` and returns false, so that a failing function ends in `return hf_fail(...)`. */
+bool hf_fail(struct hf_err *err, enum hf_status status, const char *fmt, ...) HF_PRINTF(3, 4);
+
+/* As hf_fail, with strerror(sys_errno) appended. */
+bool hf_fail_sys(struct hf_err *err, int sys_errno, const char *fmt, ...) HF_PRINTF(3, 4);
+
+/* The first word on the wire and in logs: "REFUSED", "STALE", ... */
+const char *hf_status_name(enum hf_status status);
+
+#endif

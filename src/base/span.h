@@ -1,0 +1,64 @@
+/*
+ * span.h - a borrowed run of bytes, and a bounded text writer.
+ */
+#ifndef HF_BASE_SPAN_H
+#define HF_BASE_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/err.h"
+
+/* Bytes owned by someone else; `data` may be NULL when `len` is 0. */
+struct hf_span {
+	const uint8_t *data;
+	size_t len;
+};
+
+static inline struct hf_span hf_span(const void *data, size_t len) {
+	return (struct hf_span){ .data = data, .len = len };
+}
+
+static inline struct hf_span hf_span_of(const char *text) {
+	return (struct hf_span){ .data = (const uint8_t *)text, .len = strlen(text) };
+}
+
+static inline bool hf_span_equal(struct hf_span a, struct hf_span b) {
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* True if the bytes are exactly those of the C string. */
+static inline bool hf_span_is(struct hf_span a, const char *text) {
+	return hf_span_equal(a, hf_span_of(text));
+}
+
+/* As hf_span_is, ASCII letters compared without case. `text` is in lower case. */
+bool hf_span_is_nocase(struct hf_span a, const char *text);
+
+/*
+ * Decimal integers, the whole span, no sign but a leading '-' for i64, no blanks, no leading zeros.
+ * False if it is not one or does not fit.
+ */
+HF_MUST bool hf_span_u64(struct hf_span a, uint64_t *ret);
+HF_MUST bool hf_span_i64(struct hf_span a, int64_t *ret);
+
+/* A text under construction in the caller's memory; what does not fit is cut and ends in "...". */
+struct hf_text {
+	char *buf;
+	size_t cap; /* includes the final NUL */
+	size_t len;
+};
+
+static inline struct hf_text hf_text(char *buf, size_t cap) {
+	buf[0] = '\0';
+	return (struct hf_text){ .buf = buf, .cap = cap, .len = 0 };
+}
+
+void hf_text_add(struct hf_text *text, const char *fmt, ...) HF_PRINTF(2, 3);
+
+/* Adds bytes as printable ASCII: others, backslash and quotes become \xNN. At most `max` of them. */
+void hf_text_add_quoted(struct hf_text *text, struct hf_span bytes, size_t max);
+
+#endif

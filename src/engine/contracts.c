@@ -1,0 +1,189 @@
+/*
+ * contracts.c - the contracts in force, by name, and every text they ever had.
+ */
+#include <xxhash.h>
+
+#include "engine/engine_private.h"
+#include "os/memory.h"
+
+static uint32_t bucket_of(struct hf_span name) {
+	return (uint32_t)XXH3_64bits(name.data, name.len) % FAMILY_BUCKETS;
+}
+
+static const char *family_name(const struct hf_engine *engine, uint32_t family) {
+	return engine->slots[engine->families[family].newest].contract->name;
+}
+
+uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name) {
+	uint32_t bucket = bucket_of(name);
+	for (; engine->family_buckets[bucket] != 0; bucket = (bucket + 1) % FAMILY_BUCKETS) {
+		uint32_t family = engine->family_buckets[bucket] - 1u;
+		if (hf_span_is(name, family_name(engine, family)))
+			return family;
+	}
+	return UINT32_MAX;
+}
+
+struct contract_slot *hf_slot_by_ref(struct hf_engine *engine, uint32_t ref) {
+	for (uint32_t i = engine->slot_count; i-- > 0;)
+		if (engine->slots[i].ref == ref)
+			return &engine->slots[i];
+	return NULL;
+}
+
+static uint32_t ref_of(const struct hf_contract *contract) {
+	uint32_t ref;
+	memcpy(&ref, contract->hash, sizeof(ref));
+	return ref;
+}
+
+static bool state_in_use(void *arg, uint16_t state) {
+	const struct contract_slot *slot = arg;
+	return slot->counts[state] > 0;
+}
+
+/* The maps from every earlier text of the family to `next`; filled only where `store`. */
+static bool map_family(struct hf_engine *engine, uint32_t family, const struct hf_contract *next, bool store,
+		       struct hf_err *err) {
+	uint16_t state_map[HF_STATES_MAX], field_map[HF_FIELDS_MAX];
+	for (uint32_t i = 0; i < engine->slot_count; i++) {
+		struct contract_slot *slot = &engine->slots[i];
+		if (slot->family != family || slot->contract == next)
+			continue;
+		if (!hf_contract_upgrade(slot->contract, next, state_in_use, slot, state_map, field_map, err))
+			return false;
+		if (!store)
+			continue;
+		memcpy(slot->state_map, state_map, slot->contract->state_count * sizeof(*state_map));
+		memcpy(slot->field_map, field_map, slot->contract->field_count * sizeof(*field_map));
+	}
+	return true;
+}
+
+bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contract, struct hf_err *err) {
+	uint32_t family = hf_family_find(engine, hf_span_of(contract->name));
+	if (engine->slot_count == HF_CONTRACTS_MAX)
+		return hf_fail(err, HF_TOOBIG, "contract %s: this data directory already has %u contract texts, its limit",
+			       contract->name, HF_CONTRACTS_MAX);
+	const struct contract_slot *same = hf_slot_by_ref(engine, ref_of(contract));
+	if (same != NULL)
+		return hf_fail(err, HF_REFUSED,
+			       "contract %s version %llu: its hash begins like that of %s version %llu%s; change the text, "
+			       "a comment will do, and raise `%%%% version`",
+			       contract->name, (unsigned long long)contract->version, same->contract->name,
+			       (unsigned long long)same->contract->version,
+			       memcmp(same->contract->hash, contract->hash, sizeof(contract->hash)) == 0
+				       ? ", an earlier text"
+				       : "");
+	if (family == UINT32_MAX)
+		return true;
+	const struct hf_contract *now = hf_newest(engine, family)->contract;
+	if (contract->version == now->version)
+		return hf_fail(err, HF_REFUSED,
+			       "contract %s version %llu is in force with another text: a changed text needs a higher "
+			       "`%%%% version`",
+			       now->name, (unsigned long long)now->version);
+	if (contract->version < now->version)
+		return hf_fail(err, HF_REFUSED, "contract %s version %llu is older than version %llu, which is in force",
+			       now->name, (unsigned long long)contract->version, (unsigned long long)now->version);
+	return map_family(engine, family, contract, false, err);
+}
+
+static void slot_fini(struct contract_slot *slot) {
+	hf_memory_free(slot->counts);
+	hf_memory_free(slot->state_map);
+	hf_memory_free(slot->field_map);
+}
+
+bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract, uint64_t lsn, struct hf_err *err) {
+	HF_ASSERT(engine->slot_count < HF_CONTRACTS_MAX);
+	uint32_t family = hf_family_find(engine, hf_span_of(contract->name));
+	bool is_new = family == UINT32_MAX;
+	struct contract_slot slot = {
+		.contract = contract,
+		.lsn = lsn,
+		.ref = ref_of(contract),
+		.family = (uint16_t)(is_new ? engine->family_count : family),
+		.counts = hf_memory_new((contract->state_count + 1u) * sizeof(*slot.counts)),
+		.state_map = hf_memory_new((contract->state_count + 1u) * sizeof(*slot.state_map)),
+		.field_map = hf_memory_new((contract->field_count + 1u) * sizeof(*slot.field_map)),
+	};
+	if (slot.counts == NULL || slot.state_map == NULL || slot.field_map == NULL) {
+		slot_fini(&slot);
+		return hf_fail(err, HF_NOMEM, "out of memory");
+	}
+	engine->slots[engine->slot_count] = slot;
+	if (is_new) {
+		uint32_t bucket = bucket_of(hf_span_of(contract->name));
+		while (engine->family_buckets[bucket] != 0)
+			bucket = (bucket + 1) % FAMILY_BUCKETS;
+		engine->family_buckets[bucket] = (uint16_t)(engine->family_count + 1);
+		family = engine->family_count++;
+	} else {
+		bool mapped = map_family(engine, family, contract, true, err);
+		HF_ASSERT(mapped); /* it was admitted */
+	}
+	engine->families[family].newest = engine->slot_count++;
+	engine->families[family].text_count++;
+	return true;
+}
+
+void hf_contracts_free(struct hf_engine *engine) {
+	for (uint32_t i = 0; i < engine->slot_count; i++) {
+		slot_fini(&engine->slots[i]);
+		hf_contract_free(engine->slots[i].contract);
+	}
+}
+
+/* Logs an admitted contract and puts it in force. */
+static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64_t *ret_lsn, struct hf_err *err) {
+	size_t body_max = 17 + HF_NAME_MAX + contract->text_len;
+	uint8_t *body;
+	uint64_t position;
+	if (!hf_log_begin(engine->log, body_max, &body, ret_lsn, &position, err) ||
+	    !hf_contract_activate(engine, contract, *ret_lsn, err))
+		return false;
+	hf_log_end(engine->log, HF_RECORD_CONTRACT, hf_log_time(engine),
+		   hf_contract_body_put(contract, body, body_max));
+	return true;
+}
+
+void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, const char *file_name,
+			     struct hf_reply *ret) {
+	struct hf_diagnostics *diagnostics = hf_memory_new(sizeof(*diagnostics));
+	struct hf_contract *contract = NULL;
+	struct hf_err err;
+	*ret = (struct hf_reply){ .status = HF_OK };
+	if (diagnostics == NULL) {
+		hf_fail(&err, HF_NOMEM, "out of memory");
+		hf_reply_err(engine, &err, 0, ret);
+		return;
+	}
+	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &err);
+	hf_memory_free(diagnostics);
+	uint32_t family = ok ? hf_family_find(engine, hf_span_of(contract->name)) : UINT32_MAX;
+	struct contract_slot *now = family == UINT32_MAX ? NULL : hf_newest(engine, family);
+	bool in_force = now != NULL && memcmp(now->contract->hash, contract->hash, sizeof(contract->hash)) == 0;
+	if (in_force) {
+		ret->lsn = ret->durable_at = now->lsn;
+		ret->version = now->contract->version;
+		ret->state = now->contract->name;
+	} else if (ok && hf_contract_admit(engine, contract, &err) && enact(engine, contract, &ret->lsn, &err)) {
+		ret->durable_at = ret->lsn;
+		ret->version = contract->version;
+		ret->state = contract->name;
+		return;
+	} else {
+		hf_reply_err(engine, &err, 0, ret);
+	}
+	hf_contract_free(contract);
+}
+
+const struct hf_contract *hf_engine_contract_at(const struct hf_engine *engine, uint32_t i) {
+	return i < engine->family_count ? engine->slots[engine->families[i].newest].contract : NULL;
+}
+
+const struct hf_contract *hf_engine_contract(const struct hf_engine *engine, struct hf_span name) {
+	uint32_t family = hf_family_find(engine, name);
+	return family == UINT32_MAX ? NULL : hf_engine_contract_at(engine, family);
+}

@@ -1,0 +1,158 @@
+/*
+ * engine.c - opening, closing, and what the engine passes on to its log.
+ */
+#include "engine/engine_private.h"
+#include "os/clock.h"
+#include "os/memory.h"
+
+static const struct hf_allocator allocator = { .alloc = hf_memory_new, .free = hf_memory_free };
+
+static void log_notice(void *arg, const char *line) {
+	struct hf_engine *engine = arg;
+	if (engine->notice != NULL)
+		engine->notice(engine->arg, line);
+}
+
+static void log_progress(void *arg, uint64_t done, uint64_t total) {
+	struct hf_engine *engine = arg;
+	if (engine->progress != NULL)
+		engine->progress(engine->arg, done, total, engine->events);
+}
+
+static void log_committed(void *arg) {
+	struct hf_engine *engine = arg;
+	engine->committed(engine->arg);
+}
+
+static void engine_free(struct hf_engine *engine) {
+	hf_contracts_free(engine);
+	hf_map_fini(&engine->entities);
+	hf_map_fini(&engine->ids);
+	hf_arena_free(&engine->arena);
+	hf_memory_free(engine->id_pairs);
+	if (engine->dir_open)
+		hf_dir_close(&engine->dir);
+	hf_memory_free(engine);
+}
+
+static bool open_log(struct hf_engine *engine, const struct hf_engine_options *options, struct hf_err *err) {
+	struct hf_log_options log = {
+		.dir = &engine->dir,
+		.segment_size = options->segment_size,
+		.synced = !options->no_sync,
+		.threaded = options->flush == HF_FLUSH_THREAD,
+		.read_only = options->read_only,
+		.until_lsn = options->until_lsn,
+		.records = hf_replay_records,
+		.progress = log_progress,
+		.notice = log_notice,
+		.committed = engine->committed == NULL ? NULL : log_committed,
+		.arg = engine,
+	};
+	uint64_t begin_ns = hf_clock_monotonic_ns();
+	if (!hf_log_open(&log, &engine->log, err))
+		return false;
+	engine->recovered_events = engine->events;
+	engine->recovered_ns = hf_clock_monotonic_ns() - begin_ns;
+	if (hf_verify_ids(engine, err))
+		return true;
+	struct hf_err ignored; /* nothing was written that could fail to become durable */
+	(void)!hf_log_close(engine->log, &ignored);
+	return false;
+}
+
+bool hf_engine_open(const struct hf_engine_options *options, struct hf_engine **ret, struct hf_err *err) {
+	struct hf_engine *engine = hf_memory_new(sizeof(*engine));
+	if (engine == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory");
+	engine->notice = options->notice;
+	engine->progress = options->progress;
+	engine->committed = options->committed;
+	engine->arg = options->arg;
+	engine->verify = options->verify;
+	hf_map_init(&engine->entities, &allocator);
+	hf_map_init(&engine->ids, &allocator);
+	engine->dir_open = hf_dir_open(options->data_dir, !options->read_only, &engine->dir, err);
+	if (!engine->dir_open || (!options->read_only && !hf_dir_lock(&engine->dir, err)) ||
+	    !hf_random_u64(&engine->hash_seed, err) || !open_log(engine, options, err)) {
+		engine_free(engine);
+		return false;
+	}
+	*ret = engine;
+	return true;
+}
+
+bool hf_engine_close(struct hf_engine *engine, struct hf_err *err) {
+	bool ok = hf_log_close(engine->log, err);
+	engine_free(engine);
+	return ok;
+}
+
+void hf_engine_lock(struct hf_engine *engine) {
+	hf_log_lock(engine->log);
+	engine->now_is_fresh = false;
+}
+
+void hf_engine_unlock(struct hf_engine *engine) {
+	hf_log_unlock(engine->log);
+}
+
+uint64_t hf_engine_committed(const struct hf_engine *engine) {
+	return hf_log_committed(engine->log);
+}
+
+void hf_engine_flush(struct hf_engine *engine) {
+	hf_log_flush(engine->log);
+}
+
+bool hf_engine_commit_fd(struct hf_engine *engine, int *ret_fd, struct hf_err *err) {
+	return hf_log_commit_fd(engine->log, ret_fd, err);
+}
+
+void hf_engine_commit_poll(struct hf_engine *engine, int fd) {
+	hf_log_commit_seen(engine->log, fd);
+	hf_log_poll(engine->log);
+}
+
+bool hf_engine_wait(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
+	return hf_log_wait(engine->log, lsn, err);
+}
+
+bool hf_engine_stopped(const struct hf_engine *engine) {
+	return hf_log_stopped(engine->log);
+}
+
+const char *hf_engine_stop_reason(const struct hf_engine *engine) {
+	return hf_log_stop_reason(engine->log);
+}
+
+void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) {
+	struct hf_log_info log;
+	hf_log_info(engine->log, &log);
+	*ret = (struct hf_engine_info){
+		.data_dir = engine->dir.path,
+		.io_uring = log.io_uring,
+		.direct_io = log.direct_io,
+		.synced = log.synced,
+		.last_lsn = hf_log_last(engine->log),
+		.committed_lsn = hf_log_committed(engine->log),
+		.events = engine->events,
+		.contracts = engine->family_count,
+		.entities = engine->entities.count,
+		.ids = engine->ids.count,
+		.log_bytes = log.bytes,
+		.segments = log.segments,
+		.segment_size = log.segment_size,
+		.record_bytes = log.record_bytes,
+		.flushes = log.flushes,
+		.flushed_events = log.flushed_records,
+		.memory_entities = engine->arena.bytes,
+		.memory_ids = hf_map_bytes(&engine->ids),
+		.memory_index = hf_map_bytes(&engine->entities),
+		.recovered_events = engine->recovered_events,
+		.recovered_ns = engine->recovered_ns,
+		.cut_bytes = log.cut_bytes,
+	};
+	_Static_assert(sizeof(ret->flush_text) == sizeof(log.flush_text), "the same text");
+	memcpy(ret->flush_text, log.flush_text, sizeof(log.flush_text));
+}

@@ -1,0 +1,155 @@
+/*
+ * entity.c - entities in memory: finding, changing, and the state hash.
+ *
+ * The state hash is the sum, over all entities, of XXH3-128 of (state, key length, version, fields, key), seeded with the first
+ * 8 bytes of the hash of the contract that judged the entity's last event; the two halves are summed apart, modulo 2^64. A sum
+ * does not depend on order, and changes by one subtraction and one addition per event.
+ */
+#include <stddef.h>
+#include <xxhash.h>
+
+#include "engine/engine_private.h"
+#include "os/memory.h"
+
+#define CHUNK ((size_t)2 << 20)
+#define CHUNK_HEADER 16u
+
+_Static_assert(sizeof(struct entity) == 48, "bytes per entity count");
+_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + CHUNK_HEADER < CHUNK, "every entity fits");
+
+static bool arena_reserve(struct arena *arena, size_t bytes, struct hf_err *err) {
+	if ((size_t)(arena->end - arena->at) >= bytes)
+		return true;
+	uint8_t *chunk = hf_pages_new(CHUNK);
+	if (chunk == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory: no room for another entity");
+	memcpy(chunk, &arena->chunks, sizeof(arena->chunks));
+	arena->chunks = chunk;
+	arena->at = chunk + CHUNK_HEADER;
+	arena->end = chunk + CHUNK;
+	return true;
+}
+
+static void *arena_take(struct arena *arena, size_t bytes) {
+	HF_ASSERT((size_t)(arena->end - arena->at) >= bytes);
+	arena->at += bytes;
+	arena->bytes += bytes;
+	return arena->at - bytes;
+}
+
+void hf_arena_free(struct arena *arena) {
+	while (arena->chunks != NULL) {
+		uint8_t *chunk = arena->chunks;
+		memcpy(&arena->chunks, chunk, sizeof(arena->chunks));
+		hf_pages_free(chunk, CHUNK);
+	}
+}
+
+uint64_t hf_entity_hash(const struct hf_engine *engine, uint32_t family, struct hf_span key) {
+	return XXH3_64bits_withSeed(key.data, key.len, engine->hash_seed + family);
+}
+
+uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id) {
+	return XXH3_64bits_withSeed(id.data, id.len, entity_hash);
+}
+
+struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family, struct hf_span key,
+			      struct hf_map_cursor *ret_cursor) {
+	uint64_t value = hf_map_first(&engine->entities, hash, ret_cursor);
+	for (; value != 0; value = hf_map_next(ret_cursor)) {
+		struct entity *entity = (struct entity *)(uintptr_t)value;
+		if (engine->slots[entity->slot].family == family && hf_span_equal(hf_entity_key(entity), key))
+			return entity;
+	}
+	return NULL;
+}
+
+void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot, const struct entity *entity,
+		    uint16_t *ret_state, const uint8_t **ret_block) {
+	const struct hf_contract *contract = slot->contract;
+	if (entity == NULL) {
+		memset(engine->view_block, 0, contract->block_size);
+		*ret_state = contract->initial;
+		*ret_block = engine->view_block;
+		return;
+	}
+	const struct contract_slot *own = &engine->slots[entity->slot];
+	if (own == slot) {
+		*ret_state = entity->state;
+		*ret_block = entity->data;
+		return;
+	}
+	*ret_state = own->state_map[entity->state];
+	HF_ASSERT(*ret_state != UINT16_MAX);
+	hf_contract_convert(own->contract, contract, own->field_map, entity->data, engine->view_block);
+	*ret_block = engine->view_block;
+}
+
+/* Adds (sign 1) or takes away (sign -1) one entity's share of the state hash. */
+static void hash_entity(struct hf_engine *engine, const struct entity *entity, uint64_t sign) {
+	uint64_t seed;
+	memcpy(&seed, engine->slots[entity->slot].contract->hash, sizeof(seed));
+	const uint8_t *from = (const uint8_t *)entity + ENTITY_HASHED_FROM;
+	size_t len = sizeof(*entity) - ENTITY_HASHED_FROM + entity->block_size + entity->key_len;
+	XXH128_hash_t hash = XXH3_128bits_withSeed(from, len, seed);
+	engine->state_hash[0] += sign * hash.low64;
+	engine->state_hash[1] += sign * hash.high64;
+}
+
+static size_t entity_size(uint16_t block_size, size_t key_len) {
+	return (sizeof(struct entity) + block_size + key_len + 7) / 8 * 8;
+}
+
+static bool needs_memory(const struct change *change) {
+	return change->entity == NULL || change->entity->block_size != change->slot->contract->block_size;
+}
+
+bool hf_change_reserve(struct hf_engine *engine, const struct change *change, struct hf_err *err) {
+	if (needs_memory(change) &&
+	    !arena_reserve(&engine->arena, entity_size(change->slot->contract->block_size, change->key.len), err))
+		return false;
+	if (change->entity == NULL && !hf_map_reserve(&engine->entities, change->hash, err))
+		return false;
+	return !change->has_id || hf_map_reserve(&engine->ids, change->id_hash, err);
+}
+
+static struct entity *new_entity(struct hf_engine *engine, const struct change *change) {
+	uint16_t block_size = change->slot->contract->block_size;
+	struct entity *entity = arena_take(&engine->arena, entity_size(block_size, change->key.len));
+	HF_ASSERT((uintptr_t)entity <= HF_MAP_VALUE_MAX);
+	entity->block_size = block_size;
+	entity->key_len = (uint8_t)change->key.len;
+	memcpy(entity->data + block_size, change->key.data, change->key.len);
+	return entity;
+}
+
+void hf_change_apply(struct hf_engine *engine, const struct change *change) {
+	struct entity *entity = change->entity;
+	if (entity != NULL) {
+		hash_entity(engine, entity, (uint64_t)-1);
+		engine->slots[entity->slot].counts[entity->state]--;
+	}
+	if (needs_memory(change)) {
+		struct entity *fresh = new_entity(engine, change);
+		if (entity == NULL)
+			hf_map_add(&engine->entities, change->hash, (uintptr_t)fresh);
+		else
+			hf_map_replace(&change->cursor, (uintptr_t)fresh);
+		fresh->skip = entity == NULL ? 0 : entity->skip;
+		entity = fresh;
+	}
+	entity->position = change->position;
+	if (change->version % HF_SKIP_VERSIONS == 0)
+		entity->skip = change->position;
+	entity->lsn = change->lsn;
+	entity->time_ns = change->time_ns;
+	entity->slot = (uint16_t)(change->slot - engine->slots);
+	entity->state = change->state;
+	entity->version = change->version;
+	memcpy(entity->data, change->block, entity->block_size);
+	hash_entity(engine, entity, 1);
+	change->slot->counts[entity->state]++;
+	if (change->has_id)
+		hf_map_add(&engine->ids, change->id_hash, change->position);
+	engine->events++;
+}

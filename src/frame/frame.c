@@ -1,0 +1,145 @@
+#include "frame/frame.h"
+
+#include <isa-l/crc.h>
+
+#include "frame/cursor.h"
+
+static const char segment_magic[8] = { 'H', 'O', 'L', 'D', 'F', 'A', 'S', 'T' };
+static const char frame_magic[4] = { 'H', 'F', 'G', '1' };
+
+/* CRC32C (Castagnoli), continued from `crc`; its plain form, without the customary inversions. */
+static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t len) {
+	return crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)len, crc);
+}
+
+static uint32_t segment_crc(const uint8_t *sector) {
+	uint8_t copy[HF_SECTOR];
+	memcpy(copy, sector, sizeof(copy));
+	memset(copy + 12, 0, 4);
+	return crc32c(~0u, copy, sizeof(copy));
+}
+
+void hf_segment_header_put(const struct hf_segment_header *header, uint8_t *sector) {
+	memset(sector, 0, HF_SECTOR);
+	struct hf_writer writer = { .at = sector, .end = sector + HF_SECTOR };
+	hf_write_span(&writer, hf_span(segment_magic, sizeof(segment_magic)));
+	hf_write_u32(&writer, header->format_version);
+	hf_write_u32(&writer, 0);
+	hf_write_u64(&writer, header->log_id);
+	hf_write_u64(&writer, header->segment);
+	hf_write_u64(&writer, header->segment_size);
+	uint32_t crc = segment_crc(sector);
+	memcpy(sector + 12, &crc, sizeof(crc));
+}
+
+bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret, struct hf_err *err) {
+	struct hf_reader reader = hf_reader(hf_span(sector, HF_SECTOR));
+	if (memcmp(hf_read(&reader, sizeof(segment_magic)), segment_magic, sizeof(segment_magic)) != 0)
+		return hf_fail(err, HF_CORRUPT, "offset 0: not a Holdfast log segment (it should begin with \"HOLDFAST\")");
+	struct hf_segment_header header = { .format_version = hf_read_u32(&reader) };
+	uint32_t crc = hf_read_u32(&reader);
+	/* Before the CRC: another version may have put that elsewhere. */
+	if (header.format_version != HF_FORMAT_VERSION)
+		return hf_fail(err, HF_CORRUPT, "offset 8: log format version %u, this build reads version %u",
+			       header.format_version, HF_FORMAT_VERSION);
+	if (crc != segment_crc(sector))
+		return hf_fail(err, HF_CORRUPT, "offset 0: the segment header's checksum does not hold");
+	header.log_id = hf_read_u64(&reader);
+	header.segment = hf_read_u64(&reader);
+	header.segment_size = hf_read_u64(&reader);
+	if (header.segment_size < HF_SEGMENT_SIZE_MIN || header.segment_size > HF_SEGMENT_SIZE_MAX ||
+	    header.segment_size % HF_SECTOR != 0)
+		return hf_fail(err, HF_CORRUPT, "offset 32: impossible segment size %llu",
+			       (unsigned long long)header.segment_size);
+	*ret = header;
+	return true;
+}
+
+uint32_t hf_frame_seed(uint64_t log_id) {
+	return crc32c(~0u, (const uint8_t *)&log_id, sizeof(log_id));
+}
+
+static uint32_t header_crc(const uint8_t *bytes, uint32_t seed) {
+	return crc32c(crc32c(seed, bytes, 32), bytes + 36, 4);
+}
+
+void hf_frame_put(const struct hf_frame *frame, uint32_t seed, uint8_t *bytes) {
+	struct hf_writer writer = { .at = bytes, .end = bytes + HF_FRAME_HEADER_SIZE };
+	hf_write_span(&writer, hf_span(frame_magic, sizeof(frame_magic)));
+	hf_write_u32(&writer, frame->payload_len);
+	hf_write_u64(&writer, frame->position);
+	hf_write_u64(&writer, frame->first_lsn);
+	hf_write_u32(&writer, frame->record_count);
+	hf_write_u32(&writer, frame->last_crc);
+	hf_write_u32(&writer, 0);
+	hf_write_u32(&writer, frame->previous_crc);
+	uint32_t crc = header_crc(bytes, seed);
+	memcpy(bytes + 32, &crc, sizeof(crc));
+}
+
+bool hf_frame_get(const uint8_t *bytes, uint32_t seed, uint64_t position, struct hf_frame *ret) {
+	struct hf_reader reader = hf_reader(hf_span(bytes, HF_FRAME_HEADER_SIZE));
+	if (memcmp(hf_read(&reader, sizeof(frame_magic)), frame_magic, sizeof(frame_magic)) != 0)
+		return false;
+	struct hf_frame frame;
+	frame.payload_len = hf_read_u32(&reader);
+	frame.position = hf_read_u64(&reader);
+	frame.first_lsn = hf_read_u64(&reader);
+	frame.record_count = hf_read_u32(&reader);
+	frame.last_crc = hf_read_u32(&reader);
+	uint32_t crc = hf_read_u32(&reader);
+	frame.previous_crc = hf_read_u32(&reader);
+	if (crc != header_crc(bytes, seed) || frame.position != position ||
+	    frame.payload_len > HF_FRAME_MAX - HF_FRAME_HEADER_SIZE)
+		return false;
+	*ret = frame;
+	return true;
+}
+
+static uint32_t record_seed(uint32_t previous_crc, uint64_t position) {
+	return previous_crc ^ (uint32_t)position;
+}
+
+uint32_t hf_record_put(uint8_t *bytes, uint64_t position, uint32_t previous_crc, uint8_t type, uint64_t lsn,
+		       int64_t time_ns, size_t body_len) {
+	size_t size = body_len + HF_RECORD_OVERHEAD;
+	HF_ASSERT(size <= HF_RECORD_MAX);
+	struct hf_writer writer = { .at = bytes, .end = bytes + HF_RECORD_HEADER_SIZE };
+	hf_write_u32(&writer, (uint32_t)size | (uint32_t)type << 24);
+	hf_write_u64(&writer, lsn);
+	hf_write_u64(&writer, (uint64_t)time_ns);
+	uint32_t crc = crc32c(record_seed(previous_crc, position), bytes, size - 4);
+	memcpy(bytes + size - 4, &crc, sizeof(crc));
+	return crc;
+}
+
+uint32_t hf_record_size(const uint8_t *bytes) {
+	uint32_t word;
+	memcpy(&word, bytes, sizeof(word));
+	uint32_t size = word & 0xffffff;
+	return size >= HF_RECORD_OVERHEAD && size <= HF_RECORD_MAX ? size : 0;
+}
+
+void hf_record_view(struct hf_span bytes, uint64_t position, struct hf_record *ret) {
+	struct hf_reader reader = hf_reader(bytes);
+	uint32_t word = hf_read_u32(&reader);
+	*ret = (struct hf_record){
+		.position = position,
+		.lsn = hf_read_u64(&reader),
+		.time_ns = (int64_t)hf_read_u64(&reader),
+		.size = (uint32_t)bytes.len,
+		.type = (uint8_t)(word >> 24),
+		.body = hf_span(bytes.data + HF_RECORD_HEADER_SIZE, bytes.len - HF_RECORD_OVERHEAD),
+	};
+	memcpy(&ret->crc, bytes.data + bytes.len - 4, sizeof(ret->crc));
+}
+
+bool hf_record_get(struct hf_span bytes, uint64_t position, uint32_t previous_crc, struct hf_record *ret) {
+	if (bytes.len < HF_RECORD_OVERHEAD)
+		return false;
+	uint32_t size = hf_record_size(bytes.data);
+	if (size == 0 || size > bytes.len)
+		return false;
+	hf_record_view(hf_span(bytes.data, size), position, ret);
+	return ret->crc == crc32c(record_seed(previous_crc, position), bytes.data, size - 4);
+}

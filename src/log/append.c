@@ -1,0 +1,132 @@
+/*
+ * append.c - records into the ring, and frames around them.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "log/log_private.h"
+
+_Static_assert(HF_FRAME_MAX >= HF_RECORD_MAX + HF_SECTOR, "every record fits into a frame");
+_Static_assert(HF_SEGMENT_SIZE_MIN >= HF_FRAME_MAX + HF_SECTOR, "every frame fits into a segment");
+_Static_assert(HF_LOG_RING_SIZE >= 8 * HF_FRAME_MAX, "a frame is written while others are filled");
+
+static uint64_t segment_end(const struct hf_log *log, uint64_t position) {
+	return (position / log->segment_size + 1) * log->segment_size;
+}
+
+/* Where the ring must not write: the oldest byte that the disk still needs. */
+static uint64_t oldest_needed(const struct hf_log *log) {
+	if (log->in_flight)
+		return log->flying.position;
+	if (log->sealed_count > 0)
+		return log->sealed[log->sealed_head].position;
+	return log->frame_open ? log->frame.position : log->next;
+}
+
+void hf_log_seal(struct hf_log *log) {
+	HF_ASSERT(log->frame_open && log->sealed_count < SEALED_MAX);
+	uint8_t *bytes = hf_log_ring_at(log, log->frame.position);
+	uint64_t used = HF_FRAME_HEADER_SIZE + log->frame.payload_len;
+	uint64_t len = hf_sector_up(used);
+	log->frame.last_crc = log->crc;
+	hf_frame_put(&log->frame, log->seed, bytes);
+	memset(bytes + used, 0, len - used);
+	log->sealed[(log->sealed_head + log->sealed_count++) % SEALED_MAX] = (struct sealed){
+		.position = log->frame.position,
+		.len = len,
+		.last_lsn = log->last_lsn,
+		.record_count = log->frame.record_count,
+	};
+	log->next = log->frame.position + len;
+	log->frame_open = false;
+}
+
+/* Opens a frame with room for `len` bytes of records, in this segment or the next. */
+static bool open_frame(struct hf_log *log, size_t len, struct hf_err *err) {
+	uint64_t position = log->next;
+	uint64_t end = segment_end(log, position);
+	if (position % log->segment_size == 0)
+		position += HF_SECTOR; /* behind the segment's header */
+	if (position + hf_sector_up(HF_FRAME_HEADER_SIZE + len) > end)
+		position = end + HF_SECTOR;
+	uint64_t segment = position / log->segment_size;
+	/* Small segments: the file that the maker's next one replaces must have been written to its end. */
+	while (oldest_needed(log) / log->segment_size + WRITE_FILES - 2 < segment)
+		if (!hf_log_wait_frame(log, err))
+			return false;
+	if (!hf_segment_enter(log, segment, err))
+		return false;
+	log->frame = (struct hf_frame){
+		.position = position,
+		.first_lsn = log->last_lsn + 1,
+		.previous_crc = log->crc,
+	};
+	log->next = position + HF_FRAME_HEADER_SIZE;
+	log->frame_open = true;
+	return true;
+}
+
+static bool frame_has_room(const struct hf_log *log, size_t len) {
+	uint64_t used = HF_FRAME_HEADER_SIZE + (uint64_t)log->frame.payload_len + len;
+	return used <= HF_FRAME_MAX &&
+	       log->frame.position + hf_sector_up(used) <= segment_end(log, log->frame.position);
+}
+
+/* Makes the open frame one with room, and the ring have room behind it. Waiting lets the log thread take the open
+ * frame, so every wait starts over. */
+static bool make_room(struct hf_log *log, size_t len, struct hf_err *err) {
+	for (;;) {
+		if (log->frame_open && !frame_has_room(log, len)) {
+			if (log->frame.record_count == 0) {
+				log->frame_open = false;
+				log->next = log->frame.position;
+			} else if (log->sealed_count < SEALED_MAX) {
+				hf_log_seal(log);
+			}
+		}
+		if (!log->frame_open && !open_frame(log, len, err))
+			return false;
+		/* The padding at the frame's end counts, too. */
+		if (frame_has_room(log, len) &&
+		    log->next + len + HF_SECTOR <= oldest_needed(log) + HF_LOG_RING_SIZE)
+			return true;
+		if (!hf_log_wait_frame(log, err))
+			return false;
+	}
+}
+
+bool hf_log_begin(struct hf_log *log, size_t body_max, uint8_t **ret_body, uint64_t *ret_lsn,
+		  uint64_t *ret_position, struct hf_err *err) {
+	size_t len = body_max + HF_RECORD_OVERHEAD;
+	HF_ASSERT(len <= HF_RECORD_MAX);
+	if (hf_log_stopped(log))
+		return hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
+	if (!make_room(log, len, err))
+		return false;
+	if (log->next + len + HF_SECTOR > log->ring_high)
+		log->ring_high = log->next + len + HF_SECTOR;
+	*ret_body = hf_log_ring_at(log, log->next) + HF_RECORD_HEADER_SIZE;
+	*ret_lsn = log->last_lsn + 1;
+	*ret_position = log->next;
+	return true;
+}
+
+void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len) {
+	HF_ASSERT(log->frame_open);
+	size_t size = body_len + HF_RECORD_OVERHEAD;
+	log->last_lsn++;
+	log->crc = hf_record_put(hf_log_ring_at(log, log->next), log->next, log->crc, type, log->last_lsn, time_ns,
+				 body_len);
+	log->next += size;
+	log->record_bytes += size;
+	log->frame.payload_len += (uint32_t)size;
+	log->frame.record_count++;
+}
+
+bool hf_log_seal_close_mark(struct hf_log *log, struct hf_err *err) {
+	HF_ASSERT(!log->frame_open && log->sealed_count == 0 && !log->in_flight);
+	if (!open_frame(log, 0, err))
+		return false;
+	hf_log_seal(log);
+	return true;
+}

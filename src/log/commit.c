@@ -1,0 +1,222 @@
+/*
+ * commit.c - group commit: one frame on its way to the disk, the next one gathering behind it.
+ *
+ * With io_uring the appender's thread starts and collects the writes itself. Without, a log thread takes frame after
+ * frame and blocks in the write. Either way a failed write ends it all: hf_log_stop.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "log/log_private.h"
+
+/* Tells everyone who waits for a commit, or for the end of hope. */
+static void wake_all(struct hf_log *log) {
+	pthread_cond_broadcast(&log->moved);
+	uint64_t one = 1;
+	for (uint32_t i = 0; i < log->watcher_count; i++)
+		(void)!write(log->watchers[i], &one, sizeof(one)); /* full: it is readable already */
+}
+
+void hf_log_stop(struct hf_log *log, const struct hf_err *reason) {
+	if (hf_log_stopped(log))
+		return;
+	log->stop_reason = *reason;
+	log->stop_reason.status = HF_STOPPED;
+	/* Release: whoever sees `stopped` sees the reason. */
+	atomic_store_explicit(&log->stopped, true, memory_order_release);
+	wake_all(log);
+}
+
+bool hf_log_stopped(const struct hf_log *log) {
+	/* Acquire: pairs with the release in hf_log_stop. */
+	return atomic_load_explicit(&log->stopped, memory_order_acquire);
+}
+
+const char *hf_log_stop_reason(const struct hf_log *log) {
+	return hf_log_stopped(log) ? log->stop_reason.text : "";
+}
+
+uint64_t hf_log_committed(const struct hf_log *log) {
+	/* Acquire: pairs with the release in frame_durable; a reply is written only after its flush was seen. */
+	return atomic_load_explicit(&log->committed, memory_order_acquire);
+}
+
+/* The oldest frame that waits; an open one is sealed for it. False: nothing to write. */
+static bool take_frame(struct hf_log *log) {
+	HF_ASSERT(!log->in_flight);
+	if (log->sealed_count == 0) {
+		if (!log->frame_open || log->frame.record_count == 0)
+			return false;
+		hf_log_seal(log);
+	}
+	log->flying = log->sealed[log->sealed_head];
+	log->sealed_head = (log->sealed_head + 1) % SEALED_MAX;
+	log->sealed_count--;
+	log->in_flight = true;
+	return true;
+}
+
+static void frame_durable(struct hf_log *log) {
+	log->in_flight = false;
+	log->flushes++;
+	log->flushed_records += log->flying.record_count;
+	atomic_store_explicit(&log->committed, log->flying.last_lsn, memory_order_release);
+}
+
+static void frame_failed(struct hf_log *log, const struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	struct hf_err reason;
+	hf_fail(&reason, HF_STOPPED, "%s/%s offset %llu: %.400s; nothing is accepted until a restart has recovered the log",
+		log->dir->path, hf_segment_name(log->flying.position / log->segment_size, name),
+		(unsigned long long)(log->flying.position % log->segment_size), err->text);
+	hf_log_stop(log, &reason);
+}
+
+static void start_uring(struct hf_log *log) {
+	if (hf_log_stopped(log) || log->in_flight || !take_frame(log))
+		return;
+	struct hf_err err;
+	struct hf_file *file = hf_segment_write_file(log, log->flying.position / log->segment_size);
+	if (!hf_flusher_start(log->flusher, file, hf_log_ring_at(log, log->flying.position), log->flying.len,
+			      log->flying.position % log->segment_size, &err))
+		frame_failed(log, &err);
+}
+
+static void collect_uring(struct hf_log *log, bool wait) {
+	if (hf_log_stopped(log) || !log->in_flight)
+		return;
+	struct hf_err err;
+	bool done;
+	if (!hf_flusher_collect(log->flusher, wait, &done, &err))
+		frame_failed(log, &err);
+	else if (done)
+		frame_durable(log);
+}
+
+void hf_log_flush(struct hf_log *log) {
+	if (log->flusher != NULL)
+		start_uring(log);
+	else if (log->thread_idle)
+		pthread_cond_signal(&log->work);
+}
+
+void hf_log_poll(struct hf_log *log) {
+	if (log->flusher == NULL)
+		return;
+	collect_uring(log, false);
+	start_uring(log);
+}
+
+bool hf_log_wait_frame(struct hf_log *log, struct hf_err *err) {
+	hf_log_flush(log);
+	if (log->flusher != NULL)
+		collect_uring(log, true);
+	else
+		pthread_cond_wait(&log->moved, &log->lock);
+	return !hf_log_stopped(log) || hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
+}
+
+bool hf_log_wait(struct hf_log *log, uint64_t lsn, struct hf_err *err) {
+	bool ok = true;
+	if (hf_log_committed(log) >= lsn)
+		return true;
+	hf_log_lock(log);
+	while (ok && hf_log_committed(log) < lsn) {
+		HF_ASSERT(lsn <= log->last_lsn);
+		ok = hf_log_wait_frame(log, err);
+	}
+	hf_log_unlock(log);
+	return ok;
+}
+
+static void *writer_main(void *arg) {
+	struct hf_log *log = arg;
+	pthread_mutex_lock(&log->lock);
+	while (!hf_log_stopped(log)) {
+		if (!take_frame(log)) {
+			if (log->quit)
+				break;
+			log->thread_idle = true;
+			pthread_cond_wait(&log->work, &log->lock);
+			log->thread_idle = false;
+			continue;
+		}
+		struct sealed frame = log->flying;
+		struct hf_file file = *hf_segment_write_file(log, frame.position / log->segment_size);
+		struct hf_err err;
+		pthread_mutex_unlock(&log->lock);
+		bool ok = hf_flush_write(&file, hf_log_ring_at(log, frame.position), frame.len,
+					 frame.position % log->segment_size, log->synced, &err);
+		pthread_mutex_lock(&log->lock);
+		if (ok) {
+			frame_durable(log);
+			wake_all(log);
+		} else {
+			frame_failed(log, &err);
+		}
+		if (log->committed_hook != NULL) {
+			pthread_mutex_unlock(&log->lock);
+			log->committed_hook(log->arg);
+			pthread_mutex_lock(&log->lock);
+		}
+	}
+	pthread_mutex_unlock(&log->lock);
+	return NULL;
+}
+
+bool hf_log_writer_start(struct hf_log *log, struct hf_err *err) {
+	struct hf_err why;
+	if (!log->threaded && hf_flusher_new(log->synced, &log->flusher, &why))
+		return true;
+	if (!log->threaded && log->notice != NULL) {
+		char line[HF_ERR_TEXT_MAX + 80];
+		snprintf(line, sizeof(line), "WARNING: %s: flushing with plain calls in a log thread instead", why.text);
+		log->notice(log->arg, line);
+	}
+	int result = pthread_create(&log->thread, NULL, writer_main, log);
+	if (result != 0)
+		return hf_fail_sys(err, result, "cannot start the log thread");
+	log->thread_running = true;
+	return true;
+}
+
+void hf_log_writer_stop(struct hf_log *log) {
+	if (log->thread_running) {
+		pthread_mutex_lock(&log->lock);
+		log->quit = true;
+		pthread_cond_broadcast(&log->work);
+		pthread_mutex_unlock(&log->lock);
+		pthread_join(log->thread, NULL);
+		log->thread_running = false;
+	}
+	hf_flusher_free(log->flusher);
+	log->flusher = NULL;
+	for (uint32_t i = 0; i < log->watcher_count; i++)
+		close(log->watchers[i]);
+	log->watcher_count = 0;
+}
+
+bool hf_log_commit_fd(struct hf_log *log, int *ret_fd, struct hf_err *err) {
+	if (log->flusher != NULL) {
+		*ret_fd = hf_flusher_fd(log->flusher);
+		return true;
+	}
+	if (log->watcher_count == WATCHERS_MAX)
+		return hf_fail(err, HF_USAGE, "at most %u threads can wait for commits", WATCHERS_MAX);
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (fd < 0)
+		return hf_fail_sys(err, errno, "cannot make an eventfd");
+	log->watchers[log->watcher_count++] = fd;
+	*ret_fd = fd;
+	return true;
+}
+
+void hf_log_commit_seen(struct hf_log *log, int fd) {
+	uint64_t count;
+	if (log->flusher == NULL)
+		(void)!read(fd, &count, sizeof(count)); /* nothing there: it was quiet already */
+}

@@ -1,0 +1,217 @@
+/*
+ * log.c - opening and closing.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "log/log_private.h"
+#include "os/memory.h"
+#include "os/random.h"
+
+static bool is_half_made(const char *name) {
+	size_t len = strlen(name);
+	return strncmp(name, "log-", 4) == 0 && len > 7 && strcmp(name + len - 7, ".making") == 0;
+}
+
+static bool remove_half_made(void *arg, const char *name, struct hf_err *err) {
+	const struct hf_log *log = arg;
+	return !is_half_made(name) || hf_dir_remove(log->dir, name, err);
+}
+
+/* Zeros over an unfinished group, so that nothing of it is ever mistaken for something else. */
+static bool cut_torn(struct hf_log *log, struct hf_err *err) {
+	_Alignas(4096) static const uint8_t zeros[4096];
+	const struct hf_log_end *end = &log->end;
+	if (end->torn_bytes == 0)
+		return true;
+	uint64_t segment = end->position / log->segment_size;
+	struct hf_file *file = hf_segment_write_file(log, segment);
+	for (uint64_t done = 0; done < end->torn_bytes; done += sizeof(zeros)) {
+		size_t len = end->torn_bytes - done < sizeof(zeros) ? (size_t)(end->torn_bytes - done) : sizeof(zeros);
+		if (!hf_file_write(file, zeros, len, end->position % log->segment_size + done, err))
+			return false;
+	}
+	if (!hf_file_sync(file, err))
+		return false;
+	log->cut_bytes = end->torn_bytes;
+	if (log->notice != NULL) {
+		char name[HF_SEGMENT_NAME_SIZE], line[HF_DIR_PATH_MAX + 256];
+		snprintf(line, sizeof(line),
+			 "cut off %llu bytes of an unfinished group, never acknowledged, after LSN %llu: %s/%s offset %llu",
+			 (unsigned long long)end->torn_bytes, (unsigned long long)end->last_lsn, log->dir->path,
+			 hf_segment_name(segment, name), (unsigned long long)(end->position % log->segment_size));
+		log->notice(log->arg, line);
+	}
+	return true;
+}
+
+static bool begin_new_log(struct hf_log *log, uint64_t segment_size, struct hf_err *err) {
+	log->segment_size = segment_size == 0 ? HF_SEGMENT_SIZE_DEFAULT : segment_size;
+	if (log->segment_size < HF_SEGMENT_SIZE_MIN || log->segment_size > HF_SEGMENT_SIZE_MAX ||
+	    log->segment_size % 4096 != 0)
+		return hf_fail(err, HF_USAGE, "segment size %llu: it must be a multiple of 4096 from %u to %u bytes",
+			       (unsigned long long)log->segment_size, HF_SEGMENT_SIZE_MIN, HF_SEGMENT_SIZE_MAX);
+	if (!hf_random_u64(&log->log_id, err))
+		return false;
+	log->seed = hf_frame_seed(log->log_id);
+	return hf_segment_make(log, 0, err);
+}
+
+static bool continue_log(struct hf_log *log, struct hf_err *err) {
+	const struct hf_log_end *end = &log->end;
+	uint64_t segment = end->position / end->segment_size;
+	if (segment == end->segments) /* the last one is full to its last byte */
+		segment--;
+	log->segment_size = end->segment_size;
+	log->log_id = end->log_id;
+	log->seed = hf_frame_seed(end->log_id);
+	log->append_segment = segment;
+	log->made_segment = end->segments - 1;
+	log->next = end->position;
+	log->last_lsn = end->last_lsn;
+	log->crc = end->crc;
+	log->record_bytes = end->record_bytes;
+	for (uint64_t i = segment; i < end->segments && i < segment + WRITE_FILES; i++)
+		if (!hf_segment_open(log, i, err))
+			return false;
+	return cut_torn(log, err);
+}
+
+static bool make_writable(struct hf_log *log, const struct hf_log_options *options, struct hf_err *err) {
+	if (!hf_dir_list(log->dir, remove_half_made, log, err) ||
+	    !hf_ring_memory_new(HF_LOG_RING_SIZE, &log->ring, err))
+		return false;
+	if (log->end.segments == 0 ? !begin_new_log(log, options->segment_size, err) : !continue_log(log, err))
+		return false;
+	log->ring_first = log->ring_high = log->next;
+	return hf_segment_maker_start(log, err) && hf_log_writer_start(log, err);
+}
+
+static void release(struct hf_log *log) {
+	hf_segment_maker_stop(log);
+	hf_log_writer_stop(log);
+	for (uint32_t i = 0; i < WRITE_FILES; i++)
+		hf_file_close(&log->write_files[i].file);
+	for (uint32_t i = 0; i < READ_FILES; i++)
+		hf_file_close(&log->read_files[i].file);
+	hf_ring_memory_free(log->ring, HF_LOG_RING_SIZE);
+	pthread_cond_destroy(&log->wanted);
+	pthread_cond_destroy(&log->moved);
+	pthread_cond_destroy(&log->work);
+	pthread_mutex_destroy(&log->lock);
+	hf_memory_free(log);
+}
+
+static struct hf_log *new_log(const struct hf_log_options *options) {
+	struct hf_log *log = hf_memory_new(sizeof(*log));
+	if (log == NULL)
+		return NULL;
+	log->dir = options->dir;
+	log->synced = options->synced;
+	log->threaded = options->threaded;
+	log->read_only = options->read_only;
+	log->notice = options->notice;
+	log->committed_hook = options->committed;
+	log->arg = options->arg;
+	for (uint32_t i = 0; i < WRITE_FILES; i++)
+		log->write_files[i].file = HF_FILE_CLOSED;
+	for (uint32_t i = 0; i < READ_FILES; i++)
+		log->read_files[i].file = HF_FILE_CLOSED;
+	/* Held for well under a microsecond: spinning beats sleeping. */
+	pthread_mutexattr_t adaptive;
+	pthread_mutexattr_init(&adaptive);
+	pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&log->lock, &adaptive);
+	pthread_mutexattr_destroy(&adaptive);
+	pthread_cond_init(&log->work, NULL);
+	pthread_cond_init(&log->moved, NULL);
+	pthread_cond_init(&log->wanted, NULL);
+	return log;
+}
+
+bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, struct hf_err *err) {
+	struct hf_log *log = new_log(options);
+	if (log == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory");
+	struct hf_log_scan scan = {
+		.dir = options->dir,
+		.records = options->records,
+		.progress = options->progress,
+		.arg = options->arg,
+		.until_lsn = options->read_only ? options->until_lsn : 0,
+	};
+	bool ok = hf_log_scan(&scan, &log->end, err);
+	log->segment_size = log->end.segment_size;
+	log->last_lsn = log->end.last_lsn;
+	log->ring_first = UINT64_MAX;
+	ok = ok && (options->read_only || make_writable(log, options, err));
+	if (!ok) {
+		release(log);
+		return false;
+	}
+	atomic_store_explicit(&log->committed, log->last_lsn, memory_order_release);
+	*ret = log;
+	return true;
+}
+
+static bool finish(struct hf_log *log, struct hf_err *err) {
+	bool ok = !hf_log_stopped(log) || hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
+	while (ok && hf_log_committed(log) < log->last_lsn)
+		ok = hf_log_wait_frame(log, err);
+	/* Nothing new since an earlier close mark, or since the log was made: it needs none. */
+	if (!ok || (log->flushes == 0 && (log->end.closed || log->last_lsn == 0)))
+		return ok;
+	if (log->frame_open) { /* one that hf_log_begin opened, and nothing came */
+		HF_ASSERT(log->frame.record_count == 0);
+		log->frame_open = false;
+		log->next = log->frame.position;
+	}
+	ok = hf_log_seal_close_mark(log, err);
+	while (ok && (log->sealed_count > 0 || log->in_flight))
+		ok = hf_log_wait_frame(log, err);
+	return ok;
+}
+
+bool hf_log_close(struct hf_log *log, struct hf_err *err) {
+	bool ok = true;
+	if (!log->read_only) {
+		hf_log_lock(log);
+		ok = finish(log, err);
+		hf_log_unlock(log);
+	}
+	release(log);
+	return ok;
+}
+
+void hf_log_lock(struct hf_log *log) {
+	pthread_mutex_lock(&log->lock);
+}
+
+void hf_log_unlock(struct hf_log *log) {
+	pthread_mutex_unlock(&log->lock);
+}
+
+uint64_t hf_log_last(const struct hf_log *log) {
+	return log->last_lsn;
+}
+
+void hf_log_info(const struct hf_log *log, struct hf_log_info *ret) {
+	bool direct = !log->read_only && log->write_files[log->append_segment % WRITE_FILES].file.direct;
+	*ret = (struct hf_log_info){
+		.io_uring = log->flusher != NULL,
+		.direct_io = direct,
+		.synced = log->synced,
+		.segment_size = log->segment_size,
+		.segments = log->made_segment + 1,
+		.bytes = log->next,
+		.record_bytes = log->record_bytes,
+		.flushes = log->flushes,
+		.flushed_records = log->flushed_records,
+		.cut_bytes = log->cut_bytes,
+	};
+	snprintf(ret->flush_text, sizeof(ret->flush_text), "%s, %s, %s", log->synced ? "each reply waits for the disk's flush"
+	         : "NOT DURABLE: replies do not wait for the disk",
+		 log->flusher != NULL ? "io_uring" : "plain calls in a log thread",
+		 direct ? "direct I/O into preallocated segments" : "through the page cache (no direct I/O here)");
+}

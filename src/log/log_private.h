@@ -1,0 +1,123 @@
+/*
+ * log_private.h - the log's insides, shared by the files of this folder.
+ *
+ * Invariants (under the lock):
+ *   flushed <= in flight <= sealed <= open frame <= next: positions only grow.
+ *   next - RING <= start of the oldest frame that is not durable: the ring never overwrites what the disk still needs.
+ *   At most one frame is being written at any time, so at most the last frame on disk can be unfinished.
+ *   An appender enters segment n only when its file is made, filled, synced and in the directory.
+ */
+#ifndef HF_LOG_PRIVATE_H
+#define HF_LOG_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "log/log.h"
+#include "os/flush.h"
+
+#define SEALED_MAX 64u	/* frames waiting behind the one in flight */
+#define WRITE_FILES 4u	/* segments open for writing: the flushed one, the appended one, the prepared one */
+#define READ_FILES 16u
+#define WATCHERS_MAX 64u
+
+/* A frame that waits for the disk, or is on its way. */
+struct sealed {
+	uint64_t position;
+	uint64_t len; /* padding included */
+	uint64_t last_lsn;
+	uint32_t record_count;
+};
+
+struct segment_file {
+	uint64_t segment;
+	struct hf_file file;
+};
+
+struct hf_log {
+	struct hf_dir *dir;
+	uint64_t log_id;
+	uint64_t segment_size;
+	uint32_t seed; /* of frame headers */
+	bool synced;
+	bool threaded;
+	bool read_only;
+	hf_log_notice_fn *notice;
+	void (*committed_hook)(void *arg);
+	void *arg; /* of both */
+
+	pthread_mutex_t lock;
+	pthread_cond_t work;	/* for the log thread: something to write, or quit */
+	pthread_cond_t moved;	/* committed moved, a segment was made, or the log stopped */
+	pthread_cond_t wanted;	/* for the segment maker: one more, or quit */
+
+	/* The appender. */
+	uint8_t *ring;
+	uint64_t ring_first; /* nothing before this position was ever in the ring */
+	uint64_t ring_high;  /* nothing at or after this position was ever written to the ring */
+	uint64_t next;	     /* where the next record goes; the next frame, if none is open */
+	uint64_t last_lsn;
+	uint32_t crc;	     /* of the last record, or frame header */
+	bool frame_open;
+	struct hf_frame frame;
+	uint64_t record_bytes;
+
+	/* Frames on their way. */
+	struct sealed sealed[SEALED_MAX];
+	uint32_t sealed_head, sealed_count;
+	bool in_flight;
+	struct sealed flying;
+	struct hf_flusher *flusher; /* NULL with a log thread */
+	pthread_t thread;
+	bool thread_running, thread_idle, quit;
+	_Atomic uint64_t committed;
+	_Atomic bool stopped;
+	struct hf_err stop_reason;
+	int watchers[WATCHERS_MAX];
+	uint32_t watcher_count;
+
+	/* Segments. */
+	struct segment_file write_files[WRITE_FILES]; /* segment n is at n % WRITE_FILES */
+	struct segment_file read_files[READ_FILES];
+	uint64_t append_segment; /* the appender is in it */
+	uint64_t made_segment;	 /* the newest one that is ready */
+	pthread_t maker;
+	bool maker_running;
+	bool maker_failed;
+	struct hf_err maker_err;
+
+	uint64_t flushes, flushed_records, cut_bytes;
+	struct hf_log_end end; /* of the scan at open */
+};
+
+/* segment.c */
+HF_MUST bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err *err);
+HF_MUST bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err);
+HF_MUST bool hf_segment_maker_start(struct hf_log *log, struct hf_err *err);
+void hf_segment_maker_stop(struct hf_log *log);
+/* Makes sure that the appender may enter `segment`; waits for the maker. Under the lock. */
+HF_MUST bool hf_segment_enter(struct hf_log *log, uint64_t segment, struct hf_err *err);
+struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment);
+
+/* append.c */
+/* Ends the open frame and queues it for the disk. */
+void hf_log_seal(struct hf_log *log);
+/* Queues a close mark. */
+HF_MUST bool hf_log_seal_close_mark(struct hf_log *log, struct hf_err *err);
+
+/* commit.c */
+HF_MUST bool hf_log_writer_start(struct hf_log *log, struct hf_err *err);
+void hf_log_writer_stop(struct hf_log *log);
+/* Waits for one frame to become durable. Under the lock. */
+HF_MUST bool hf_log_wait_frame(struct hf_log *log, struct hf_err *err);
+void hf_log_stop(struct hf_log *log, const struct hf_err *reason);
+
+static inline uint8_t *hf_log_ring_at(const struct hf_log *log, uint64_t position) {
+	return log->ring + (position & (HF_LOG_RING_SIZE - 1));
+}
+
+static inline uint64_t hf_sector_up(uint64_t bytes) {
+	return (bytes + HF_SECTOR - 1) / HF_SECTOR * HF_SECTOR;
+}
+
+#endif

@@ -1,0 +1,332 @@
+/*
+ * scan.c - reads a log from its beginning, proves every byte of it, and finds its exact end.
+ *
+ * The log ends at the first position where no valid frame stands. What makes that an end and not a hole: there is no
+ * whole frame header for its own place anywhere behind it, in this segment or a later one, and nothing but zeros
+ * further on than one frame reaches. One frame at most is ever on its way to the disk, so this is what a power cut can leave;
+ * anything else is damage, and refused.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "log/log_private.h"
+#include "os/memory.h"
+
+#define WINDOW ((size_t)4 << 20)
+#define BATCH 256u
+#define SEGMENTS_MAX ((uint64_t)1 << 24)
+
+struct scanner {
+	const struct hf_log_scan *options;
+	struct hf_log_end end;
+	uint32_t seed;
+	bool stopped; /* until_lsn reached */
+	struct hf_file file;
+	uint64_t segment; /* that `file` is */
+	uint8_t *window;
+	uint64_t window_at; /* offset in the segment of window[0] */
+	size_t window_len;
+};
+
+/* ---- which segments are there ------------------------------------------------------------------ */
+
+struct listing {
+	uint64_t count, highest;
+};
+
+static bool list_segment(void *arg, const char *name, struct hf_err *err) {
+	struct listing *listing = arg;
+	char expected[HF_SEGMENT_NAME_SIZE];
+	unsigned long long segment;
+	if (sscanf(name, "log-%16llx.hfl", &segment) != 1)
+		return true;
+	if (strcmp(hf_segment_name(segment, expected), name) != 0)
+		return true; /* such as one that was being made */
+	if (segment >= SEGMENTS_MAX)
+		return hf_fail(err, HF_CORRUPT, "%s: impossible segment number", name);
+	listing->count++;
+	if (segment >= listing->highest)
+		listing->highest = segment;
+	return true;
+}
+
+static bool find_segments(struct scanner *scanner, struct hf_err *err) {
+	struct listing listing = { 0 };
+	const struct hf_dir *dir = scanner->options->dir;
+	if (!hf_dir_list(dir, list_segment, &listing, err))
+		return false;
+	if (listing.count > 0 && listing.highest != listing.count - 1)
+		return hf_fail(err, HF_CORRUPT, "%s: the log has segments up to number %llu, but %llu of them are missing",
+			       dir->path, (unsigned long long)listing.highest,
+			       (unsigned long long)(listing.highest + 1 - listing.count));
+	scanner->end.segments = listing.count;
+	return true;
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+static bool corrupt(const struct scanner *scanner, uint64_t offset, struct hf_err *err, const char *what) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	return hf_fail(err, HF_CORRUPT, "%s/%s offset %llu: %s", scanner->options->dir->path,
+		       hf_segment_name(scanner->segment, name), (unsigned long long)offset, what);
+}
+
+/* Bytes [offset, offset + len) of the segment, in the window until the next call. */
+static bool fetch(struct scanner *scanner, uint64_t offset, size_t len, const uint8_t **ret, struct hf_err *err) {
+	HF_ASSERT(len <= WINDOW && offset + len <= scanner->end.segment_size);
+	if (offset < scanner->window_at || offset + len > scanner->window_at + scanner->window_len) {
+		size_t want = WINDOW;
+		if (want > scanner->end.segment_size - offset)
+			want = (size_t)(scanner->end.segment_size - offset);
+		scanner->window_at = offset;
+		if (!hf_file_read(&scanner->file, scanner->window, want, offset, &scanner->window_len, err)) {
+			scanner->window_len = 0;
+			return false;
+		}
+		if (scanner->window_len < len)
+			return corrupt(scanner, offset + scanner->window_len, err, "the file ends early");
+	}
+	*ret = scanner->window + (offset - scanner->window_at);
+	return true;
+}
+
+static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	uint8_t sector[HF_SECTOR];
+	size_t len;
+	uint64_t size;
+	struct hf_segment_header header;
+	struct hf_err why;
+	hf_file_close(&scanner->file);
+	scanner->segment = segment;
+	scanner->window_len = 0;
+	if (!hf_file_open(scanner->options->dir, hf_segment_name(segment, name), HF_FILE_READ, false,
+			  &scanner->file, err) ||
+	    !hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
+	    !hf_file_size(&scanner->file, &size, err))
+		return false;
+	if (len < sizeof(sector))
+		return corrupt(scanner, len, err, "the file ends early");
+	if (!hf_segment_header_get(sector, &header, &why))
+		return hf_fail(err, why.status, "%s/%s %.400s", scanner->options->dir->path, name, why.text);
+	if (segment == 0) {
+		scanner->end.log_id = header.log_id;
+		scanner->end.segment_size = header.segment_size;
+		scanner->seed = hf_frame_seed(header.log_id);
+	}
+	if (header.log_id != scanner->end.log_id || header.segment_size != scanner->end.segment_size)
+		return corrupt(scanner, 16, err, "this segment belongs to another log");
+	if (header.segment != segment)
+		return corrupt(scanner, 24, err, "this segment is misplaced: its header has another number");
+	if (size != header.segment_size)
+		return corrupt(scanner, size < header.segment_size ? size : header.segment_size, err,
+			       "the file has not the size that its header names");
+	return true;
+}
+
+/* ---- frames -------------------------------------------------------------------------------------- */
+
+/* The records of a frame whose header holds; false if they do not. Calls nobody. */
+static bool records_hold(const struct hf_frame *frame, const uint8_t *bytes) {
+	uint64_t at = HF_FRAME_HEADER_SIZE, end = at + frame->payload_len;
+	uint32_t crc = frame->previous_crc;
+	for (uint32_t i = 0; i < frame->record_count; i++) {
+		struct hf_record record;
+		if (!hf_record_get(hf_span(bytes + at, end - at), frame->position + at, crc, &record) ||
+		    record.lsn != frame->first_lsn + i)
+			return false;
+		crc = record.crc;
+		at += record.size;
+	}
+	return at == end && crc == frame->last_crc;
+}
+
+/* Hands out the records of a proven frame. */
+static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const uint8_t *bytes, struct hf_err *err) {
+	const struct hf_log_scan *options = scanner->options;
+	struct hf_record batch[BATCH];
+	uint64_t at = HF_FRAME_HEADER_SIZE;
+	uint32_t done = 0;
+	if (options->frame != NULL)
+		options->frame(options->arg, frame, scanner->end.segment_size);
+	while (done < frame->record_count && !scanner->stopped) {
+		uint32_t count = 0;
+		for (; count < BATCH && done + count < frame->record_count; count++) {
+			struct hf_record *record = &batch[count];
+			uint32_t size = hf_record_size(bytes + at);
+			hf_record_view(hf_span(bytes + at, size), frame->position + at, record);
+			if (options->until_lsn != 0 && record->lsn > options->until_lsn) {
+				scanner->stopped = true;
+				break;
+			}
+			at += size;
+		}
+		if (count > 0 && options->records != NULL && !options->records(options->arg, batch, count, err))
+			return false;
+		done += count;
+		scanner->end.last_lsn += count;
+	}
+	scanner->end.record_bytes += at - HF_FRAME_HEADER_SIZE;
+	return true;
+}
+
+/* Is there a valid next frame at `offset`? */
+static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame *ret, const uint8_t **ret_bytes,
+		       bool *ret_valid, struct hf_err *err) {
+	uint64_t position = scanner->segment * scanner->end.segment_size + offset;
+	*ret_valid = false;
+	if (offset + HF_SECTOR > scanner->end.segment_size)
+		return true;
+	if (!fetch(scanner, offset, HF_SECTOR, ret_bytes, err))
+		return false;
+	struct hf_frame frame;
+	if (!hf_frame_get(*ret_bytes, scanner->seed, position, &frame))
+		return true;
+	if (frame.first_lsn != scanner->end.last_lsn + 1 || frame.previous_crc != scanner->end.crc ||
+	    offset + HF_FRAME_HEADER_SIZE + frame.payload_len > scanner->end.segment_size)
+		return true;
+	if (!fetch(scanner, offset, HF_FRAME_HEADER_SIZE + frame.payload_len, ret_bytes, err))
+		return false;
+	*ret_valid = records_hold(&frame, *ret_bytes);
+	*ret = frame;
+	return true;
+}
+
+/*
+ * The break is at `offset`. From there to the segment's end there must be no whole frame header for its own place; only the broken
+ * frame itself may have one. `ret_dirty` is the end of the last sector that is not all zeros, or `offset`.
+ */
+static bool nothing_behind(struct scanner *scanner, uint64_t offset, uint64_t *ret_dirty, struct hf_err *err) {
+	static const uint8_t zeros[HF_SECTOR];
+	uint64_t first = offset;
+	*ret_dirty = offset;
+	for (; offset < scanner->end.segment_size; offset += HF_SECTOR) {
+		const uint8_t *bytes;
+		struct hf_frame frame;
+		if (!fetch(scanner, offset, HF_SECTOR, &bytes, err))
+			return false;
+		if (memcmp(bytes, zeros, HF_SECTOR) == 0)
+			continue;
+		*ret_dirty = offset + HF_SECTOR;
+		if (!hf_frame_get(bytes, scanner->seed, scanner->segment * scanner->end.segment_size + offset, &frame))
+			continue;
+		bool expected = frame.first_lsn == scanner->end.last_lsn + 1 &&
+				frame.previous_crc == scanner->end.crc;
+		if (offset != first || !expected)
+			return corrupt(scanner, offset, err, "a whole frame stands where none can follow");
+	}
+	if (*ret_dirty - first > HF_FRAME_MAX)
+		return corrupt(scanner, *ret_dirty - HF_SECTOR, err,
+			       "bytes are not zero further on than one unfinished group reaches");
+	return true;
+}
+
+static bool damaged(const struct scanner *scanner, uint64_t position, struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	char found[HF_ERR_TEXT_MAX];
+	if (err->status != HF_CORRUPT)
+		return false;
+	snprintf(found, sizeof(found), "%s", err->text);
+	return hf_fail(err, HF_CORRUPT,
+		       "%s/%s offset %llu: damaged: no valid frame with LSN %llu here, but the log does not end here "
+		       "(%.300s). Nothing was changed; restore this file from a copy",
+		       scanner->options->dir->path, hf_segment_name(position / scanner->end.segment_size, name),
+		       (unsigned long long)(position % scanner->end.segment_size),
+		       (unsigned long long)scanner->end.last_lsn + 1, found);
+}
+
+/* No valid frame at `offset` of this segment, nor at the beginning of the next one: is that the end, or a hole? */
+static bool find_end(struct scanner *scanner, uint64_t offset, struct hf_err *err) {
+	uint64_t size = scanner->end.segment_size;
+	uint64_t position = scanner->segment * size + offset;
+	uint64_t dirty;
+	if (!nothing_behind(scanner, offset, &dirty, err))
+		return damaged(scanner, position, err);
+	scanner->end.position = position;
+	scanner->end.torn_bytes = dirty - offset;
+	for (uint64_t later = scanner->segment + 1; later < scanner->end.segments; later++) {
+		if (!enter_segment(scanner, later, err))
+			return false;
+		if (!nothing_behind(scanner, HF_SECTOR, &dirty, err))
+			return damaged(scanner, position, err);
+		if (dirty == HF_SECTOR)
+			continue;
+		/* Only one group can be unfinished: this one, if it did not fit into the segment before. */
+		if (scanner->end.torn_bytes > 0 || later > position / size + 1) {
+			corrupt(scanner, dirty - HF_SECTOR, err, "bytes are not zero in a segment that was never used");
+			return damaged(scanner, position, err);
+		}
+		scanner->end.position = later * size + HF_SECTOR;
+		scanner->end.torn_bytes = dirty - HF_SECTOR;
+	}
+	return true;
+}
+
+static bool take_frame(struct scanner *scanner, const struct hf_frame *frame, const uint8_t *bytes,
+		       struct hf_err *err) {
+	if (!deliver(scanner, frame, bytes, err))
+		return false;
+	if (scanner->stopped)
+		return true;
+	scanner->end.frames++;
+	scanner->end.crc = frame->last_crc;
+	scanner->end.closed = frame->record_count == 0;
+	if (scanner->options->until_lsn != 0 && scanner->end.last_lsn >= scanner->options->until_lsn)
+		scanner->stopped = true;
+	return true;
+}
+
+/* The main path: frame after frame, segment after segment. */
+static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
+	const struct hf_log_scan *options = scanner->options;
+	uint64_t offset = HF_SECTOR, size = scanner->end.segment_size;
+	while (!scanner->stopped) {
+		struct hf_frame frame;
+		const uint8_t *bytes;
+		bool valid;
+		if (!next_frame(scanner, offset, &frame, &bytes, &valid, err))
+			return false;
+		if (valid) {
+			if (!take_frame(scanner, &frame, bytes, err))
+				return false;
+			offset += hf_sector_up(HF_FRAME_HEADER_SIZE + frame.payload_len);
+			if (options->progress != NULL)
+				options->progress(options->arg, scanner->segment * size + offset,
+						  scanner->end.segments * size);
+			continue;
+		}
+		uint64_t segment = scanner->segment;
+		if (segment + 1 < scanner->end.segments) {
+			if (!enter_segment(scanner, segment + 1, err) ||
+			    !next_frame(scanner, HF_SECTOR, &frame, &bytes, &valid, err))
+				return false;
+			if (valid) {
+				offset = HF_SECTOR;
+				continue;
+			}
+			if (!enter_segment(scanner, segment, err))
+				return false;
+		}
+		return find_end(scanner, offset, err);
+	}
+	scanner->end.position = scanner->segment * size + offset;
+	return true;
+}
+
+bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, struct hf_err *err) {
+	struct scanner scanner = { .options = options, .file = HF_FILE_CLOSED };
+	if (!find_segments(&scanner, err))
+		return false;
+	bool ok = true;
+	if (scanner.end.segments > 0) {
+		scanner.window = hf_memory_new(WINDOW);
+		ok = scanner.window != NULL || hf_fail(err, HF_NOMEM, "out of memory");
+		ok = ok && enter_segment(&scanner, 0, err) && scan_frames(&scanner, err);
+		hf_file_close(&scanner.file);
+		hf_memory_free(scanner.window);
+	}
+	if (ok)
+		*ret = scanner.end;
+	return ok;
+}

@@ -1,0 +1,152 @@
+/*
+ * segment.c - segment files: made ahead of need by a thread of their own, so that no commit waits for it.
+ *
+ * A segment is made under a name of its own, filled, synced, renamed and the directory synced: under its real name it is whole.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "log/log_private.h"
+
+#define RETRY_SECONDS 1
+
+const char *hf_segment_name(uint64_t segment, char *buf) {
+	snprintf(buf, HF_SEGMENT_NAME_SIZE, "log-%016llx.hfl", (unsigned long long)segment);
+	return buf;
+}
+
+static bool write_header(const struct hf_log *log, uint64_t segment, struct hf_file *file, struct hf_err *err) {
+	_Alignas(4096) uint8_t sector[HF_SECTOR];
+	struct hf_segment_header header = {
+		.format_version = HF_FORMAT_VERSION,
+		.log_id = log->log_id,
+		.segment = segment,
+		.segment_size = log->segment_size,
+	};
+	hf_segment_header_put(&header, sector);
+	return hf_file_write(file, sector, sizeof(sector), 0, err) && hf_file_sync(file, err);
+}
+
+/* Makes the file; touches nothing that the lock guards. */
+static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file *ret, struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE], making[HF_SEGMENT_NAME_SIZE + 8];
+	hf_segment_name(segment, name);
+	snprintf(making, sizeof(making), "%s.making", name);
+	struct hf_file file;
+	if (!hf_file_open(log->dir, making, HF_FILE_CREATE, true, &file, err))
+		return false;
+	struct hf_err ignored;
+	bool ok = hf_file_fill(&file, log->segment_size, err) && write_header(log, segment, &file, err) &&
+		  hf_dir_rename(log->dir, making, name, err);
+	if (!ok)
+		(void)!hf_dir_remove(log->dir, making, &ignored);
+	if (!ok || !hf_dir_sync(log->dir, err)) {
+		hf_file_close(&file);
+		return false;
+	}
+	*ret = file;
+	return true;
+}
+
+static void keep_write_file(struct hf_log *log, uint64_t segment, struct hf_file file) {
+	struct segment_file *slot = &log->write_files[segment % WRITE_FILES];
+	/* Its last user, WRITE_FILES segments ago, was written to its end: open_frame waits for that. */
+	hf_file_close(&slot->file);
+	*slot = (struct segment_file){ .segment = segment, .file = file };
+}
+
+bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err *err) {
+	struct hf_file file;
+	if (!make_file(log, segment, &file, err))
+		return false;
+	keep_write_file(log, segment, file);
+	log->made_segment = segment;
+	return true;
+}
+
+bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	struct hf_file file;
+	if (!hf_file_open(log->dir, hf_segment_name(segment, name), HF_FILE_WRITE, true, &file, err))
+		return false;
+	keep_write_file(log, segment, file);
+	return true;
+}
+
+struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment) {
+	struct segment_file *slot = &log->write_files[segment % WRITE_FILES];
+	HF_ASSERT(slot->segment == segment && slot->file.fd >= 0);
+	return &slot->file;
+}
+
+/* One segment ahead of the appender, always. */
+static void *maker_main(void *arg) {
+	struct hf_log *log = arg;
+	pthread_mutex_lock(&log->lock);
+	while (!log->quit) {
+		if (log->made_segment > log->append_segment) {
+			pthread_cond_wait(&log->wanted, &log->lock);
+			continue;
+		}
+		uint64_t segment = log->made_segment + 1;
+		struct hf_file file;
+		struct hf_err err;
+		pthread_mutex_unlock(&log->lock);
+		bool ok = make_file(log, segment, &file, &err);
+		pthread_mutex_lock(&log->lock);
+		log->maker_failed = !ok;
+		if (ok) {
+			keep_write_file(log, segment, file);
+			log->made_segment = segment;
+		} else {
+			log->maker_err = err;
+		}
+		pthread_cond_broadcast(&log->moved);
+		if (!ok && !log->quit) {
+			struct timespec until;
+			clock_gettime(CLOCK_REALTIME, &until);
+			until.tv_sec += RETRY_SECONDS;
+			pthread_cond_timedwait(&log->wanted, &log->lock, &until);
+		}
+	}
+	pthread_mutex_unlock(&log->lock);
+	return NULL;
+}
+
+bool hf_segment_maker_start(struct hf_log *log, struct hf_err *err) {
+	int result = pthread_create(&log->maker, NULL, maker_main, log);
+	if (result != 0)
+		return hf_fail_sys(err, result, "cannot start the thread that prepares log segments");
+	log->maker_running = true;
+	return true;
+}
+
+void hf_segment_maker_stop(struct hf_log *log) {
+	if (!log->maker_running)
+		return;
+	pthread_mutex_lock(&log->lock);
+	log->quit = true;
+	pthread_cond_broadcast(&log->wanted);
+	pthread_mutex_unlock(&log->lock);
+	pthread_join(log->maker, NULL);
+	log->maker_running = false;
+}
+
+bool hf_segment_enter(struct hf_log *log, uint64_t segment, struct hf_err *err) {
+	HF_ASSERT(segment == log->append_segment || segment == log->append_segment + 1);
+	while (log->made_segment < segment) {
+		if (log->maker_failed)
+			return hf_fail(err, HF_STOPPED,
+				       "no room for the next log segment (%.500s); reads go on, events are taken again "
+				       "when there is room",
+				       log->maker_err.text);
+		pthread_cond_wait(&log->moved, &log->lock);
+	}
+	if (segment != log->append_segment) {
+		log->append_segment = segment;
+		pthread_cond_signal(&log->wanted);
+	}
+	return true;
+}

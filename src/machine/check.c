@@ -1,0 +1,266 @@
+/* The rules of a contract that need the whole diagram: declarations, reachability, guards that overlap. */
+#include <stdlib.h>
+
+#include "machine/ast.h"
+
+/* ---- declarations ------------------------------------------------------------------------------ */
+
+static bool is_reserved_field(const struct source *source, struct slice name) {
+	static const char *const words[] = { "state", "version", "lsn", "time", "now", "true",
+					     "false" };
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (slice_is(source, name, words[i]))
+			return true;
+	return false;
+}
+
+static void check_field(struct source *source, const struct field *field) {
+	struct shown name = show(source, field->name);
+	if (field->name.len > HF_NAME_MAX)
+		error_at(source, "too-long", field->name, "a name has at most %u bytes",
+			 HF_NAME_MAX);
+	if (is_reserved_field(source, field->name))
+		help_on(error_at(source, "reserved-name", field->name,
+				 "a field cannot be called %s", name.text),
+			"state, version, lsn and time are in every reply, now, true and false in "
+			"expressions: choose another name");
+	if (field_named(source, field->name) != field)
+		error_at(source, "duplicate", field->name, "field %s is declared twice", name.text);
+}
+
+/* A param must not hide a field: `filled = filled` would read as it is not meant. */
+static void check_param_names(struct source *source) {
+	for (const struct event *event = source->first_event; event != NULL; event = event->next)
+		for (const struct param *param = event->label->params; param != NULL;
+		     param = param->next) {
+			struct shown name = show(source, param->name);
+			if (field_named(source, param->name) != NULL)
+				help_on(error_at(source, "duplicate", param->name,
+						 "param %s has the name of a field", name.text),
+					"give the param another name, such as new_%s", name.text);
+		}
+}
+
+static void check_contract_name(struct source *source) {
+	if (source->title.len > 0) {
+		uint32_t len = source->title.len < HF_NAME_MAX ? source->title.len : HF_NAME_MAX;
+		memcpy(source->name, source->text.data + source->title.at, len);
+		return;
+	}
+	const char *slash = strrchr(source->file_name, '/');
+	const char *base = slash != NULL ? slash + 1 : source->file_name;
+	size_t len = strlen(base);
+	if (len > 4 && strcmp(base + len - 4, ".mmd") == 0)
+		len -= 4;
+	char buf[HF_NAME_MAX + 1];
+	if (len <= HF_NAME_MAX && is_name(hf_span(base, len), "-."))
+		memcpy(source->name, base, len);
+	else
+		help_on(error_at(source, "title", (struct slice){ 0, 1 },
+				 "the contract has no title, and its file's name \"%.64s\" is not a name",
+				 base),
+			"begin the file with front matter: ---, title: %s, ---",
+			suggested_name(hf_span(base, len), buf));
+}
+
+void check_declarations(struct source *source) {
+	check_contract_name(source);
+	for (const struct field *field = source->first_field; field != NULL; field = field->next)
+		check_field(source, field);
+	check_param_names(source);
+	for (struct invariant *invariant = source->first_invariant; invariant != NULL;
+	     invariant = invariant->next)
+		(void)check_guard(source, invariant->expr, NULL);
+}
+
+/* ---- the graph --------------------------------------------------------------------------------- */
+
+/* Plain states by index, 0 being [*]. Edges go from every plain state within a path's source to its end. */
+struct graph {
+	struct source *source;
+	struct state *states[HF_STATES_MAX + 1];
+	bool reached[HF_STATES_MAX + 1];
+	bool ends[HF_STATES_MAX + 1];
+};
+
+static bool path_leaves(const struct path *path, const struct state *state) {
+	return state == NULL ? path->from == NULL :
+			       path->from != NULL && is_within(state, path->from);
+}
+
+/* Marks the states that a path from `at` enters; true if any is new. */
+static bool spread(struct graph *graph, uint32_t at) {
+	const struct source *source = graph->source;
+	bool changed = false;
+	for (uint32_t i = 0; i < source->path_count; i++) {
+		const struct path *path = &source->paths[i];
+		if (graph->reached[path->to->index] || !path_leaves(path, graph->states[at]))
+			continue;
+		graph->reached[path->to->index] = true;
+		changed = true;
+	}
+	return changed;
+}
+
+static void find_reached(struct graph *graph) {
+	bool done[HF_STATES_MAX + 1] = { false };
+	const struct source *source = graph->source;
+	graph->reached[source->initial_state != NULL ? source->initial_state->index : 0] = true;
+	for (bool changed = true; changed;) {
+		changed = false;
+		for (uint32_t i = 0; i <= source->plain_count; i++) {
+			if (!graph->reached[i] || done[i])
+				continue;
+			done[i] = true;
+			changed |= spread(graph, i);
+		}
+	}
+}
+
+/* Marks every state from which a path leads to a marked one. */
+static void find_ends(struct graph *graph) {
+	const struct source *source = graph->source;
+	for (bool changed = true; changed;) {
+		changed = false;
+		for (uint32_t i = 0; i < source->path_count; i++) {
+			const struct path *path = &source->paths[i];
+			if (!graph->ends[path->to->index] || path->from == NULL)
+				continue;
+			for (uint32_t j = 1; j <= source->plain_count; j++) {
+				if (graph->ends[j] || !is_within(graph->states[j], path->from))
+					continue;
+				graph->ends[j] = true;
+				changed = true;
+			}
+		}
+	}
+}
+
+static void check_finals(struct graph *graph) {
+	struct source *source = graph->source;
+	for (uint32_t i = 0; i < source->path_count; i++) {
+		const struct path *path = &source->paths[i];
+		for (uint32_t j = 1; path->from != NULL && j <= source->plain_count; j++) {
+			const struct state *state = graph->states[j];
+			if (!state->end || !is_within(state, path->from))
+				continue;
+			help_on(error_at(source, "leaves-final", path->arcs[0]->at,
+					 "%s is an end (line %u), and this arrow leaves it",
+					 show(source, state->name).text,
+					 line_of(source, state->end_at.at)),
+				"take away one of the two");
+			break;
+		}
+	}
+}
+
+static void check_state(struct graph *graph, const struct state *state) {
+	struct source *source = graph->source;
+	struct shown name = show(source, state->name);
+	if (!graph->reached[state->index])
+		help_on(error_at(source, "unreachable", state->name, "no event leads to %s",
+				 name.text),
+			"draw an arrow to it, or take it away; a misspelt name makes a new state");
+	else if (source->has_end && !graph->ends[state->index])
+		help_on(error_at(source, "no-end", state->name, "no end can be reached from %s",
+				 name.text),
+			"draw %s --> [*] if it is an end, or an arrow that leads on", name.text);
+}
+
+void check_graph(struct source *source) {
+	struct graph *graph = calloc(1, sizeof(*graph));
+	if (graph == NULL)
+		abort();
+	graph->source = source;
+	for (struct state *state = source->first_state; state != NULL; state = state->next) {
+		if (state->kind == STATE_CHOICE && !state->reached)
+			error_at(source, "unreachable", state->name, "no event leads to choice %s",
+				 show(source, state->name).text);
+		if (state->kind != STATE_PLAIN)
+			continue;
+		graph->states[state->index] = state;
+		graph->ends[state->index] = state->end;
+		source->has_end |= state->end;
+	}
+	find_reached(graph);
+	find_ends(graph);
+	check_finals(graph);
+	for (const struct state *state = source->first_state; state != NULL; state = state->next)
+		if (state->kind == STATE_PLAIN)
+			check_state(graph, state);
+	if (!source->has_end)
+		help_on(warning_at(source, "no-end", source->header, "no state is an end"),
+			"if life ends somewhere, draw that state --> [*]");
+	free(graph);
+}
+
+/* ---- guards that overlap ----------------------------------------------------------------------- */
+
+static bool has_guard(const struct path *path) {
+	for (uint32_t i = 0; i < path->arc_count; i++)
+		if (path->arcs[i]->label.guard != NULL)
+			return true;
+	return false;
+}
+
+static bool is_rest(const struct arc *arc) {
+	bool from_choice = arc->from != NULL && arc->from->kind == STATE_CHOICE;
+	return arc->label.is_else || (from_choice && arc->label.guard == NULL);
+}
+
+/* Where two paths part. */
+static uint32_t fork_of(const struct path *a, const struct path *b) {
+	uint32_t i = 0;
+	while (i < a->arc_count && i < b->arc_count && a->arcs[i] == b->arcs[i])
+		i++;
+	return i;
+}
+
+static void check_pair(struct prover *prover, const struct path *first, const struct path *second,
+		       bool *warned) {
+	struct source *source = prover->source;
+	uint32_t fork = fork_of(first, second);
+	const struct arc *a = first->arcs[fork], *b = second->arcs[fork];
+	uint32_t line = line_of(source, a->at.at);
+	if (never_together(prover, second, first, true)) {
+		help_on(error_at(source, "never-taken", b->label.at.len > 0 ? b->label.at : b->at,
+				 "this can never be taken: line %u always goes first", line),
+			"the first in the file that holds wins: put this one before it, or narrow the "
+			"guard of line %u",
+			line);
+		*warned = true;
+	} else if (!is_rest(b) && !never_together(prover, first, second, false)) {
+		help_on(warning_at(source, "overlap", b->label.at,
+				   "this may hold together with line %u, which then wins", line),
+			b->label.guard == NULL ? "write [else] if it is meant for the rest" :
+						 "make the guards exclude each other");
+		*warned = true;
+	}
+}
+
+static void check_path_overlaps(struct prover *prover, uint32_t index) {
+	const struct path *path = &prover->source->paths[index];
+	bool warned = false;
+	if (path->bad)
+		return;
+	if (has_guard(path) && never_together(prover, path, NULL, false)) {
+		const struct arc *arc = path->arcs[0];
+		for (uint32_t i = 0; i < path->arc_count; i++)
+			if (path->arcs[i]->label.guard != NULL)
+				arc = path->arcs[i];
+		error_at(prover->source, "never-holds", arc->label.guard_at,
+			 "this guard can never hold");
+		return;
+	}
+	for (uint32_t i = 0; i < index && !warned; i++) {
+		const struct path *earlier = &prover->source->paths[i];
+		if (earlier->from == path->from && earlier->event == path->event && !earlier->bad)
+			check_pair(prover, earlier, path, &warned);
+	}
+}
+
+void check_overlaps(struct source *source) {
+	struct prover prover = { .source = source, .budget = PROVER_BUDGET };
+	for (uint32_t i = 0; i < source->path_count; i++)
+		check_path_overlaps(&prover, i);
+}

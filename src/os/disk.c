@@ -1,0 +1,204 @@
+#include "os/disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILL_CHUNK ((size_t)1 << 20)
+#define DIRECT_ALIGNMENT ((size_t)4096)
+
+static bool sync_parent(const char *path, struct hf_err *err) {
+	char parent[HF_DIR_PATH_MAX];
+	snprintf(parent, sizeof(parent), "%s", path);
+	size_t len = strlen(parent);
+	while (len > 1 && parent[len - 1] == '/')
+		parent[--len] = '\0';
+	char *slash = strrchr(parent, '/');
+	if (slash == NULL)
+		snprintf(parent, sizeof(parent), ".");
+	else
+		slash[slash == parent ? 1 : 0] = '\0';
+	int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return hf_fail_sys(err, errno, "cannot open directory %s", parent);
+	bool ok = fsync(fd) == 0;
+	int reason = errno;
+	close(fd);
+	return ok || hf_fail_sys(err, reason, "cannot sync directory %s", parent);
+}
+
+bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err) {
+	if (strlen(path) >= sizeof(ret->path))
+		return hf_fail(err, HF_TOOBIG, "directory path is longer than %u bytes", HF_DIR_PATH_MAX - 1);
+	if (create) {
+		if (mkdir(path, 0777) == 0) {
+			if (!sync_parent(path, err))
+				return false;
+		} else if (errno != EEXIST) {
+			return hf_fail_sys(err, errno, "cannot make directory %s", path);
+		}
+	}
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return hf_fail_sys(err, errno, "cannot open directory %s", path);
+	*ret = (struct hf_dir){ .fd = fd, .lock_fd = -1 };
+	snprintf(ret->path, sizeof(ret->path), "%s", path);
+	return true;
+}
+
+bool hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
+	int fd = openat(dir->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return hf_fail_sys(err, errno, "cannot open %s/lock", dir->path);
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		int reason = errno;
+		char holder[32] = "";
+		ssize_t len = pread(fd, holder, sizeof(holder) - 1, 0);
+		close(fd);
+		if (reason != EWOULDBLOCK)
+			return hf_fail_sys(err, reason, "cannot lock %s", dir->path);
+		holder[strspn(holder, "0123456789")] = '\0';
+		return hf_fail(err, HF_USAGE, "%s is in use by another process%s%s: one process per data directory",
+			       dir->path, len > 0 ? ", pid " : "", holder);
+	}
+	/* For the message above only: the lock itself is the kernel's, and goes with the process. */
+	char pid[32];
+	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len) {
+		int reason = errno;
+		close(fd);
+		return hf_fail_sys(err, reason, "cannot write %s/lock", dir->path);
+	}
+	dir->lock_fd = fd;
+	return true;
+}
+
+bool hf_dir_sync(const struct hf_dir *dir, struct hf_err *err) {
+	return fsync(dir->fd) == 0 || hf_fail_sys(err, errno, "cannot sync directory %s", dir->path);
+}
+
+void hf_dir_close(struct hf_dir *dir) {
+	if (dir->lock_fd >= 0)
+		close(dir->lock_fd);
+	close(dir->fd);
+}
+
+bool hf_dir_list(const struct hf_dir *dir, bool (*each)(void *arg, const char *name, struct hf_err *err), void *arg,
+		 struct hf_err *err) {
+	int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+	if (stream == NULL)
+		return hf_fail_sys(err, errno, "cannot read directory %s", dir->path);
+	bool ok = true;
+	const struct dirent *entry;
+	while (ok && (errno = 0, entry = readdir(stream)) != NULL)
+		ok = each(arg, entry->d_name, err);
+	if (ok && errno != 0)
+		ok = hf_fail_sys(err, errno, "cannot read directory %s", dir->path);
+	closedir(stream);
+	return ok;
+}
+
+bool hf_dir_rename(const struct hf_dir *dir, const char *from, const char *to, struct hf_err *err) {
+	return renameat(dir->fd, from, dir->fd, to) == 0 ||
+	       hf_fail_sys(err, errno, "cannot rename %s/%s to %s", dir->path, from, to);
+}
+
+bool hf_dir_remove(const struct hf_dir *dir, const char *name, struct hf_err *err) {
+	return unlinkat(dir->fd, name, 0) == 0 || hf_fail_sys(err, errno, "cannot remove %s/%s", dir->path, name);
+}
+
+bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode mode, bool direct,
+		  struct hf_file *ret, struct hf_err *err) {
+	static const int flags[] = {
+		[HF_FILE_READ] = O_RDONLY,
+		[HF_FILE_WRITE] = O_RDWR,
+		[HF_FILE_CREATE] = O_RDWR | O_CREAT | O_EXCL,
+	};
+	int fd = -1;
+	if (direct)
+		fd = openat(dir->fd, name, flags[mode] | O_CLOEXEC | O_DIRECT, 0666);
+	*ret = (struct hf_file){ .fd = fd, .direct = fd >= 0 };
+	/* EINVAL: a file system without direct I/O (some of them after having made the file). */
+	if (direct && fd < 0 && errno == EINVAL && mode == HF_FILE_CREATE)
+		(void)unlinkat(dir->fd, name, 0);
+	if (fd < 0 && (!direct || errno == EINVAL))
+		ret->fd = openat(dir->fd, name, flags[mode] | O_CLOEXEC, 0666);
+	if (ret->fd < 0)
+		return hf_fail_sys(err, errno, "cannot open %s/%s", dir->path, name);
+	return true;
+}
+
+void hf_file_close(struct hf_file *file) {
+	if (file->fd >= 0)
+		close(file->fd);
+	*file = HF_FILE_CLOSED;
+}
+
+bool hf_file_size(const struct hf_file *file, uint64_t *ret, struct hf_err *err) {
+	struct stat status;
+	if (fstat(file->fd, &status) != 0)
+		return hf_fail_sys(err, errno, "cannot tell a file's size");
+	*ret = (uint64_t)status.st_size;
+	return true;
+}
+
+bool hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset, size_t *ret_len,
+		  struct hf_err *err) {
+	size_t done = 0;
+	while (done < len) {
+		ssize_t got = pread(file->fd, (uint8_t *)buf + done, len - done, (off_t)(offset + done));
+		if (got == 0)
+			break;
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return hf_fail_sys(err, errno, "cannot read at offset %llu",
+					   (unsigned long long)(offset + done));
+		done += (size_t)got;
+	}
+	*ret_len = done;
+	return true;
+}
+
+bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint64_t offset, struct hf_err *err) {
+	size_t done = 0;
+	while (done < len) {
+		ssize_t put = pwrite(file->fd, (const uint8_t *)buf + done, len - done, (off_t)(offset + done));
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return hf_fail_sys(err, put == 0 ? ENOSPC : errno, "cannot write at offset %llu",
+					   (unsigned long long)(offset + done));
+		done += (size_t)put;
+	}
+	return true;
+}
+
+bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
+	return fsync(file->fd) == 0 || hf_fail_sys(err, errno, "cannot sync a file");
+}
+
+bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err) {
+	void *zeros = NULL;
+	if (posix_memalign(&zeros, DIRECT_ALIGNMENT, FILL_CHUNK) != 0)
+		return hf_fail(err, HF_NOMEM, "out of memory");
+	memset(zeros, 0, FILL_CHUNK);
+	/* Reserved in one piece first: contiguous, and a full disk is found before anything is written. */
+	int reserved = posix_fallocate(file->fd, 0, (off_t)size);
+	bool ok = reserved == 0 || reserved == EOPNOTSUPP || reserved == EINVAL ||
+		  hf_fail_sys(err, reserved, "cannot reserve %llu bytes", (unsigned long long)size);
+	for (uint64_t at = 0; ok && at < size; at += FILL_CHUNK) {
+		size_t len = size - at < FILL_CHUNK ? (size_t)(size - at) : FILL_CHUNK;
+		ok = hf_file_write(file, zeros, len, at, err);
+	}
+	free(zeros);
+	return ok && hf_file_sync(file, err);
+}

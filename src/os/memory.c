@@ -1,0 +1,62 @@
+#include "os/memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+void *hf_memory_new(size_t bytes) {
+	return calloc(1, bytes);
+}
+
+void *hf_memory_grow(void *old, size_t bytes) {
+	return realloc(old, bytes);
+}
+
+void hf_memory_free(void *memory) {
+	free(memory);
+}
+
+void *hf_pages_new(size_t bytes) {
+	void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pages == MAP_FAILED)
+		return NULL;
+	/* Advice only: without huge pages it works as well, with more TLB misses. */
+	if (bytes >= HUGE_PAGE)
+		(void)madvise(pages, bytes, MADV_HUGEPAGE);
+	return pages;
+}
+
+void hf_pages_free(void *pages, size_t bytes) {
+	if (pages != NULL)
+		munmap(pages, bytes);
+}
+
+bool hf_ring_memory_new(size_t bytes, uint8_t **ret, struct hf_err *err) {
+	int fd = memfd_create("holdfast-log-ring", MFD_CLOEXEC);
+	if (fd < 0)
+		return hf_fail_sys(err, errno, "cannot make the log ring's memory");
+	uint8_t *ring = MAP_FAILED;
+	if (ftruncate(fd, (off_t)bytes) == 0)
+		ring = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool ok = ring != MAP_FAILED;
+	for (int i = 0; ok && i < 2; i++)
+		ok = mmap(ring + (size_t)i * bytes, bytes, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0) != MAP_FAILED;
+	int reason = errno;
+	close(fd);
+	if (!ok) {
+		if (ring != MAP_FAILED)
+			munmap(ring, 2 * bytes);
+		return hf_fail_sys(err, reason, "cannot map %zu bytes for the log ring", bytes);
+	}
+	*ret = ring;
+	return true;
+}
+
+void hf_ring_memory_free(uint8_t *ring, size_t bytes) {
+	if (ring != NULL)
+		munmap(ring, 2 * bytes);
+}

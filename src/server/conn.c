@@ -1,0 +1,182 @@
+#include "server/conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "os/memory.h"
+#include "server/loop.h"
+
+#define LINGER_MAX 1048576u /* bytes thrown away for a client that does not stop */
+
+struct hf_conn *hf_conn_new(struct hf_loop *loop, int fd, uint64_t id) {
+	struct hf_conn *conn = hf_memory_new(sizeof(*conn));
+	if (conn == NULL)
+		return NULL;
+	conn->source.kind = HF_SOURCE_CONN;
+	conn->fd = fd;
+	conn->loop = loop;
+	conn->id = id;
+	conn->out.pool = &loop->pool;
+	conn->interest = EPOLLIN;
+	return conn;
+}
+
+void hf_conn_free(struct hf_conn *conn) {
+	if (conn->fd >= 0)
+		close(conn->fd);
+	hf_conn_drop_input(conn);
+	hf_out_clear(&conn->out);
+	hf_memory_free(conn);
+}
+
+/* ---- in ------------------------------------------------------------------------------------------ */
+
+static bool make_room(struct hf_conn *conn) {
+	struct hf_pool *pool = &conn->loop->pool;
+	if (conn->in == NULL) {
+		conn->in = hf_pool_take(pool);
+		conn->in_cap = HF_BLOCK_SIZE;
+		return conn->in != NULL;
+	}
+	if (conn->in_end < conn->in_cap)
+		return true;
+	/* One command fills the buffer; the parser bounds its length. */
+	HF_ASSERT(conn->in_start == 0 && conn->in_cap < HF_COMMAND_MAX);
+	uint8_t *grown = hf_pool_grow(pool, conn->in, &conn->in_cap, conn->in_end);
+	if (grown != NULL)
+		conn->in = grown;
+	return grown != NULL;
+}
+
+static enum hf_conn_input read_result(ssize_t count) {
+	if (count > 0)
+		return HF_INPUT_BYTES;
+	if (count == 0)
+		return HF_INPUT_END;
+	return errno == EAGAIN || errno == EINTR ? HF_INPUT_NONE : HF_INPUT_BROKEN;
+}
+
+static enum hf_conn_input read_and_discard(struct hf_conn *conn) {
+	uint8_t scratch[HF_BLOCK_SIZE];
+	ssize_t count = read(conn->fd, scratch, sizeof(scratch));
+	enum hf_conn_input result = read_result(count);
+	if (result == HF_INPUT_BYTES)
+		conn->discarded += (size_t)count;
+	if (result == HF_INPUT_END || conn->discarded > LINGER_MAX)
+		return HF_INPUT_BROKEN;
+	return HF_INPUT_NONE;
+}
+
+enum hf_conn_input hf_conn_read(struct hf_conn *conn) {
+	if (conn->lingering)
+		return read_and_discard(conn);
+	if (!make_room(conn))
+		return HF_INPUT_BROKEN;
+	ssize_t count = read(conn->fd, conn->in + conn->in_end, conn->in_cap - conn->in_end);
+	if (count > 0)
+		conn->in_end += (size_t)count;
+	else if (conn->in_start == conn->in_end)
+		hf_conn_drop_input(conn);
+	return read_result(count);
+}
+
+void hf_conn_settle(struct hf_conn *conn) {
+	HF_ASSERT(conn->queued == 0);
+	if (conn->in_start == conn->in_end) {
+		hf_conn_drop_input(conn);
+	} else if (conn->in_start > 0) {
+		memmove(conn->in, conn->in + conn->in_start, conn->in_end - conn->in_start);
+		conn->in_end -= conn->in_start;
+		conn->in_start = 0;
+	}
+}
+
+void hf_conn_drop_input(struct hf_conn *conn) {
+	hf_pool_give(&conn->loop->pool, conn->in, conn->in_cap);
+	conn->in = NULL;
+	conn->in_cap = 0;
+	conn->in_start = 0;
+	conn->in_end = 0;
+	conn->in_need = 0;
+}
+
+/* ---- out ----------------------------------------------------------------------------------------- */
+
+void hf_conn_seal(struct hf_conn *conn) {
+	uint32_t last = (conn->mark_first + conn->mark_count - 1) % HF_MARKS_MAX;
+	struct hf_mark *mark = &conn->marks[last];
+	bool covered = conn->mark_count > 0 && conn->gate <= mark->durable_at;
+	if (!covered) {
+		/* With all marks taken the last one stands in: the replies it had wait a little longer. */
+		if (conn->mark_count < HF_MARKS_MAX)
+			mark = &conn->marks[(conn->mark_first + conn->mark_count++) % HF_MARKS_MAX];
+		mark->durable_at = conn->gate;
+	}
+	mark->end = hf_out_end(&conn->out);
+	conn->gate = 0;
+}
+
+static void release(struct hf_conn *conn, uint64_t committed) {
+	while (conn->mark_count > 0 && conn->marks[conn->mark_first].durable_at <= committed) {
+		conn->released = conn->marks[conn->mark_first].end;
+		conn->mark_first = (conn->mark_first + 1) % HF_MARKS_MAX;
+		conn->mark_count--;
+	}
+}
+
+bool hf_conn_flush(struct hf_conn *conn, uint64_t committed) {
+	struct hf_out *out = &conn->out;
+	if (out->failed)
+		return false;
+	release(conn, committed);
+	uint64_t sent = out->base + out->start;
+	if (conn->blocked || conn->released == sent)
+		return true;
+	size_t len = (size_t)(conn->released - sent);
+	ssize_t count = send(conn->fd, out->data + out->start, len, MSG_NOSIGNAL);
+	if (count < 0) {
+		conn->blocked = errno == EAGAIN || errno == EINTR;
+		return conn->blocked;
+	}
+	hf_out_sent(out, (size_t)count);
+	conn->blocked = (size_t)count < len;
+	return true;
+}
+
+void hf_conn_watch(struct hf_conn *conn) {
+	bool reads = conn->lingering || !(conn->paused || conn->finishing);
+	uint32_t interest = (reads ? EPOLLIN : 0u) | (conn->blocked ? EPOLLOUT : 0u);
+	if (interest == conn->interest)
+		return;
+	struct epoll_event event = { .events = interest, .data.ptr = &conn->source };
+	int rc = epoll_ctl(conn->loop->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
+	HF_ASSERT(rc == 0);
+	conn->interest = interest;
+}
+
+/* ---- addresses ----------------------------------------------------------------------------------- */
+
+void hf_address_text(const struct sockaddr_storage *address, char *buf) {
+	char host[INET6_ADDRSTRLEN] = "?";
+	if (address->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+		snprintf(buf, HF_ADDRESS_MAX, "[%s]:%u", host, ntohs(in6->sin6_port));
+	} else {
+		const struct sockaddr_in *in4 = (const struct sockaddr_in *)address;
+		inet_ntop(AF_INET, &in4->sin_addr, host, sizeof(host));
+		snprintf(buf, HF_ADDRESS_MAX, "%s:%u", host, ntohs(in4->sin_port));
+	}
+}
+
+void hf_conn_peer(const struct hf_conn *conn, char *buf) {
+	struct sockaddr_storage address = { .ss_family = AF_INET };
+	socklen_t len = sizeof(address);
+	if (getpeername(conn->fd, (struct sockaddr *)&address, &len) != 0)
+		address.ss_family = AF_INET;
+	hf_address_text(&address, buf);
+}

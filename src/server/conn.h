@@ -1,0 +1,112 @@
+/*
+ * conn.h - one client's connection: its bytes in, its replies out, and which of them may be shown yet.
+ *
+ * A connection belongs to one loop and is touched by that loop's thread only, but for what `server->mutex` guards.
+ *
+ * Replies wait. Everything written to `out` during a pass of the loop depends on the log up to `gate`. At the end of the pass
+ * hf_conn_seal turns that into a mark: "the stream up to `end` may be sent once `durable_at` is committed". Marks are in the
+ * order of the stream, and a reply never overtakes an earlier one.
+ */
+#ifndef HF_SERVER_CONN_H
+#define HF_SERVER_CONN_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/limits.h"
+#include "server/out.h"
+
+struct hf_loop;
+
+/* What an epoll event points at. */
+enum hf_source_kind { HF_SOURCE_CONN, HF_SOURCE_LISTEN, HF_SOURCE_COMMIT, HF_SOURCE_STOP, HF_SOURCE_DRAIN };
+struct hf_source {
+	enum hf_source_kind kind;
+};
+
+struct hf_mark {
+	uint64_t durable_at;
+	uint64_t end; /* of the reply stream */
+};
+
+#define HF_MARKS_MAX 8u
+#define HF_CLIENT_NAME_MAX 63u
+
+struct hf_conn {
+	struct hf_source source; /* first: an epoll event is cast to it */
+	int fd;			 /* -1: dead, to be freed at the end of the pass */
+	struct hf_loop *loop;
+	uint64_t id;
+
+	/* Bytes received: in[in_start..in_end) is not parsed yet. NULL when there are none. */
+	uint8_t *in;
+	size_t in_cap, in_start, in_end;
+	size_t in_need; /* parsing makes no sense before more than these unparsed bytes are there */
+
+	struct hf_out out;
+	uint64_t released; /* the stream up to here may be sent */
+	uint64_t gate;	   /* what this pass's replies depend on */
+	struct hf_mark marks[HF_MARKS_MAX];
+	uint32_t mark_first, mark_count;
+
+	uint32_t queued;      /* commands of this connection in the loop's batch */
+	uint32_t interest;    /* what epoll watches */
+	bool blocked;	      /* the socket is full: wait for EPOLLOUT */
+	bool paused;	      /* too many unread replies: nothing is read or parsed */
+	bool finishing;	      /* nothing more is read; closed when all replies are sent */
+	bool lingering;	      /* all is said, and what still comes is thrown away until the client closes */
+	bool in_multi;	      /* between MULTI and EXEC: nothing is executed */
+	size_t discarded;     /* bytes thrown away while lingering */
+
+	/* Membership in the loop's lists. */
+	bool dirty, waiting, again, unsettled;
+
+	/* Guarded by server->mutex: CLIENT LIST reads them from any loop. */
+	struct hf_conn *next, *prev;
+	char name[HF_CLIENT_NAME_MAX + 1];
+	char lib_name[HF_CLIENT_NAME_MAX + 1];
+	char lib_ver[HF_CLIENT_NAME_MAX + 1];
+};
+
+/* What was written to conn->out depends on the log up to `lsn`. */
+static inline void hf_conn_gate(struct hf_conn *conn, uint64_t lsn) {
+	if (lsn > conn->gate)
+		conn->gate = lsn;
+}
+
+/* A connection over `fd`, which it owns from then on. NULL if out of memory: `fd` is the caller's still. */
+struct hf_conn *hf_conn_new(struct hf_loop *loop, int fd, uint64_t id);
+void hf_conn_free(struct hf_conn *conn);
+
+enum hf_conn_input {
+	HF_INPUT_BYTES, /* some came */
+	HF_INPUT_NONE,	/* none now */
+	HF_INPUT_END,	/* the client will send no more */
+	HF_INPUT_BROKEN, /* the connection is gone */
+};
+/* One read, of at most a buffer's room. */
+enum hf_conn_input hf_conn_read(struct hf_conn *conn);
+/* Gives back, or moves to the front of the buffer, what the parser left. No command may point into the buffer. */
+void hf_conn_settle(struct hf_conn *conn);
+/* Gives the input buffer back with what is in it. */
+void hf_conn_drop_input(struct hf_conn *conn);
+/* Nothing more is read or parsed; the connection is closed when its replies are sent. */
+static inline void hf_conn_finish(struct hf_conn *conn) {
+	conn->finishing = true;
+	conn->in_start = conn->in_end;
+}
+
+/* The pass is over: what it wrote waits for its gate. */
+void hf_conn_seal(struct hf_conn *conn);
+/* Sends what `committed` allows. False if the connection is gone. */
+HF_MUST bool hf_conn_flush(struct hf_conn *conn, uint64_t committed);
+/* Tells epoll what the connection's flags ask for. */
+void hf_conn_watch(struct hf_conn *conn);
+
+/* "127.0.0.1:50000", of the client's end (or ours); `buf` has room for HF_ADDRESS_MAX. */
+#define HF_ADDRESS_MAX 64u
+void hf_address_text(const struct sockaddr_storage *address, char *buf);
+void hf_conn_peer(const struct hf_conn *conn, char *buf);
+
+#endif

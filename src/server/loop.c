@@ -1,0 +1,346 @@
+#include "server/loop.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "os/memory.h"
+#include "server/command.h"
+
+#define EVENTS_MAX 256
+#define DRAIN_WAIT_MS 500
+#define DRAIN_WAITS_MAX 10 /* in a row without any event, then the clients left are given up */
+
+/* ---- lists --------------------------------------------------------------------------------------- */
+
+static bool list_init(struct hf_conn_list *list, uint32_t cap) {
+	list->count = 0;
+	list->items = hf_memory_grow(NULL, cap * sizeof(list->items[0]));
+	return list->items != NULL;
+}
+
+/* `*member` is the connection's flag for this list. */
+static void list_add(struct hf_conn_list *list, struct hf_conn *conn, bool *member) {
+	if (*member)
+		return;
+	*member = true;
+	list->items[list->count++] = conn;
+}
+
+static void list_drop_dead(struct hf_conn_list *list) {
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < list->count; i++)
+		if (list->items[i]->fd >= 0)
+			list->items[kept++] = list->items[i];
+	list->count = kept;
+}
+
+/* ---- closing ------------------------------------------------------------------------------------- */
+
+/* The connection is gone; its memory stays until the end of the pass. */
+static void kill_conn(struct hf_loop *loop, struct hf_conn *conn) {
+	if (conn->fd < 0)
+		return;
+	HF_ASSERT(conn->queued == 0);
+	hf_server_forget(loop->server, conn);
+	close(conn->fd);
+	conn->fd = -1;
+	loop->dead.items[loop->dead.count++] = conn;
+}
+
+static void bury_dead(struct hf_loop *loop) {
+	if (loop->dead.count == 0)
+		return;
+	list_drop_dead(&loop->waiting);
+	list_drop_dead(&loop->again);
+	for (uint32_t i = 0; i < loop->dead.count; i++) {
+		hf_conn_free(loop->dead.items[i]);
+		atomic_fetch_sub(&loop->conn_count, 1);
+	}
+	loop->dead.count = 0;
+}
+
+/*
+ * Everything was answered and sent. Closing a socket with unread bytes resets it and can destroy the replies on their way, so our
+ * direction is shut first, and what still comes is read and thrown away.
+ */
+static void say_goodbye(struct hf_loop *loop, struct hf_conn *conn) {
+	if (conn->lingering)
+		return;
+	conn->lingering = true;
+	if (shutdown(conn->fd, SHUT_WR) != 0 || hf_conn_read(conn) == HF_INPUT_BROKEN || loop->draining)
+		kill_conn(loop, conn);
+}
+
+/* ---- in ------------------------------------------------------------------------------------------ */
+
+static void settle(struct hf_conn *conn) {
+	if (conn->finishing && !conn->paused && !conn->again)
+		hf_conn_drop_input(conn);
+	else
+		hf_conn_settle(conn);
+}
+
+void hf_loop_execute(struct hf_loop *loop) {
+	hf_send_execute(loop);
+	for (uint32_t i = 0; i < loop->unsettled.count; i++) {
+		loop->unsettled.items[i]->unsettled = false;
+		settle(loop->unsettled.items[i]);
+	}
+	loop->unsettled.count = 0;
+}
+
+/* Runs every complete command in the buffer, until the client owes us too much reading. */
+static void parse(struct hf_loop *loop, struct hf_conn *conn) {
+	list_add(&loop->dirty, conn, &conn->dirty);
+	while (conn->in_end - conn->in_start > conn->in_need) {
+		if (hf_out_pending(&conn->out) >= HF_CONNECTION_OUTPUT_PAUSE) {
+			conn->paused = true;
+			break;
+		}
+		struct hf_err err;
+		size_t size;
+		enum hf_resp_result result =
+			hf_resp_parse(conn->in + conn->in_start, conn->in_end - conn->in_start,
+				      &loop->command, &size, &err);
+		if (result == HF_RESP_MORE) {
+			conn->in_need = size - 1;
+			break;
+		}
+		conn->in_need = 0;
+		if (result == HF_RESP_ERROR) {
+			if (conn->queued > 0)
+				hf_loop_execute(loop);
+			hf_out_error(&conn->out, "ERR", err.text);
+			hf_conn_finish(conn);
+			break;
+		}
+		conn->in_start += size;
+		if (loop->command.argc > 0)
+			hf_command_run(loop, conn, &loop->command);
+	}
+	if (conn->queued > 0)
+		list_add(&loop->unsettled, conn, &conn->unsettled);
+	else
+		settle(conn);
+}
+
+static void input(struct hf_loop *loop, struct hf_conn *conn) {
+	switch (hf_conn_read(conn)) {
+	case HF_INPUT_BYTES:
+		parse(loop, conn);
+		break;
+	case HF_INPUT_NONE:
+		break;
+	case HF_INPUT_END:
+		hf_conn_finish(conn);
+		settle(conn);
+		list_add(&loop->dirty, conn, &conn->dirty);
+		break;
+	case HF_INPUT_BROKEN:
+		kill_conn(loop, conn);
+		break;
+	}
+}
+
+static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t events) {
+	if (conn->fd < 0)
+		return;
+	if (events & EPOLLOUT) {
+		conn->blocked = false;
+		list_add(&loop->dirty, conn, &conn->dirty);
+	}
+	bool reads = conn->lingering || !(conn->paused || conn->finishing);
+	if ((events & EPOLLIN) && reads && !conn->again)
+		input(loop, conn);
+	else if (events & (EPOLLERR | EPOLLHUP))
+		kill_conn(loop, conn);
+}
+
+/* Connections that were paused and have been read by their clients since. */
+static void parse_again(struct hf_loop *loop) {
+	uint32_t count = loop->again.count;
+	loop->again.count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		loop->again.items[i]->again = false;
+		if (loop->again.items[i]->fd >= 0)
+			parse(loop, loop->again.items[i]);
+	}
+}
+
+/* ---- out ----------------------------------------------------------------------------------------- */
+
+/* Sends what may be sent, and draws the conclusions. */
+static void advance(struct hf_loop *loop, struct hf_conn *conn) {
+	if (!hf_conn_flush(conn, loop->committed)) {
+		kill_conn(loop, conn);
+		return;
+	}
+	size_t pending = hf_out_pending(&conn->out);
+	if (conn->paused && pending < HF_CONNECTION_OUTPUT_PAUSE / 2) {
+		conn->paused = false;
+		list_add(&loop->again, conn, &conn->again);
+	}
+	if (conn->finishing && !conn->again && !conn->paused && pending == 0)
+		say_goodbye(loop, conn);
+	if (conn->fd >= 0)
+		hf_conn_watch(conn);
+}
+
+static void send_replies(struct hf_loop *loop) {
+	uint64_t committed = hf_engine_committed(loop->engine);
+	bool moved = committed != loop->committed;
+	loop->committed = committed;
+	for (uint32_t i = 0; i < loop->dirty.count; i++) {
+		struct hf_conn *conn = loop->dirty.items[i];
+		conn->dirty = false;
+		if (conn->fd < 0)
+			continue;
+		hf_conn_seal(conn);
+		if (!conn->waiting)
+			advance(loop, conn);
+		if (conn->fd >= 0 && conn->mark_count > 0)
+			list_add(&loop->waiting, conn, &conn->waiting);
+	}
+	loop->dirty.count = 0;
+	if (!moved)
+		return;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < loop->waiting.count; i++) {
+		struct hf_conn *conn = loop->waiting.items[i];
+		if (conn->fd >= 0)
+			advance(loop, conn);
+		conn->waiting = conn->fd >= 0 && conn->mark_count > 0;
+		if (conn->waiting)
+			loop->waiting.items[kept++] = conn;
+	}
+	loop->waiting.count = kept;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------ */
+
+/* No more is read. What was read is answered, then each connection is closed. */
+static void begin_drain(struct hf_loop *loop) {
+	struct hf_server *server = loop->server;
+	loop->draining = true;
+	pthread_mutex_lock(&server->mutex);
+	for (struct hf_conn *conn = server->conns; conn != NULL; conn = conn->next) {
+		if (conn->loop != loop)
+			continue;
+		conn->finishing = true;
+		list_add(&loop->dirty, conn, &conn->dirty);
+	}
+	pthread_mutex_unlock(&server->mutex);
+	int rc = epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, server->drain_fd, NULL);
+	HF_ASSERT(rc == 0);
+	for (uint32_t i = 0; i < loop->dirty.count; i++) {
+		struct hf_conn *conn = loop->dirty.items[i];
+		if (conn->fd >= 0 && conn->lingering)
+			kill_conn(loop, conn);
+		else if (conn->fd >= 0 && conn->queued == 0)
+			settle(conn);
+	}
+}
+
+/* Handles what epoll reported. True if the engine's commit fd was in it. */
+static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int count) {
+	bool commit = false;
+	for (int i = 0; i < count; i++) {
+		struct hf_source *source = events[i].data.ptr;
+		switch (source->kind) {
+		case HF_SOURCE_CONN:
+			conn_event(loop, (struct hf_conn *)source, events[i].events);
+			break;
+		case HF_SOURCE_COMMIT:
+			commit = true;
+			break;
+		case HF_SOURCE_LISTEN:
+			hf_server_accept(loop->server);
+			break;
+		case HF_SOURCE_STOP:
+			hf_server_drain(loop->server);
+			break;
+		case HF_SOURCE_DRAIN:
+			begin_drain(loop);
+			break;
+		}
+	}
+	return commit;
+}
+
+/* One turn of the loop. False if nothing happened in the time that a drain waits. */
+static bool pass(struct hf_loop *loop) {
+	struct epoll_event events[EVENTS_MAX];
+	int timeout_ms = loop->again.count > 0 ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
+	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
+	HF_ASSERT(count >= 0 || errno == EINTR);
+	if (count == 0 && loop->again.count == 0)
+		return false;
+
+	bool commit = dispatch(loop, events, count);
+	parse_again(loop);
+	hf_loop_execute(loop);
+	if (commit || loop->queued) {
+		hf_engine_lock(loop->engine);
+		if (commit)
+			hf_engine_commit_poll(loop->engine, loop->commit_fd);
+		hf_engine_flush(loop->engine);
+		hf_engine_unlock(loop->engine);
+		loop->queued = false;
+	}
+	send_replies(loop);
+	bury_dead(loop);
+	return true;
+}
+
+bool hf_loop_run(struct hf_loop *loop) {
+	uint32_t idle_waits = 0;
+	while (!hf_engine_stopped(loop->engine)) {
+		idle_waits = pass(loop) ? 0 : idle_waits + 1;
+		if (loop->draining && (atomic_load(&loop->conn_count) == 0 || idle_waits == DRAIN_WAITS_MAX))
+			return true;
+	}
+	return false;
+}
+
+static bool watch(struct hf_loop *loop, int fd, struct hf_source *source, struct hf_err *err) {
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+		return hf_fail_sys(err, errno, "cannot watch a file descriptor");
+	return true;
+}
+
+bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err *err) {
+	uint32_t cap = server->max_clients;
+	loop->server = server;
+	loop->engine = server->engine;
+	loop->commit_source.kind = HF_SOURCE_COMMIT;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return hf_fail_sys(err, errno, "cannot make an epoll instance");
+	if (!list_init(&loop->dirty, cap) || !list_init(&loop->waiting, cap) ||
+	    !list_init(&loop->again, cap) || !list_init(&loop->unsettled, cap) ||
+	    !list_init(&loop->dead, cap))
+		return hf_fail(err, HF_NOMEM, "no memory for the lists of %u clients", cap);
+	if (!hf_engine_commit_fd(loop->engine, &loop->commit_fd, err) ||
+	    !watch(loop, loop->commit_fd, &loop->commit_source, err) ||
+	    !watch(loop, server->drain_fd, &server->drain_source, err))
+		return false;
+	/* The first loop also accepts clients and is told to stop. */
+	if (loop != server->loops)
+		return true;
+	return watch(loop, server->listen_fd, &server->listen_source, err) &&
+	       watch(loop, server->stop_fd, &server->stop_source, err);
+}
+
+void hf_loop_fini(struct hf_loop *loop) {
+	hf_pool_fini(&loop->pool);
+	hf_memory_free(loop->dirty.items);
+	hf_memory_free(loop->waiting.items);
+	hf_memory_free(loop->again.items);
+	hf_memory_free(loop->unsettled.items);
+	hf_memory_free(loop->dead.items);
+	if (loop->epoll_fd > 0)
+		close(loop->epoll_fd);
+}

@@ -1,0 +1,96 @@
+/*
+ * loop.h - one thread's event loop over its connections (private to src/server).
+ *
+ * A pass: wait; read each ready connection once; parse and execute every complete command; start one flush for all that was
+ * queued; send each connection the replies that are durable by now. The first function to read is `pass` in loop.c.
+ */
+#ifndef HF_SERVER_LOOP_H
+#define HF_SERVER_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "server/conn.h"
+#include "server/resp.h"
+
+/* A set of connections; each is in it at most once, so it never outgrows max_clients. */
+struct hf_conn_list {
+	struct hf_conn **items;
+	uint32_t count;
+};
+
+#define HF_BATCH_MAX 64u
+#define HF_BATCH_ARGS_MAX 1024u /* at least those of one command */
+
+/* HF.SENDs that were parsed and not executed yet. Their spans point into the connections' read buffers. */
+struct hf_batch {
+	uint32_t count, arg_count;
+	struct hf_conn *conns[HF_BATCH_MAX];
+	struct hf_send sends[HF_BATCH_MAX];
+	struct hf_arg args[HF_BATCH_ARGS_MAX];
+};
+
+struct hf_loop {
+	struct hf_server *server;
+	struct hf_engine *engine;
+	pthread_t thread;
+	int epoll_fd;
+	int commit_fd; /* the engine's */
+	struct hf_source commit_source;
+	struct hf_pool pool;
+	uint64_t committed; /* as of the last pass */
+	bool draining;
+	bool queued;	    /* the pass gave the engine something to flush */
+	atomic_uint conn_count;
+	_Atomic uint64_t commands; /* executed; written by this loop only */
+
+	struct hf_conn_list dirty;     /* written to in this pass */
+	struct hf_conn_list waiting;   /* have replies that are not durable yet */
+	struct hf_conn_list again;     /* have bytes to parse without a read */
+	struct hf_conn_list unsettled; /* have commands in the batch */
+	struct hf_conn_list dead;      /* closed in this pass */
+
+	struct hf_batch batch;
+	struct hf_resp_command command;
+};
+
+struct hf_server {
+	struct hf_engine *engine;
+	char address[HF_ADDRESS_MAX];
+	uint32_t max_clients;
+	int64_t started_s; /* wall clock */
+	int listen_fd;	   /* -1 once it drains */
+	int stop_fd;	   /* eventfd: hf_server_stop was called */
+	int drain_fd;	   /* eventfd, never read: no more clients come, every loop drains */
+	int spare_fd;	   /* given up to refuse a client politely when files run out */
+	struct hf_source listen_source, stop_source, drain_source;
+	uint32_t loop_count;
+	struct hf_loop *loops;
+
+	pthread_mutex_t mutex; /* guards what follows */
+	struct hf_conn *conns;
+	uint32_t conn_count;
+	uint64_t accepted, rejected;
+};
+
+HF_MUST bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err *err);
+/* Closes what connections are left. Safe on a loop of zeros, and on one whose init failed. */
+void hf_loop_fini(struct hf_loop *loop);
+/* Serves until drained (true) or the engine stopped (false). */
+bool hf_loop_run(struct hf_loop *loop);
+
+/* Executes the batch: afterwards no command points into a read buffer any more. */
+void hf_loop_execute(struct hf_loop *loop);
+
+/* ---- clients: server.c --------------------------------------------------------------------------- */
+
+/* Accepts who waits, and hands each to the loop with the fewest. */
+void hf_server_accept(struct hf_server *server);
+/* No more clients; every loop drains. */
+void hf_server_drain(struct hf_server *server);
+/* The connection leaves the server's list. */
+void hf_server_forget(struct hf_server *server, struct hf_conn *conn);
+
+#endif

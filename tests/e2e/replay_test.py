@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+"""P5 and P6: a replay gives the hash of every LSN; what is not intact is named and stops it.
+
+Also what scripts rely on: exit codes 0, 1 and 2, data on stdout, --json.
+"""
+
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/lib")]
+sys.dont_write_bytecode = True
+
+import resp  # noqa: E402
+from server import Server, holdfast  # noqa: E402
+
+ORDER = (ROOT / "examples/order/order.mmd").read_text()
+STOCK = (ROOT / "examples/stock/stock.mmd").read_text()
+SECTOR = 512
+SEED = 5
+
+
+def run(*args):
+    """One call of the command line."""
+    return subprocess.run([holdfast(), *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+def crc32c(data, crc=0):
+    """CRC32C, bit by bit: only for a sector."""
+    crc ^= 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+class Directory(unittest.TestCase):
+    """A directory with a few hundred records, some of them in frames of one, and the hash after each."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temp = tempfile.TemporaryDirectory(prefix="holdfast-test-")
+        cls.addClassCleanup(cls.temp.cleanup)
+        cls.data = pathlib.Path(cls.temp.name, "data")
+        cls.hashes = {}
+        rng = random.Random(SEED)
+        with Server(contracts={"order": ORDER, "stock": STOCK}, data=cls.data) as server:
+            with resp.Connection(server.connect()) as connection:
+                def note():
+                    lsn, state_hash = connection.call("HF.HASH")
+                    cls.hashes[lsn] = state_hash.decode()
+                note()
+                for number in range(300):
+                    key = rng.randrange(40)
+                    connection.call("HF.SEND", "order", key, "Place", "q", 50, "p", -1, "s", "A\0\xff",
+                                    "ID", number)
+                    note()
+                    connection.call("HF.SEND", "order", key, "Fill", "n", rng.randrange(1, 30))
+                    note()
+                    connection.call("HF.SEND", "stock", "s", "Receive", "n", number + 1)
+                    note()
+                later = ORDER.replace("version 1", "version 2").replace("[q > 0]", "[q > 7]")
+                assert connection.call("HF.CONTRACT", "LOAD", later) is not None
+                note()
+                connection.call("HF.SEND", "order", "new", "Place", "q", 9, "p", 0, "s", "")
+                note()
+            assert server.terminate() == 0
+        cls.last = max(cls.hashes)
+
+    def segment(self):
+        """The first file of the log, and how much of it is used."""
+        path = min(self.data.glob("log-*"))
+        return path, len(path.read_bytes().rstrip(b"\0"))
+
+
+class Replay(Directory):
+    """An intact log."""
+
+    def summary(self, *args):
+        """The JSON of a replay that must succeed."""
+        done = run("replay", self.data, "--json", *args)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return json.loads(done.stdout)
+
+    def test_every_lsn(self):
+        """--until gives the hash that HF.HASH had."""
+        self.assertEqual(set(self.hashes), set(range(2, self.last + 1)), "the LSNs have holes")
+        self.assertEqual(len(set(self.hashes.values())), len(self.hashes), "two states, one hash")
+        rng = random.Random(SEED)
+        for lsn in [2, 3, self.last - 1, self.last, *rng.sample(range(4, self.last - 1), 16)]:
+            summary = self.summary("--until", lsn, *rng.choice([[], ["--verify"]]))
+            self.assertEqual((summary["lsn"], summary["hash"]), (lsn, self.hashes[lsn]))
+
+    def test_summary(self):
+        whole = self.summary("--verify")
+        self.assertEqual((whole["lsn"], whole["hash"]), (self.last, self.hashes[self.last]))
+        self.assertEqual(whole["events"], self.last - 3)  # three records are contracts
+        text = run("replay", self.data)
+        self.assertEqual(text.returncode, 0)
+        for part in (str(self.last), whole["hash"]):
+            self.assertIn(part, text.stdout)
+
+    def test_reads_only(self):
+        """The tools change nothing, and work beside a server."""
+        before = {path: path.read_bytes() for path in self.data.iterdir()}
+        for args in (["replay", self.data], ["replay", self.data, "--verify"], ["log", "verify", self.data],
+                     ["log", "dump", self.data]):
+            self.assertEqual(run(*args).returncode, 0, args)
+        self.assertEqual({path: path.read_bytes() for path in self.data.iterdir()}, before)
+
+    def test_dump(self):
+        """One line per record, in order, with what was sent."""
+        lines = [json.loads(line) for line in run("log", "dump", self.data, "--json").stdout.splitlines()]
+        self.assertEqual([line["lsn"] for line in lines], list(range(1, self.last + 1)))
+        self.assertEqual(sum(line["type"] == "contract" for line in lines), 3)
+        last = lines[-1]
+        self.assertEqual((last["contract"], last["key"], last["event"]), ("order", "new", "Place"))
+        text = run("log", "dump", self.data)
+        self.assertEqual(text.returncode, 0)
+        self.assertGreaterEqual(len(text.stdout.splitlines()), self.last)
+
+    def test_usage(self):
+        for args in (["replay"], ["replay", self.data, "--until", "x"], ["replay", self.data, "--nonesuch"],
+                     ["log"], ["log", "dmp", self.data], ["log", "dump"]):
+            done = run(*args)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), args)
+            self.assertNotEqual(done.stderr, "", args)
+        for args in (["replay", "/nonesuch"], ["log", "verify", "/nonesuch"], ["log", "dump", "/nonesuch"]):
+            done = run(*args)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertIn("/nonesuch", done.stderr)
+        self.assertEqual(run("replay", self.data, "--until", self.last + 1).returncode, 1)
+
+
+class Damage(Directory):
+    """Every kind of damage to the log."""
+
+    def setUp(self):
+        self.path, self.used = self.segment()
+        self.whole = self.path.read_bytes()
+        self.addCleanup(self.path.write_bytes, self.whole)
+
+    def stopped(self, data, *named):
+        """With these bytes as the log, nothing goes on: each command ends with 1 and names the file and the place."""
+        self.path.write_bytes(data)
+        for args in (["replay", self.data], ["log", "verify", self.data],
+                     ["serve", "--data", self.data, "--listen", "127.0.0.1:0"]):
+            done = run(*args)
+            self.assertEqual(done.returncode, 1, (args, done.stdout, done.stderr))
+            for name in (self.path.name, *named):
+                self.assertIn(name, done.stderr, args)
+        self.assertEqual(self.path.read_bytes(), data, "the damaged log was changed")
+
+    def test_flipped_bits(self):
+        """A flipped bit anywhere in the used part is caught, or it was in padding and the state is the same."""
+        rng = random.Random(SEED)
+        caught = 0
+        for _ in range(60):
+            offset = rng.randrange(self.used - 2 * SECTOR)
+            data = bytearray(self.whole)
+            data[offset] ^= 1 << rng.randrange(8)
+            self.path.write_bytes(data)
+            done = run("replay", self.data)
+            if done.returncode == 0:
+                self.assertEqual(self.whole[offset], 0, f"a flip at {offset} was not seen")
+                self.assertIn(self.hashes[self.last], done.stdout)
+            else:
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(self.path.name, done.stderr)
+                caught += 1
+        self.assertGreater(caught, 10)
+
+    def test_first_frame(self):
+        data = bytearray(self.whole)
+        data[SECTOR + 60] ^= 1
+        self.stopped(data, str(SECTOR))
+
+    def test_middle_frame(self):
+        middle = self.used // 2 // SECTOR * SECTOR
+        data = bytearray(self.whole)
+        data[middle:middle + 8] = bytes(b ^ 255 for b in data[middle:middle + 8])
+        self.stopped(data, "offset")
+
+    def test_swapped_sectors(self):
+        """Two frames that are whole, each in the other's place."""
+        frames = [at for at in range(SECTOR, self.used, SECTOR) if self.whole[at:at + 4] == b"HFG1"]
+        pairs = [(a, b) for a, b in zip(frames[20:], frames[21:]) if b - a == SECTOR]
+        a, b = pairs[0]
+        data = bytearray(self.whole)
+        data[a:a + SECTOR], data[b:b + SECTOR] = self.whole[b:b + SECTOR], self.whole[a:a + SECTOR]
+        self.stopped(data, str(a))
+
+    def test_lost_sector(self):
+        """A write that the disk acknowledged and never made."""
+        frames = [at for at in range(SECTOR, self.used, SECTOR) if self.whole[at:at + 4] == b"HFG1"]
+        data = bytearray(self.whole)
+        data[frames[30]:frames[30] + SECTOR] = bytes(SECTOR)
+        self.stopped(data, str(frames[30]))
+
+    def test_truncated_file(self):
+        self.stopped(self.whole[:self.used // 2])
+
+    def test_unknown_version(self):
+        """A later format, whole in itself (see docs/format/log.md)."""
+        sector = bytearray(self.whole[:SECTOR])
+        self.assertEqual(int.from_bytes(sector[8:12], "little"), 1)
+        self.assertEqual(int.from_bytes(sector[12:16], "little"),
+                         crc32c(sector[:12] + bytes(4) + sector[16:]))
+        sector[8:12] = (2).to_bytes(4, "little")
+        sector[12:16] = crc32c(sector[:12] + bytes(4) + sector[16:]).to_bytes(4, "little")
+        self.stopped(bytes(sector) + self.whole[SECTOR:], "version 2")
+
+    def test_another_file(self):
+        self.stopped(b"this is not a log\n" * 4096)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+"""The server as a process: what it says at the start, how it stops, and how it answers a wrong command line."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/lib")]
+sys.dont_write_bytecode = True
+
+import resp  # noqa: E402
+from server import Server, StartError, holdfast  # noqa: E402
+
+ORDER = (ROOT / "examples/order/order.mmd").read_text()
+HELLO = (ROOT / "examples/hello/hello.mmd").read_text()
+PLACE = ("q", "10", "p", "1", "s", "ACME")
+
+
+def run(*args):
+    """One call of the command line."""
+    return subprocess.run([holdfast(), *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+class Start(unittest.TestCase):
+    """The first screen, and what prevents it."""
+
+    def test_screen(self):
+        """Which contracts, where, and what durable means here: on one screen."""
+        with Server(contracts={"order": ORDER, "hello": HELLO}) as server:
+            screen = server.stderr
+            for part in ("order", "hello", server.data_dir, str(server.port), "durab"):
+                self.assertIn(part, screen)
+            self.assertRegex(screen, "io_uring|fdatasync|fsync|O_DSYNC|flush")
+            lines = screen.splitlines()
+            self.assertLessEqual(len(lines), 24)
+            self.assertLessEqual(max(map(len, lines)), 160)
+
+    def test_empty_directory_without_contracts(self):
+        """It serves; a contract can be loaded at run time, and is still there after a restart without --contracts."""
+        with Server() as server:
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.HASH")[0], 0)
+                loaded = connection.call("HF.CONTRACT", "LOAD", ORDER)
+                self.assertNotIsInstance(loaded, resp.Error)
+                self.assertEqual(connection.call("HF.SEND", "order", "1", "Place", *PLACE), [b"Open", 1, 2])
+            server.restart()
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.SEND", "order", "1", "Fill", "n", 1), [b"Open", 2, 3])
+                self.assertEqual(connection.call("HF.CONTRACT", "SHOW", "order").decode(), ORDER)
+
+    def test_restart_logs_nothing(self):
+        """The same contracts again are no news."""
+        with Server(contracts={"order": ORDER, "hello": HELLO}) as server:
+            for _ in range(3):
+                with resp.Connection(server.connect()) as connection:
+                    self.assertEqual(connection.call("HF.HASH")[0], 2)
+                server.restart()
+
+    def test_bad_contract(self):
+        """It does not start, and says where the contract is wrong."""
+        broken = ORDER.replace("filled += n", "filed += n")
+        with self.assertRaises(StartError) as raised:
+            with Server(contracts={"order": broken}):
+                pass
+        self.assertRegex(str(raised.exception), r"order\.mmd:12:\d+: ")
+        self.assertIn("filed", str(raised.exception))
+
+    def test_changed_contract(self):
+        """The same version with other rules is refused; the log is as it was."""
+        with Server(contracts={"order": ORDER}) as server:
+            with resp.Connection(server.connect()) as connection:
+                before = connection.call("HF.HASH")
+            server.terminate()
+            path = pathlib.Path(server.contracts_dir, "order.mmd")
+            path.write_text(ORDER.replace("[q > 0]", "[q > 1]"))
+            with self.assertRaises(StartError) as raised:
+                server.start()
+            self.assertIn("version 1", str(raised.exception))
+            path.write_text(ORDER)
+            server.start()
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.HASH"), before)
+
+    def test_port_in_use(self):
+        with Server() as server:
+            with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+                listen = f"127.0.0.1:{server.port}"
+                done = run("serve", "--data", temp + "/data", "--listen", listen)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(listen, done.stderr)
+
+
+class Stop(unittest.TestCase):
+    """SIGTERM and SIGINT drain."""
+
+    def drain(self, signum):
+        """Whatever was applied was answered before the end, and the other way round."""
+        events = 20000
+        with Server(contracts={"order": ORDER}) as server:
+            connection = resp.Connection(server.connect())
+            wire = b"".join(resp.encode("HF.SEND", "order", n, "Place", *PLACE) for n in range(events))
+            sender = threading.Thread(target=self.send, args=(connection, wire))
+            sender.start()
+            replies = [connection.read() for _ in range(100)]
+            server.process.send_signal(signum)
+            try:
+                while True:
+                    replies.append(connection.read())
+            except (resp.Closed, ConnectionResetError):
+                pass
+            sender.join()
+            connection.close()
+            self.assertEqual(server.wait(), 0)
+            self.assertEqual(replies, [[b"Open", 1, n + 2] for n in range(len(replies))])
+            server.start()
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.HASH")[0], 1 + len(replies))
+
+    @staticmethod
+    def send(connection, wire):
+        """Everything, until the server does not want any more."""
+        try:
+            connection.send_raw(wire)
+        except OSError:
+            pass
+
+    def test_sigterm(self):
+        self.drain(signal.SIGTERM)
+
+    def test_sigint(self):
+        self.drain(signal.SIGINT)
+
+    def test_idle_clients_do_not_hold_it_up(self):
+        with Server() as server:
+            clients = [server.connect() for _ in range(20)]
+            began = time.monotonic()
+            self.assertEqual(server.terminate(), 0)
+            self.assertLess(time.monotonic() - began, 2)
+            for client in clients:
+                self.assertEqual(client.recv(1), b"")
+                client.close()
+
+    def test_client_that_does_not_read(self):
+        """It is given up after a while; a second signal changes nothing about what is durable."""
+        with Server(contracts={"order": ORDER}) as server:
+            connection = resp.Connection(server.connect())
+            self.assertEqual(connection.call("HF.SEND", "order", "1", "Place", *PLACE), [b"Open", 1, 2])
+            wire = resp.encode("HF.HISTORY", "order", "1") * 50000
+            sender = threading.Thread(target=self.send, args=(connection, wire))
+            sender.start()
+            sender.join(0.5)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+            self.assertIn(server.wait(30), (0, 1))
+            connection.sock.shutdown(2)
+            sender.join()
+            connection.close()
+            server.start()
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.HASH")[0], 2)
+
+
+class Usage(unittest.TestCase):
+    """0 good, 1 not good, 2 usage; help on stdout, complaints on stderr."""
+
+    def test_help(self):
+        for args in (["--help"], ["help"], ["serve", "--help"], ["check", "--help"], ["replay", "--help"],
+                     ["log", "--help"], ["bench", "--help"]):
+            done = run(*args)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), args)
+            self.assertIn("holdfast", done.stdout)
+        whole = run("--help").stdout
+        for command in ("serve", "check", "replay", "log", "bench"):
+            self.assertIn(command, whole)
+
+    def test_version(self):
+        done = run("--version")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"^holdfast \d+\.\d+\.\d+")
+
+    def test_suggestion(self):
+        for typo, meant in (("sevre", "serve"), ("chekc", "check"), ("reply", "replay")):
+            done = run(typo)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(typo, done.stderr)
+            self.assertIn(meant, done.stderr)
+
+    def test_wrong_usage(self):
+        for args in ([], ["serve", "--nonesuch"], ["serve", "--listen"], ["serve", "extra"],
+                     ["serve", "--listen", "nowhere"], ["serve", "--listen", "127.0.0.1:99999"], ["check"]):
+            done = run(*args)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), args)
+            self.assertNotEqual(done.stderr, "", args)
+
+    def test_missing_contracts(self):
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            done = run("serve", "--data", temp + "/data", "--contracts", temp + "/nonesuch",
+                       "--listen", "127.0.0.1:0")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(temp + "/nonesuch", done.stderr)
+
+    def test_check(self):
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            broken = pathlib.Path(temp, "broken.mmd")
+            broken.write_text(ORDER.replace("filled += n", "filed += n"))
+            done = run("check", broken, ROOT / "examples/order/order.mmd")
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stdout + done.stderr, r"broken\.mmd:12:\d+: error")
+            self.assertIn("^", done.stdout + done.stderr)
+            done = run("check", "--json", broken)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn('"line"', done.stdout)
+            self.assertEqual(run("check", temp + "/nonesuch.mmd").returncode, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
