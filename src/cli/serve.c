@@ -1,9 +1,9 @@
 /*
- * holdfast serve: opens the data directory, loads the contracts, says what it serves and how durable it is, and serves.
+ * holdfast serve: opens the data directory, loads the contracts, says what it serves and how
+ * durable it is, and serves.
  */
 #include <dirent.h>
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,24 +12,14 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "engine/engine.h"
 #include "machine/machine.h"
 #include "server/server.h"
 
 #define PATH_TEXT_MAX 4096u
 
-struct serve_options {
-	const char *data_dir;
-	const char *contracts_dir; /* NULL: none */
-	const char *listen;
-	uint32_t threads;
-	uint32_t max_clients;
-	bool no_sync;
-	uint64_t segment_size;
-	enum hf_flush_mode flush;
-};
-
-static const char usage[] =
+static const char help[] =
 	"Usage: holdfast serve [OPTION...]\n"
 	"Serves life cycles to Redis clients.\n"
 	"\n"
@@ -44,172 +34,92 @@ static const char usage[] =
 	"  --help               this text\n"
 	"\n"
 	"HOLDFAST_DATA, HOLDFAST_CONTRACTS, HOLDFAST_LISTEN and HOLDFAST_THREADS stand in for the\n"
-	"options of those names. SIGTERM and SIGINT drain and exit 0, a second one exits at once.\n";
+	"options of those names. SIGTERM and SIGINT drain and exit 0, a second one exits at "
+	"once.\n";
 
-/* ---- options ------------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------------- */
 
-enum option_id {
-	OPTION_DATA = 256,
-	OPTION_CONTRACTS,
-	OPTION_LISTEN,
-	OPTION_THREADS,
-	OPTION_MAX_CLIENTS,
-	OPTION_SEGMENT_SIZE,
-	OPTION_FLUSH,
-	OPTION_NO_SYNC,
-	OPTION_HELP,
+struct serve_options {
+	const char *data_dir;
+	const char *contracts_dir; /* NULL: none */
+	const char *listen;
+	uint64_t threads;
+	uint64_t max_clients;
+	uint64_t segment_size;
+	enum hf_flush_mode flush;
+	bool no_sync;
 };
 
-static const struct option long_options[] = {
-	{ "data", required_argument, NULL, OPTION_DATA },
-	{ "contracts", required_argument, NULL, OPTION_CONTRACTS },
-	{ "listen", required_argument, NULL, OPTION_LISTEN },
-	{ "threads", required_argument, NULL, OPTION_THREADS },
-	{ "max-clients", required_argument, NULL, OPTION_MAX_CLIENTS },
-	{ "segment-size", required_argument, NULL, OPTION_SEGMENT_SIZE },
-	{ "flush", required_argument, NULL, OPTION_FLUSH },
-	{ "no-sync", no_argument, NULL, OPTION_NO_SYNC },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ 0 },
+/* The options as they were spelled; NULL: not given. */
+struct spelled {
+	const char *data, *contracts, *listen, *threads, *max_clients, *segment_size, *flush;
 };
 
-static bool read_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret) {
-	if (hf_span_u64(hf_span_of(text), ret) && *ret >= min && *ret <= max)
+/* `text` may be NULL: *ret keeps the default. */
+static bool read_number(const char *option, const char *text, uint64_t min, uint64_t max,
+			uint64_t *ret, struct hf_err *err) {
+	if (text == NULL)
 		return true;
-	fprintf(stderr, "holdfast serve: %s takes a number from %llu to %llu, not '%s'\n", what,
-		(unsigned long long)min, (unsigned long long)max, text);
-	return false;
-}
-
-static bool read_u32(const char *what, const char *text, uint32_t max, uint32_t *ret) {
 	uint64_t value;
-	if (!read_number(what, text, 1, max, &value))
+	if (!hf_option_u64(option, text, &value, err))
 		return false;
-	*ret = (uint32_t)value;
+	if (value < min || value > max)
+		return hf_fail(err, HF_USAGE, "%s takes a number from %llu to %llu, not %s", option,
+			       (unsigned long long)min, (unsigned long long)max, text);
+	*ret = value;
 	return true;
 }
 
-static bool read_flush(const char *text, enum hf_flush_mode *ret) {
-	bool is_auto = strcmp(text, "auto") == 0;
-	if (!is_auto && strcmp(text, "thread") != 0) {
-		fprintf(stderr, "holdfast serve: --flush takes auto or thread, not '%s'\n", text);
-		return false;
-	}
-	*ret = is_auto ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
+static bool read_flush(const char *text, enum hf_flush_mode *ret, struct hf_err *err) {
+	if (text == NULL || strcmp(text, "auto") == 0)
+		*ret = HF_FLUSH_AUTO;
+	else if (strcmp(text, "thread") == 0)
+		*ret = HF_FLUSH_THREAD;
+	else
+		return hf_fail(err, HF_USAGE, "--flush takes auto or thread, not %s", text);
 	return true;
 }
 
-/* Letters that must be changed, added or left out to make one of the other; at most 32 each. */
-static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len) {
-	size_t row[33];
-	for (size_t j = 0; j <= b_len; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= a_len; i++) {
-		size_t diagonal = row[0];
-		row[0] = i;
-		for (size_t j = 1; j <= b_len; j++) {
-			size_t best = diagonal + (a[i - 1] != b[j - 1]);
-			best = row[j] + 1 < best ? row[j] + 1 : best;
-			best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-			diagonal = row[j];
-			row[j] = best;
-		}
-	}
-	return row[b_len];
-}
-
-static void refuse_option(const char *given) {
-	const char *closest = NULL;
-	size_t best = 4; /* more than three slips are another word */
-	size_t given_len = strcspn(given, "=");
-	fprintf(stderr, "holdfast serve: unknown option or argument '%s'", given);
-	for (const struct option *option = long_options; option->name != NULL; option++) {
-		if (given_len < 3 || given_len > 32 || strncmp(given, "--", 2) != 0)
-			break;
-		size_t far = distance(given + 2, given_len - 2, option->name, strlen(option->name));
-		if (far < best) {
-			best = far;
-			closest = option->name;
-		}
-	}
-	if (closest != NULL)
-		fprintf(stderr, ": did you mean --%s?", closest);
-	fprintf(stderr, "\nTry 'holdfast serve --help'.\n");
-}
-
-static bool read_option(int id, struct serve_options *options) {
-	switch (id) {
-	case OPTION_DATA:
-		options->data_dir = optarg;
-		return true;
-	case OPTION_CONTRACTS:
-		options->contracts_dir = optarg;
-		return true;
-	case OPTION_LISTEN:
-		options->listen = optarg;
-		return true;
-	case OPTION_THREADS:
-		return read_u32("--threads", optarg, HF_SERVER_THREADS_MAX, &options->threads);
-	case OPTION_MAX_CLIENTS:
-		return read_u32("--max-clients", optarg, HF_CONNECTIONS_MAX, &options->max_clients);
-	case OPTION_SEGMENT_SIZE:
-		return read_number("--segment-size", optarg, HF_SEGMENT_SIZE_MIN, HF_SEGMENT_SIZE_MAX,
-				   &options->segment_size);
-	case OPTION_FLUSH:
-		return read_flush(optarg, &options->flush);
-	default:
-		options->no_sync = true;
-		return true;
-	}
-}
-
-static bool read_environment(struct serve_options *options) {
-	const char *threads = getenv("HOLDFAST_THREADS");
-	const char *data = getenv("HOLDFAST_DATA");
-	const char *contracts = getenv("HOLDFAST_CONTRACTS");
-	const char *listen = getenv("HOLDFAST_LISTEN");
-	options->data_dir = data != NULL ? data : options->data_dir;
-	options->contracts_dir = contracts;
-	options->listen = listen != NULL ? listen : options->listen;
-	return threads == NULL ||
-	       read_u32("HOLDFAST_THREADS", threads, HF_SERVER_THREADS_MAX, &options->threads);
-}
-
-/* True to go on; otherwise *ret_exit is the exit code. */
-static bool read_options(int argc, char **argv, struct serve_options *options, int *ret_exit) {
-	*ret_exit = 2;
-	if (!read_environment(options))
+/* Flags over environment over defaults. *ret_help: the help was printed, there is nothing to do. */
+static bool read_options(int argc, char **argv, struct serve_options *ret, bool *ret_help,
+			 struct hf_err *err) {
+	struct spelled spelled = {
+		.data = getenv("HOLDFAST_DATA"),
+		.contracts = getenv("HOLDFAST_CONTRACTS"),
+		.listen = getenv("HOLDFAST_LISTEN"),
+		.threads = getenv("HOLDFAST_THREADS"),
+	};
+	*ret = (struct serve_options){ .threads = 1, .max_clients = HF_CONNECTIONS_MAX };
+	const struct hf_option options[] = {
+		{ "--data", &spelled.data, NULL },
+		{ "--contracts", &spelled.contracts, NULL },
+		{ "--listen", &spelled.listen, NULL },
+		{ "--threads", &spelled.threads, NULL },
+		{ "--max-clients", &spelled.max_clients, NULL },
+		{ "--segment-size", &spelled.segment_size, NULL },
+		{ "--flush", &spelled.flush, NULL },
+		{ "--no-sync", NULL, &ret->no_sync },
+	};
+	int operands;
+	if (!hf_options_parse(argc, argv, options, sizeof(options) / sizeof(options[0]), help,
+			      &operands, ret_help, err))
 		return false;
-	opterr = 0;
-	for (;;) {
-		int at = optind;
-		int id = getopt_long(argc, argv, ":", long_options, NULL);
-		if (id == -1)
-			break;
-		if (id == OPTION_HELP) {
-			fputs(usage, stdout);
-			*ret_exit = 0;
-			return false;
-		}
-		if (id == ':') {
-			fprintf(stderr, "holdfast serve: %s needs a value\n", argv[at]);
-			return false;
-		}
-		if (id == '?') {
-			refuse_option(argv[at]);
-			return false;
-		}
-		if (!read_option(id, options))
-			return false;
-	}
-	if (optind < argc) {
-		refuse_option(argv[optind]);
-		return false;
-	}
-	return true;
+	if (!*ret_help && operands > 0)
+		return hf_fail(err, HF_USAGE, "serve takes no operand, and got %s; try --help",
+			       argv[1]);
+	ret->data_dir = spelled.data != NULL ? spelled.data : "./holdfast-data";
+	ret->contracts_dir = spelled.contracts;
+	ret->listen = spelled.listen != NULL ? spelled.listen : "127.0.0.1:7379";
+	return read_number("--threads", spelled.threads, 1, HF_SERVER_THREADS_MAX, &ret->threads,
+			   err) &&
+	       read_number("--max-clients", spelled.max_clients, 1, HF_CONNECTIONS_MAX,
+			   &ret->max_clients, err) &&
+	       read_number("--segment-size", spelled.segment_size, HF_SEGMENT_SIZE_MIN,
+			   HF_SEGMENT_SIZE_MAX, &ret->segment_size, err) &&
+	       read_flush(spelled.flush, &ret->flush, err);
 }
 
-/* ---- signals ------------------------------------------------------------------------------------- */
+/* ---- signals ----------------------------------------------------------------------------- */
 
 /* Shared between main and the thread that waits for signals. */
 struct signals {
@@ -219,7 +129,10 @@ struct signals {
 	struct hf_server *server; /* guarded by mutex; NULL while there is nothing to drain */
 };
 
-/* The first signal drains the server, the next one ends the process; so does the first if nothing is served yet. */
+/*
+ * The first signal drains the server, the next one ends the process; so does the first if
+ * nothing is served yet.
+ */
 static void *wait_for_signals(void *arg) {
 	struct signals *signals = arg;
 	for (bool draining = false;; draining = true) {
@@ -242,7 +155,7 @@ static void set_server(struct signals *signals, struct hf_server *server) {
 }
 
 /* Before any other thread is started: all of them inherit the mask. */
-static bool catch_signals(struct signals *signals) {
+static bool catch_signals(struct signals *signals, struct hf_err *err) {
 	pthread_mutex_init(&signals->mutex, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&signals->set);
@@ -251,9 +164,7 @@ static bool catch_signals(struct signals *signals) {
 	int rc = pthread_sigmask(SIG_BLOCK, &signals->set, NULL);
 	if (rc == 0)
 		rc = pthread_create(&signals->thread, NULL, wait_for_signals, signals);
-	if (rc != 0)
-		fprintf(stderr, "holdfast: cannot wait for signals: %s\n", strerror(rc));
-	return rc == 0;
+	return rc == 0 || hf_fail_sys(err, rc, "cannot wait for signals");
 }
 
 static void release_signals(struct signals *signals) {
@@ -262,7 +173,7 @@ static void release_signals(struct signals *signals) {
 	pthread_mutex_destroy(&signals->mutex);
 }
 
-/* ---- contracts ----------------------------------------------------------------------------------- */
+/* ---- contracts --------------------------------------------------------------------------- */
 
 static int is_contract_file(const struct dirent *entry) {
 	size_t len = strlen(entry->d_name);
@@ -325,7 +236,7 @@ static bool load_contracts(struct hf_engine *engine, const char *dir, struct hf_
 	return ok && hf_engine_wait(engine, lsn, err);
 }
 
-/* ---- the screen ---------------------------------------------------------------------------------- */
+/* ---- the screen -------------------------------------------------------------------------- */
 
 static void print_notice(void *arg, const char *line) {
 	fprintf(stderr, "holdfast: %s\n", line);
@@ -349,12 +260,15 @@ static void print_contract(struct hf_engine *engine, const struct hf_contract *c
 
 static void print_warnings(const struct hf_engine_info *info) {
 	if (!info->synced)
-		fprintf(stderr, "WARNING: --no-sync: a crash of the machine loses acknowledged events.\n");
+		fprintf(stderr,
+			"WARNING: --no-sync: a crash of the machine loses acknowledged events.\n");
 	if (!info->io_uring)
-		fprintf(stderr, "WARNING: io_uring is not available here (often forbidden in containers): "
-				"plain calls are used, which is slower.\n");
+		fprintf(stderr,
+			"WARNING: io_uring is not available here (often forbidden in containers): "
+			"plain calls are used, which is slower.\n");
 	if (!info->direct_io)
-		fprintf(stderr, "WARNING: the file system does not take direct writes: the log goes through "
+		fprintf(stderr, "WARNING: the file system does not take direct writes: the log "
+				"goes through "
 				"the page cache, which is slower.\n");
 }
 
@@ -364,11 +278,11 @@ static void print_screen(struct hf_engine *engine, const struct hf_server *serve
 	hf_engine_lock(engine);
 	hf_engine_info(engine, &info);
 	fprintf(stderr, "holdfast %s\n", HF_VERSION);
-	fprintf(stderr, "  data       %s: %llu log segments of %llu bytes, LSN %llu\n", info.data_dir,
-		(unsigned long long)info.segments, (unsigned long long)info.segment_size,
-		(unsigned long long)info.last_lsn);
-	fprintf(stderr, "  recovered  %llu events in %.3f s", (unsigned long long)info.recovered_events,
-		(double)info.recovered_ns / 1e9);
+	fprintf(stderr, "  data       %s: %llu log segments of %llu bytes, LSN %llu\n",
+		info.data_dir, (unsigned long long)info.segments,
+		(unsigned long long)info.segment_size, (unsigned long long)info.last_lsn);
+	fprintf(stderr, "  recovered  %llu events in %.3f s",
+		(unsigned long long)info.recovered_events, (double)info.recovered_ns / 1e9);
 	if (info.cut_bytes > 0)
 		fprintf(stderr, "; cut %llu bytes of an unfinished, never acknowledged write",
 			(unsigned long long)info.cut_bytes);
@@ -379,14 +293,15 @@ static void print_screen(struct hf_engine *engine, const struct hf_server *serve
 		print_contract(engine, contract);
 	hf_engine_unlock(engine);
 	if (count == 0)
-		fprintf(stderr, "  contract   none yet: give --contracts DIR, or send HF.CONTRACT LOAD\n");
+		fprintf(stderr,
+			"  contract   none yet: give --contracts DIR, or send HF.CONTRACT LOAD\n");
 	fprintf(stderr, "  clients    at most %u, on %u thread%s\n", hf_server_max_clients(server),
-		options->threads, options->threads == 1 ? "" : "s");
+		(unsigned)options->threads, options->threads == 1 ? "" : "s");
 	print_warnings(&info);
 	fprintf(stderr, "ready: %s\n", hf_server_address(server));
 }
 
-/* ---- serving ------------------------------------------------------------------------------------- */
+/* ---- serving ----------------------------------------------------------------------------- */
 
 static bool serve(struct hf_engine *engine, const struct serve_options *options,
 		  struct signals *signals, struct hf_err *err) {
@@ -395,8 +310,8 @@ static bool serve(struct hf_engine *engine, const struct serve_options *options,
 	const struct hf_server_options server_options = {
 		.engine = engine,
 		.listen = options->listen,
-		.threads = options->threads,
-		.max_clients = options->max_clients,
+		.threads = (uint32_t)options->threads,
+		.max_clients = (uint32_t)options->max_clients,
 	};
 	struct hf_server *server;
 	if (!hf_server_open(&server_options, &server, err))
@@ -407,11 +322,6 @@ static bool serve(struct hf_engine *engine, const struct serve_options *options,
 	set_server(signals, NULL);
 	hf_server_close(server);
 	return ok;
-}
-
-static int report(const struct hf_err *err) {
-	fprintf(stderr, "holdfast: %s: %s\n", hf_status_name(err->status), err->text);
-	return err->status == HF_USAGE ? 2 : 1;
 }
 
 /* The exit code. */
@@ -426,28 +336,26 @@ static int open_and_serve(const struct serve_options *options, struct signals *s
 	struct hf_engine *engine;
 	struct hf_err err;
 	if (!hf_engine_open(&engine_options, &engine, &err))
-		return report(&err);
+		return hf_cli_fail("serve", &err);
 	bool served = serve(engine, options, signals, &err);
-	int exit_code = served ? 0 : report(&err);
+	int exit_code = served ? HF_EXIT_GOOD : hf_cli_fail("serve", &err);
 	if (!hf_engine_close(engine, &err) && served)
-		exit_code = report(&err);
+		exit_code = hf_cli_fail("serve", &err);
 	return exit_code;
 }
 
 int hf_cli_serve(int argc, char **argv) {
+	struct serve_options options;
+	struct hf_err err;
+	bool help_shown;
+	if (!read_options(argc, argv, &options, &help_shown, &err))
+		return hf_cli_fail("serve", &err);
+	if (help_shown)
+		return HF_EXIT_GOOD;
 	struct signals signals = { 0 };
-	struct serve_options options = {
-		.data_dir = "./holdfast-data",
-		.listen = "127.0.0.1:7379",
-		.threads = 1,
-		.max_clients = HF_CONNECTIONS_MAX,
-	};
-	int exit_code;
-	if (!read_options(argc, argv, &options, &exit_code))
-		return exit_code;
-	if (!catch_signals(&signals))
-		return 1;
-	exit_code = open_and_serve(&options, &signals);
+	if (!catch_signals(&signals, &err))
+		return hf_cli_fail("serve", &err);
+	int exit_code = open_and_serve(&options, &signals);
 	release_signals(&signals);
 	return exit_code;
 }

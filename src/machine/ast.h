@@ -201,6 +201,7 @@ struct source {
 	struct state *initial_state; /* where it leads in the end; NULL: new entities wait in [*] */
 	struct path *paths; /* malloc'd */
 	uint32_t path_count;
+	uint32_t follow_count; /* steps taken to find them */
 	uint32_t plain_count; /* plain states: they have the indexes 1..plain_count */
 	bool has_end;
 };
@@ -288,6 +289,9 @@ void read_diagram(struct source *source, uint32_t at);
 
 /* Gives each arrow its meaning: events, plain states, paths. */
 void flatten(struct source *source);
+/* Does the path start in this plain state (NULL: [*]) or in a composite around it? An end is left by no path of a
+ * composite: who has ended stays so. */
+bool path_leaves(const struct path *path, const struct state *state);
 /* The plain state that an arrow to `state` enters, or NULL (an error was reported at `at`). */
 struct state *entered(struct source *source, struct state *state, struct slice at);
 /* Is `state` the composite `around`, or within it? */
@@ -301,20 +305,25 @@ int check_expr(struct source *source, struct expr *expr, const struct event *eve
 bool adapt_literals(struct source *source, struct expr *expr, int type);
 const struct field *field_named(const struct source *source, struct slice name);
 bool check_guard(struct source *source, struct expr *guard, const struct event *event);
-bool check_effects(struct source *source, struct path *path);
+/* Types the path's guards and effects for its event. To be called again before they are used: arrows after a choice are
+ * shared by paths with other events. */
+bool check_path(struct source *source, struct path *path);
 void check_declarations(struct source *source);
 /* What can be reached, what can end, what can never be taken. Paths must have been typed. */
 void check_graph(struct source *source);
-void check_overlaps(struct source *source);
+HF_MUST bool check_overlaps(struct source *source); /* false: out of memory */
 
-/* Work that the prover may still do on this text; at 0 it answers "perhaps". */
-struct prover {
-	struct source *source;
-	uint64_t budget;
-};
-/* True only if it is proven that the guards of the paths cannot hold together. `negate_b`: that a's can
- * hold only where b's do. `b` may be NULL. */
-bool never_together(struct prover *prover, const struct path *a, const struct path *b,
-		    bool negate_b);
+/* ---- prove.c ---------------------------------------------------------------------------------- */
+
+/* Answers questions about the guards of typed paths: "never" is proven, everything else is "perhaps". Its work is
+ * bounded, for one question and for all of one prover's. */
+struct prover;
+struct prover *prover_new(struct source *source); /* NULL: out of memory */
+void prover_free(struct prover *prover);
+
+bool never_holds(struct prover *prover, const struct path *path);
+bool never_together(struct prover *prover, const struct path *a, const struct path *b);
+/* True if it is proven that wherever a's guards hold, b's do. */
+bool holds_only_with(struct prover *prover, const struct path *a, const struct path *b);
 
 #endif

@@ -1,6 +1,4 @@
 /* The rules of a contract that need the whole diagram: declarations, reachability, guards that overlap. */
-#include <stdlib.h>
-
 #include "machine/ast.h"
 
 /* ---- declarations ------------------------------------------------------------------------------ */
@@ -83,23 +81,14 @@ struct graph {
 	bool ends[HF_STATES_MAX + 1];
 };
 
-static bool path_leaves(const struct path *path, const struct state *state) {
-	return state == NULL ? path->from == NULL :
-			       path->from != NULL && is_within(state, path->from);
-}
-
-/* Marks the states that a path from `at` enters; true if any is new. */
-static bool spread(struct graph *graph, uint32_t at) {
+/* Marks the states that a path leads to from state `at`. */
+static void spread(struct graph *graph, uint32_t at) {
 	const struct source *source = graph->source;
-	bool changed = false;
 	for (uint32_t i = 0; i < source->path_count; i++) {
 		const struct path *path = &source->paths[i];
-		if (graph->reached[path->to->index] || !path_leaves(path, graph->states[at]))
-			continue;
-		graph->reached[path->to->index] = true;
-		changed = true;
+		if (!graph->reached[path->to->index] && path_leaves(path, graph->states[at]))
+			graph->reached[path->to->index] = true;
 	}
-	return changed;
 }
 
 static void find_reached(struct graph *graph) {
@@ -111,27 +100,35 @@ static void find_reached(struct graph *graph) {
 		for (uint32_t i = 0; i <= source->plain_count; i++) {
 			if (!graph->reached[i] || done[i])
 				continue;
-			done[i] = true;
-			changed |= spread(graph, i);
+			done[i] = changed = true;
+			spread(graph, i);
 		}
 	}
 }
 
-/* Marks every state from which a path leads to a marked one. */
-static void find_ends(struct graph *graph) {
+/* Marks the states that a path leads from to state `at`. */
+static void spread_back(struct graph *graph, uint32_t at) {
 	const struct source *source = graph->source;
+	for (uint32_t i = 0; i < source->path_count; i++) {
+		const struct path *path = &source->paths[i];
+		if (path->to->index != at)
+			continue;
+		for (uint32_t j = 1; j <= source->plain_count; j++)
+			if (!graph->ends[j] && path_leaves(path, graph->states[j]))
+				graph->ends[j] = true;
+	}
+}
+
+/* Marks every state from which paths lead to a marked one. */
+static void find_ends(struct graph *graph) {
+	bool done[HF_STATES_MAX + 1] = { false };
 	for (bool changed = true; changed;) {
 		changed = false;
-		for (uint32_t i = 0; i < source->path_count; i++) {
-			const struct path *path = &source->paths[i];
-			if (!graph->ends[path->to->index] || path->from == NULL)
+		for (uint32_t i = 1; i <= graph->source->plain_count; i++) {
+			if (!graph->ends[i] || done[i])
 				continue;
-			for (uint32_t j = 1; j <= source->plain_count; j++) {
-				if (graph->ends[j] || !is_within(graph->states[j], path->from))
-					continue;
-				graph->ends[j] = true;
-				changed = true;
-			}
+			done[i] = changed = true;
+			spread_back(graph, i);
 		}
 	}
 }
@@ -140,17 +137,13 @@ static void check_finals(struct graph *graph) {
 	struct source *source = graph->source;
 	for (uint32_t i = 0; i < source->path_count; i++) {
 		const struct path *path = &source->paths[i];
-		for (uint32_t j = 1; path->from != NULL && j <= source->plain_count; j++) {
-			const struct state *state = graph->states[j];
-			if (!state->end || !is_within(state, path->from))
-				continue;
-			help_on(error_at(source, "leaves-final", path->arcs[0]->at,
-					 "%s is an end (line %u), and this arrow leaves it",
-					 show(source, state->name).text,
-					 line_of(source, state->end_at.at)),
-				"take away one of the two");
-			break;
-		}
+		if (path->from == NULL || path->from->kind != STATE_PLAIN || !path->from->end)
+			continue;
+		help_on(error_at(source, "leaves-final", path->arcs[0]->at,
+				 "%s is an end (line %u), and this arrow leaves it",
+				 show(source, path->from->name).text,
+				 line_of(source, path->from->end_at.at)),
+			"take away one of the two");
 	}
 }
 
@@ -168,10 +161,7 @@ static void check_state(struct graph *graph, const struct state *state) {
 }
 
 void check_graph(struct source *source) {
-	struct graph *graph = calloc(1, sizeof(*graph));
-	if (graph == NULL)
-		abort();
-	graph->source = source;
+	struct graph storage = { .source = source }, *graph = &storage;
 	for (struct state *state = source->first_state; state != NULL; state = state->next) {
 		if (state->kind == STATE_CHOICE && !state->reached)
 			error_at(source, "unreachable", state->name, "no event leads to choice %s",
@@ -191,7 +181,6 @@ void check_graph(struct source *source) {
 	if (!source->has_end)
 		help_on(warning_at(source, "no-end", source->header, "no state is an end"),
 			"if life ends somewhere, draw that state --> [*]");
-	free(graph);
 }
 
 /* ---- guards that overlap ----------------------------------------------------------------------- */
@@ -216,51 +205,67 @@ static uint32_t fork_of(const struct path *a, const struct path *b) {
 	return i;
 }
 
-static void check_pair(struct prover *prover, const struct path *first, const struct path *second,
-		       bool *warned) {
-	struct source *source = prover->source;
+/* Nothing comes after an [else] that leads somewhere in every case. */
+static bool takes_the_rest(const struct path *path, uint32_t fork) {
+	bool ret = is_rest(path->arcs[fork]);
+	for (uint32_t i = fork + 1; i < path->arc_count; i++)
+		ret &= path->arcs[i]->label.guard == NULL && !path->arcs[i]->label.is_else;
+	return ret;
+}
+
+/* True if it had something to say. */
+static bool check_pair(struct prover *prover, struct source *source, const struct path *first,
+		       const struct path *second) {
 	uint32_t fork = fork_of(first, second);
 	const struct arc *a = first->arcs[fork], *b = second->arcs[fork];
 	uint32_t line = line_of(source, a->at.at);
-	if (never_together(prover, second, first, true)) {
-		help_on(error_at(source, "never-taken", b->label.at.len > 0 ? b->label.at : b->at,
+	struct slice at = b->label.at.len > 0 ? b->label.at : b->at;
+	if (takes_the_rest(first, fork) || holds_only_with(prover, second, first)) {
+		help_on(error_at(source, "never-taken", at,
 				 "this can never be taken: line %u always goes first", line),
-			"the first in the file that holds wins: put this one before it, or narrow the "
-			"guard of line %u",
+			"the first in the file that holds wins: put this one before it, or narrow "
+			"the guard of line %u",
 			line);
-		*warned = true;
-	} else if (!is_rest(b) && !never_together(prover, first, second, false)) {
-		help_on(warning_at(source, "overlap", b->label.at,
-				   "this may hold together with line %u, which then wins", line),
-			b->label.guard == NULL ? "write [else] if it is meant for the rest" :
-						 "make the guards exclude each other");
-		*warned = true;
+		return true;
 	}
+	if (is_rest(b) || never_together(prover, first, second))
+		return false;
+	help_on(warning_at(source, "overlap", at,
+			   "this may hold together with line %u, which then wins", line),
+		b->label.guard == NULL ? "write [else] if it is meant for the rest" :
+					 "make the guards exclude each other");
+	return true;
 }
 
-static void check_path_overlaps(struct prover *prover, uint32_t index) {
-	const struct path *path = &prover->source->paths[index];
-	bool warned = false;
+static void check_path_overlaps(struct prover *prover, struct source *source, uint32_t index) {
+	struct path *path = &source->paths[index];
 	if (path->bad)
 		return;
-	if (has_guard(path) && never_together(prover, path, NULL, false)) {
+	(void)check_path(source, path);
+	if (has_guard(path) && never_holds(prover, path)) {
 		const struct arc *arc = path->arcs[0];
 		for (uint32_t i = 0; i < path->arc_count; i++)
 			if (path->arcs[i]->label.guard != NULL)
 				arc = path->arcs[i];
-		error_at(prover->source, "never-holds", arc->label.guard_at,
-			 "this guard can never hold");
+		error_at(source, "never-holds", arc->label.guard_at, "this guard can never hold");
 		return;
 	}
-	for (uint32_t i = 0; i < index && !warned; i++) {
-		const struct path *earlier = &prover->source->paths[i];
-		if (earlier->from == path->from && earlier->event == path->event && !earlier->bad)
-			check_pair(prover, earlier, path, &warned);
+	bool said = false;
+	for (uint32_t i = 0; i < index && !said; i++) {
+		struct path *earlier = &source->paths[i];
+		if (earlier->from != path->from || earlier->event != path->event || earlier->bad)
+			continue;
+		(void)check_path(source, earlier);
+		said = check_pair(prover, source, earlier, path);
 	}
 }
 
-void check_overlaps(struct source *source) {
-	struct prover prover = { .source = source, .budget = PROVER_BUDGET };
+bool check_overlaps(struct source *source) {
+	struct prover *prover = prover_new(source);
+	if (prover == NULL)
+		return false;
 	for (uint32_t i = 0; i < source->path_count; i++)
-		check_path_overlaps(&prover, i);
+		check_path_overlaps(prover, source, i);
+	prover_free(prover);
+	return true;
 }

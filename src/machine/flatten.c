@@ -12,6 +12,12 @@ bool is_within(const struct state *state, const struct state *around) {
 	return state == around;
 }
 
+bool path_leaves(const struct path *path, const struct state *state) {
+	if (state == NULL || path->from == NULL || path->from == state)
+		return path->from == state;
+	return !state->end && is_within(state, path->from);
+}
+
 /* ---- events ------------------------------------------------------------------------------------ */
 
 static bool same_params(const struct source *source, const struct label *a, const struct label *b) {
@@ -283,6 +289,12 @@ static void follow_choice(struct source *source, struct path *path, struct state
 }
 
 static void follow(struct source *source, struct path *path, struct state *state, struct slice at) {
+	if (++source->follow_count > CHAIN_MAX * HF_TRANSITIONS_MAX) {
+		error_at(source, "too-many", path->arcs[0]->at, "there are too many ways through "
+			 "the choices");
+		source->stop = true;
+		return;
+	}
 	state = descend(source, state, at);
 	if (state == NULL)
 		return;

@@ -134,6 +134,32 @@ int hf_contract_state(const struct hf_contract *contract, struct hf_span name);
 int hf_contract_field(const struct hf_contract *contract, struct hf_span name);
 int hf_event_param(const struct hf_event *event, struct hf_span name);
 
+/* The diagram as it was drawn, before composites and choices were taken apart. Spans are of the contract's text. */
+enum hf_drawn_kind { HF_DRAWN_STATE, HF_DRAWN_COMPOSITE, HF_DRAWN_CHOICE };
+
+struct hf_drawn_state {
+	struct hf_span name;
+	struct hf_span within; /* the composite around it; empty: none */
+	enum hf_drawn_kind kind;
+	uint32_t line;
+};
+
+struct hf_drawn_arc {
+	struct hf_span from, to; /* state names, or "[*]" */
+	struct hf_span label;	 /* without the colon; empty: none */
+	struct hf_span within;	 /* the composite in whose braces it stands; empty: none */
+	uint32_t line;
+};
+
+/* In the file's order; valid while the contract lives. */
+const struct hf_drawn_state *hf_contract_drawn_states(const struct hf_contract *contract,
+						      uint32_t *ret_count);
+const struct hf_drawn_arc *hf_contract_drawn_arcs(const struct hf_contract *contract,
+						  uint32_t *ret_count);
+uint32_t hf_contract_invariant_count(const struct hf_contract *contract);
+/* The text of an invariant, `index` as in struct hf_step. */
+struct hf_span hf_contract_invariant(const struct hf_contract *contract, uint32_t index);
+
 /* Text to value and back, as on the wire: decimal, true/false, raw bytes. Parse says in `err` (HF_BADPARAM or
  * HF_TOOBIG) what the type wants; it does not copy bytes. */
 HF_MUST bool hf_value_parse(enum hf_type type, uint8_t bytes_max, struct hf_span text,

@@ -290,7 +290,7 @@ static bool is_assigned_before(const struct source *source, const struct path *p
 	return false;
 }
 
-bool check_effects(struct source *source, struct path *path) {
+static bool check_effects(struct source *source, struct path *path) {
 	bool good = true;
 	for (uint32_t i = 0; i < path->arc_count; i++)
 		for (struct effect *effect = path->arcs[i]->label.effects; effect != NULL;
@@ -304,5 +304,15 @@ bool check_effects(struct source *source, struct path *path) {
 				"all effects read the old values: write one assignment");
 			good = false;
 		}
+	return good;
+}
+
+bool check_path(struct source *source, struct path *path) {
+	bool good = true;
+	for (uint32_t i = 0; i < path->arc_count; i++)
+		if (path->arcs[i]->label.guard != NULL)
+			good &= check_guard(source, path->arcs[i]->label.guard, path->event);
+	good &= check_effects(source, path);
+	path->bad = !good;
 	return good;
 }

@@ -10,9 +10,10 @@ const struct hf_command hf_commands[] = {
 	  "Sends an event to an entity; replies once it is durable" },
 	{ "hf.get", hf_cmd_get, -3, 0, 2, "holdfast", "contract key [field ...]",
 	  "Reads one version of an entity" },
-	{ "ping", hf_cmd_ping, -1, HF_COMMAND_IN_MULTI, 0, "connection", "[message]", "Replies PONG" },
-	{ "hf.history", hf_cmd_history, -3, 0, 2, "holdfast", "contract key [FROM version] [COUNT n]",
-	  "Lists an entity's events, oldest first" },
+	{ "ping", hf_cmd_ping, -1, HF_COMMAND_IN_MULTI, 0, "connection", "[message]",
+	  "Replies PONG" },
+	{ "hf.history", hf_cmd_history, -3, 0, 2, "holdfast",
+	  "contract key [FROM version] [COUNT n]", "Lists an entity's events, oldest first" },
 	{ "hf.count", hf_cmd_count, -2, 0, 0, "holdfast", "contract [state]",
 	  "Counts a contract's entities per state" },
 	{ "hf.contract", NULL, -2, 0, 0, "holdfast", "subcommand", "Contracts" },
@@ -54,29 +55,32 @@ const struct hf_command hf_commands[] = {
 	  "Describes the connection" },
 	{ "client|list", hf_cmd_client_list, 2, HF_COMMAND_IN_MULTI, 0, "connection", "",
 	  "Describes all connections" },
-	{ "client|no-evict", hf_cmd_client_flag, 3, HF_COMMAND_IN_MULTI, 0, "connection", "ON | OFF",
-	  "Accepted: clients are never evicted" },
-	{ "client|no-touch", hf_cmd_client_flag, 3, HF_COMMAND_IN_MULTI, 0, "connection", "ON | OFF",
-	  "Accepted: reads never change an entity" },
+	{ "client|no-evict", hf_cmd_client_flag, 3, HF_COMMAND_IN_MULTI, 0, "connection",
+	  "ON | OFF", "Accepted: clients are never evicted" },
+	{ "client|no-touch", hf_cmd_client_flag, 3, HF_COMMAND_IN_MULTI, 0, "connection",
+	  "ON | OFF", "Accepted: reads never change an entity" },
 	{ "multi", hf_cmd_multi, 1, HF_COMMAND_IN_MULTI, 0, "transactions", "",
 	  "Not available: what follows is refused until EXEC" },
 	{ "exec", hf_cmd_exec, 1, HF_COMMAND_IN_MULTI, 0, "transactions", "", "Ends MULTI" },
 	{ "discard", hf_cmd_discard, 1, HF_COMMAND_IN_MULTI, 0, "transactions", "", "Ends MULTI" },
 	{ "command", hf_cmd_command, -1, 0, 0, "server", "", "Describes all commands" },
 	{ "command|count", hf_cmd_command_count, 2, 0, 0, "server", "", "Counts the commands" },
-	{ "command|docs", hf_cmd_command_docs, -2, 0, 0, "server", "[name ...]", "Documents commands" },
-	{ "command|info", hf_cmd_command_info, -2, 0, 0, "server", "[name ...]", "Describes commands" },
+	{ "command|docs", hf_cmd_command_docs, -2, 0, 0, "server", "[name ...]",
+	  "Documents commands" },
+	{ "command|info", hf_cmd_command_info, -2, 0, 0, "server", "[name ...]",
+	  "Describes commands" },
 	{ "command|list", hf_cmd_command_list, 2, 0, 0, "server", "", "Lists the commands' names" },
 	{ "info", hf_cmd_info, -1, 0, 0, "server", "[section ...]", "Figures about the server" },
 	{ "config", NULL, -2, HF_COMMAND_ADMIN, 0, "server", "subcommand", "Settings" },
-	{ "config|get", hf_cmd_config_get, -3, HF_COMMAND_ADMIN, 0, "server", "pattern [pattern ...]",
-	  "Replies the settings whose names match" },
+	{ "config|get", hf_cmd_config_get, -3, HF_COMMAND_ADMIN, 0, "server",
+	  "pattern [pattern ...]", "Replies the settings whose names match" },
 	{ "dbsize", hf_cmd_dbsize, 1, 0, 0, "server", "", "Counts the entities" },
 	{ "type", hf_cmd_type, 2, 0, 1, "generic", "contract:key", "Replies entity or none" },
 	{ "wait", hf_cmd_zero, 3, 0, 0, "generic", "numreplicas timeout",
 	  "Replies 0: there are no replicas" },
 	{ "module", NULL, -2, HF_COMMAND_ADMIN, 0, "server", "subcommand", "Modules" },
-	{ "module|list", hf_cmd_empty, 2, HF_COMMAND_ADMIN, 0, "server", "", "Lists the modules: none" },
+	{ "module|list", hf_cmd_empty, 2, HF_COMMAND_ADMIN, 0, "server", "",
+	  "Lists the modules: none" },
 	{ "cluster", hf_cmd_no_cluster, -2, 0, 0, "cluster", "subcommand", "Not available" },
 	{ "slowlog", NULL, -2, HF_COMMAND_ADMIN, 0, "server", "subcommand", "The slow log" },
 	{ "slowlog|get", hf_cmd_empty, -2, HF_COMMAND_ADMIN, 0, "server", "[count]",
@@ -108,11 +112,12 @@ const struct hf_command *hf_command_find(struct hf_span name) {
 static bool has_subcommands(const struct hf_command *command) {
 	const struct hf_command *next = command + 1;
 	size_t len = strlen(command->name);
-	return next < hf_commands + hf_command_count && strncmp(next->name, command->name, len) == 0 &&
-	       next->name[len] == '|';
+	return next < hf_commands + hf_command_count &&
+	       strncmp(next->name, command->name, len) == 0 && next->name[len] == '|';
 }
 
-static const struct hf_command *find_subcommand(const struct hf_command *parent, struct hf_span name) {
+static const struct hf_command *find_subcommand(const struct hf_command *parent,
+						struct hf_span name) {
 	char full[HF_NAME_MAX + 1];
 	if (name.len > HF_NAME_MAX / 2)
 		return NULL;
@@ -136,7 +141,8 @@ static void reply_unknown(struct hf_conn *conn, const struct hf_resp_command *re
 	}
 	hf_out_error(&conn->out, "ERR", shown);
 	/* A browser was made to talk to us: what follows is a page's choice, not its user's. */
-	if (hf_span_is_nocase(request->argv[0], "post") || hf_span_is_nocase(request->argv[0], "host:"))
+	if (hf_span_is_nocase(request->argv[0], "post") ||
+	    hf_span_is_nocase(request->argv[0], "host:"))
 		hf_conn_finish(conn);
 }
 
@@ -146,11 +152,12 @@ static void reply_unknown_subcommand(struct hf_conn *conn, const struct hf_comma
 	struct hf_text text = hf_text(shown, sizeof(shown));
 	hf_text_add_quoted(&text, name, 128);
 	hf_out_errorf(&conn->out, "unknown subcommand '%s' of '%s'; COMMAND DOCS lists them", shown,
-			parent->name);
+		      parent->name);
 }
 
 /* The row that says how to run the request. NULL if there is none: that was the reply. */
-static const struct hf_command *look_up(struct hf_conn *conn, const struct hf_resp_command *request) {
+static const struct hf_command *look_up(struct hf_conn *conn,
+					const struct hf_resp_command *request) {
 	const struct hf_command *command = hf_command_find(request->argv[0]);
 	if (command == NULL || strchr(command->name, '|') != NULL) {
 		reply_unknown(conn, request);
@@ -165,10 +172,12 @@ static const struct hf_command *look_up(struct hf_conn *conn, const struct hf_re
 }
 
 static bool arity_fits(const struct hf_command *command, uint32_t argc) {
-	return command->arity < 0 ? argc >= (uint32_t)-command->arity : argc == (uint32_t)command->arity;
+	return command->arity < 0 ? argc >= (uint32_t)-command->arity
+				  : argc == (uint32_t)command->arity;
 }
 
-void hf_command_run(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
+		    const struct hf_resp_command *request) {
 	uint64_t commands = atomic_load_explicit(&loop->commands, memory_order_relaxed);
 	atomic_store_explicit(&loop->commands, commands + 1, memory_order_relaxed);
 	if (is_send(request->argv[0]) && request->argc >= 4 && !conn->in_multi) {
@@ -182,10 +191,12 @@ void hf_command_run(struct hf_loop *loop, struct hf_conn *conn, const struct hf_
 	if (command == NULL)
 		return;
 	if (!arity_fits(command, request->argc))
-		hf_out_errorf(&conn->out, "wrong number of arguments for '%s' command", command->name);
+		hf_out_errorf(&conn->out, "wrong number of arguments for '%s' command",
+			      command->name);
 	else if (conn->in_multi && !(command->flags & HF_COMMAND_IN_MULTI))
-		hf_out_errorf(&conn->out, "not executed: MULTI is not available: every HF.SEND is atomic "
-					    "by itself, use ID for retries");
+		hf_out_errorf(&conn->out,
+			      "not executed: MULTI is not available: every HF.SEND is atomic "
+			      "by itself, use ID for retries");
 	else
 		command->run(loop, conn, request);
 }

@@ -1,5 +1,6 @@
 /*
- * command.h - the commands, as data: one table gives dispatch, arity, COMMAND and help (private to src/server).
+ * command.h - the commands, as data: one table gives dispatch, arity, COMMAND and help (private
+ * to src/server).
  */
 #ifndef HF_SERVER_COMMAND_H
 #define HF_SERVER_COMMAND_H
@@ -16,11 +17,11 @@ enum hf_command_flags {
 };
 
 struct hf_command {
-	const char *name; /* lower case; of a subcommand "client|id" */
+	const char *name;   /* lower case; of a subcommand "client|id" */
 	hf_command_fn *run; /* NULL: the subcommands do it */
-	int arity;	  /* strings, with the name; negative: at least so many */
+	int arity;	    /* strings, with the name; negative: at least so many */
 	unsigned flags;
-	int first_key;	  /* position of the entity's key, 0 if there is none */
+	int first_key; /* position of the entity's key, 0 if there is none */
 	const char *group;
 	const char *syntax; /* of the arguments */
 	const char *summary;
@@ -30,7 +31,8 @@ extern const struct hf_command hf_commands[];
 extern const uint32_t hf_command_count;
 
 /* Looks the command up, checks its arity and runs it. HF.SENDs may be left in the loop's batch. */
-void hf_command_run(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request);
+void hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
+		    const struct hf_resp_command *request);
 
 /* The row of "client", "client|id"; compared without case. NULL if there is none. */
 const struct hf_command *hf_command_find(struct hf_span name);
@@ -41,12 +43,13 @@ void hf_send_execute(struct hf_loop *loop);
 
 /* command_hf.c */
 hf_command_fn hf_cmd_get, hf_cmd_history, hf_cmd_count, hf_cmd_hash, hf_cmd_snapshot;
-hf_command_fn hf_cmd_contract_list, hf_cmd_contract_show, hf_cmd_contract_check, hf_cmd_contract_load,
-	hf_cmd_contract_help;
+hf_command_fn hf_cmd_contract_list, hf_cmd_contract_show, hf_cmd_contract_check,
+	hf_cmd_contract_load, hf_cmd_contract_help;
 hf_command_fn hf_cmd_dbsize, hf_cmd_type;
 
 /* command_client.c */
-hf_command_fn hf_cmd_hello, hf_cmd_auth, hf_cmd_ping, hf_cmd_echo, hf_cmd_quit, hf_cmd_reset, hf_cmd_select;
+hf_command_fn hf_cmd_hello, hf_cmd_auth, hf_cmd_ping, hf_cmd_echo, hf_cmd_quit, hf_cmd_reset,
+	hf_cmd_select;
 hf_command_fn hf_cmd_client_id, hf_cmd_client_getname, hf_cmd_client_setname, hf_cmd_client_setinfo,
 	hf_cmd_client_info, hf_cmd_client_list, hf_cmd_client_flag;
 hf_command_fn hf_cmd_multi, hf_cmd_exec, hf_cmd_discard;
@@ -54,7 +57,7 @@ hf_command_fn hf_cmd_multi, hf_cmd_exec, hf_cmd_discard;
 /* command_info.c */
 hf_command_fn hf_cmd_command, hf_cmd_command_count, hf_cmd_command_info, hf_cmd_command_docs,
 	hf_cmd_command_list;
-hf_command_fn hf_cmd_info, hf_cmd_config_get, hf_cmd_empty, hf_cmd_zero, hf_cmd_ok, hf_cmd_no_cluster,
-	hf_cmd_acl_whoami, hf_cmd_acl_list, hf_cmd_shutdown;
+hf_command_fn hf_cmd_info, hf_cmd_config_get, hf_cmd_empty, hf_cmd_zero, hf_cmd_ok,
+	hf_cmd_no_cluster, hf_cmd_acl_whoami, hf_cmd_acl_list, hf_cmd_shutdown;
 
 #endif

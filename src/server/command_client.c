@@ -1,6 +1,6 @@
 /*
- * The connection's own commands: what clients send before and around their work. Replies and errors are Redis's, word for word
- * where clients look at them.
+ * The connection's own commands: what clients send before and around their work. Replies and
+ * errors are Redis's, word for word where clients look at them.
  */
 #include <stdio.h>
 
@@ -21,7 +21,8 @@ static bool copy_name(struct hf_conn *conn, const char *what, struct hf_span nam
 	for (size_t i = 0; i < name.len; i++) {
 		if (name.data[i] > ' ' && name.data[i] <= '~')
 			continue;
-		hf_out_errorf(&conn->out, "%s cannot contain spaces, newlines or special characters.", what);
+		hf_out_errorf(&conn->out,
+			      "%s cannot contain spaces, newlines or special characters.", what);
 		return false;
 	}
 	memcpy(ret, name.data, name.len);
@@ -42,30 +43,32 @@ static void set_name(struct hf_loop *loop, char *field, const char *name) {
 	pthread_mutex_unlock(&loop->server->mutex);
 }
 
-/* ---- HELLO, AUTH ---------------------------------------------------------------------------------- */
+/* ---- HELLO, AUTH ------------------------------------------------------------------------- */
 
 /* No password is set, so the default user has any. */
 static bool check_user(struct hf_conn *conn, struct hf_span user) {
 	if (hf_span_is(user, "default"))
 		return true;
 	hf_out_error(&conn->out, "WRONGPASS",
-		       "invalid username-password pair or user is disabled.");
+		     "invalid username-password pair or user is disabled.");
 	return false;
 }
 
-void hf_cmd_auth(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_auth(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	if (request->argc > 3)
 		hf_out_errorf(&conn->out, "syntax error");
 	else if (request->argc == 2)
 		hf_out_errorf(&conn->out,
-				"AUTH <password> called without any password configured for the "
-				"default user. Are you sure your configuration is correct?");
+			      "AUTH <password> called without any password configured for the "
+			      "default user. Are you sure your configuration is correct?");
 	else if (check_user(conn, request->argv[1]))
 		reply_ok(conn);
 }
 
 /* The options of HELLO: they change nothing unless all of them are right. */
-static bool read_hello_options(struct hf_conn *conn, const struct hf_resp_command *request, char *name) {
+static bool read_hello_options(struct hf_conn *conn, const struct hf_resp_command *request,
+			       char *name) {
 	for (uint32_t i = 2; i < request->argc; i++) {
 		struct hf_span option = request->argv[i];
 		uint32_t rest = request->argc - i - 1;
@@ -107,7 +110,8 @@ static void reply_hello(struct hf_conn *conn) {
 	hf_out_array(out, 0);
 }
 
-void hf_cmd_hello(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_hello(struct hf_loop *loop, struct hf_conn *conn,
+		  const struct hf_resp_command *request) {
 	uint64_t version = conn->out.resp3 ? 3 : 2;
 	if (request->argc > 1 && !hf_span_u64(request->argv[1], &version)) {
 		hf_out_errorf(&conn->out, "Protocol version is not an integer or out of range");
@@ -126,9 +130,10 @@ void hf_cmd_hello(struct hf_loop *loop, struct hf_conn *conn, const struct hf_re
 	reply_hello(conn);
 }
 
-/* ---- the small ones ------------------------------------------------------------------------------ */
+/* ---- the small ones ---------------------------------------------------------------------- */
 
-void hf_cmd_ping(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_ping(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	if (request->argc == 1)
 		hf_out_simple(&conn->out, "PONG");
 	else if (request->argc == 2)
@@ -137,23 +142,27 @@ void hf_cmd_ping(struct hf_loop *loop, struct hf_conn *conn, const struct hf_res
 		hf_out_errorf(&conn->out, "wrong number of arguments for 'ping' command");
 }
 
-void hf_cmd_echo(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_echo(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	hf_out_bulk(&conn->out, request->argv[1]);
 }
 
-void hf_cmd_quit(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_quit(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	reply_ok(conn);
 	hf_conn_finish(conn);
 }
 
-void hf_cmd_reset(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_reset(struct hf_loop *loop, struct hf_conn *conn,
+		  const struct hf_resp_command *request) {
 	set_name(loop, conn->name, "");
 	conn->in_multi = false;
 	set_protocol(loop, conn, false);
 	hf_out_simple(&conn->out, "RESET");
 }
 
-void hf_cmd_select(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_select(struct hf_loop *loop, struct hf_conn *conn,
+		   const struct hf_resp_command *request) {
 	int64_t index;
 	if (!hf_span_i64(request->argv[1], &index))
 		hf_out_errorf(&conn->out, "value is not an integer or out of range");
@@ -164,10 +173,12 @@ void hf_cmd_select(struct hf_loop *loop, struct hf_conn *conn, const struct hf_r
 }
 
 /*
- * There are no transactions. Clients send MULTI, the commands and EXEC in one go, so an error to MULTI alone would come too late:
- * the commands behind it are refused, each with the reason, and EXEC reports that nothing was done, as Redis would.
+ * There are no transactions. Clients send MULTI, the commands and EXEC in one go, so an error
+ * to MULTI alone would come too late: the commands behind it are refused, each with the reason,
+ * and EXEC reports that nothing was done, as Redis would.
  */
-void hf_cmd_multi(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_multi(struct hf_loop *loop, struct hf_conn *conn,
+		  const struct hf_resp_command *request) {
 	if (conn->in_multi) {
 		hf_out_errorf(&conn->out, "MULTI calls can not be nested");
 		return;
@@ -176,13 +187,14 @@ void hf_cmd_multi(struct hf_loop *loop, struct hf_conn *conn, const struct hf_re
 	reply_ok(conn);
 }
 
-void hf_cmd_exec(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_exec(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	if (!conn->in_multi)
 		hf_out_errorf(&conn->out, "EXEC without MULTI");
 	else
 		hf_out_error(&conn->out, "EXECABORT",
-			       "Transaction discarded because of previous errors: MULTI is not "
-			       "available, nothing was executed");
+			     "Transaction discarded because of previous errors: MULTI is not "
+			     "available, nothing was executed");
 	conn->in_multi = false;
 }
 
@@ -195,7 +207,7 @@ void hf_cmd_discard(struct hf_loop *loop, struct hf_conn *conn,
 	conn->in_multi = false;
 }
 
-/* ---- CLIENT -------------------------------------------------------------------------------------- */
+/* ---- CLIENT ------------------------------------------------------------------------------ */
 
 void hf_cmd_client_id(struct hf_loop *loop, struct hf_conn *conn,
 		      const struct hf_resp_command *request) {
@@ -224,7 +236,8 @@ void hf_cmd_client_setinfo(struct hf_loop *loop, struct hf_conn *conn,
 	char value[HF_CLIENT_NAME_MAX + 1];
 	bool is_name = hf_span_is_nocase(request->argv[2], "lib-name");
 	if (!is_name && !hf_span_is_nocase(request->argv[2], "lib-ver")) {
-		hf_out_errorf(&conn->out, "Unrecognized option: CLIENT SETINFO takes LIB-NAME or LIB-VER");
+		hf_out_errorf(&conn->out,
+			      "Unrecognized option: CLIENT SETINFO takes LIB-NAME or LIB-VER");
 		return;
 	}
 	if (!copy_name(conn, is_name ? "lib-name" : "lib-ver", request->argv[3], value))
@@ -250,8 +263,8 @@ static void describe(const struct hf_conn *conn, struct hf_text *text) {
 	hf_text_add(text,
 		    "id=%llu addr=%s laddr=%s fd=%d name=%s db=0 resp=%d lib-name=%s lib-ver=%s "
 		    "user=default\n",
-		    (unsigned long long)conn->id, peer, conn->loop->server->address, conn->fd, conn->name,
-		    conn->out.resp3 ? 3 : 2, conn->lib_name, conn->lib_ver);
+		    (unsigned long long)conn->id, peer, conn->loop->server->address, conn->fd,
+		    conn->name, conn->out.resp3 ? 3 : 2, conn->lib_name, conn->lib_ver);
 }
 
 void hf_cmd_client_info(struct hf_loop *loop, struct hf_conn *conn,

@@ -1,7 +1,8 @@
 /*
  * The commands that read the engine, and those on contracts.
  *
- * Every reply is gated on what the engine says it depends on: a read, too, shows nothing that a crash could take back.
+ * Every reply is gated on what the engine says it depends on: a read, too, shows nothing that a
+ * crash could take back.
  */
 #include "base/assert.h"
 #include "machine/machine.h"
@@ -25,7 +26,8 @@ static void reply_err(struct hf_conn *conn, const struct hf_err *err) {
 }
 
 /* Gates on everything so far: for replies that depend on more than one entity. Under the lock. */
-static void gate_on_all(struct hf_loop *loop, struct hf_conn *conn, struct hf_engine_info *ret_info) {
+static void gate_on_all(struct hf_loop *loop, struct hf_conn *conn,
+			struct hf_engine_info *ret_info) {
 	hf_engine_info(loop->engine, ret_info);
 	hf_conn_gate(conn, ret_info->last_lsn);
 }
@@ -43,7 +45,7 @@ static void reply_value(struct hf_out *out, enum hf_type type, const struct hf_v
 	hf_out_bulk(out, hf_span(text, hf_value_format(type, value, text)));
 }
 
-/* ---- HF.GET -------------------------------------------------------------------------------------- */
+/* ---- HF.GET ------------------------------------------------------------------------------ */
 
 static void reply_field(struct hf_out *out, const struct hf_entity_view *view,
 			const struct hf_field *field) {
@@ -92,9 +94,10 @@ static void reply_some(struct hf_out *out, const struct hf_entity_view *view,
 		if (field < 0) {
 			char name[SHOWN_MAX];
 			struct hf_err err;
-			(void)hf_fail(&err, HF_BADPARAM,
-				      "%s has no field %s (argument %u): HF.GET without fields lists all",
-				      view->contract->name, shown(names[i], name), i + 3);
+			(void)hf_fail(
+				&err, HF_BADPARAM,
+				"%s has no field %s (argument %u): HF.GET without fields lists all",
+				view->contract->name, shown(names[i], name), i + 3);
 			hf_out_cancel(out, begun);
 			hf_out_error(out, hf_status_name(err.status), err.text);
 			return;
@@ -118,7 +121,7 @@ void hf_cmd_get(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp
 	hf_engine_unlock(loop->engine);
 }
 
-/* ---- HF.HISTORY ---------------------------------------------------------------------------------- */
+/* ---- HF.HISTORY -------------------------------------------------------------------------- */
 
 struct history {
 	struct hf_out *out;
@@ -160,7 +163,8 @@ static bool read_history_options(const struct hf_resp_command *request, uint64_t
 		bool from = hf_span_is_nocase(request->argv[i], "from");
 		char name[SHOWN_MAX];
 		if (!from && !hf_span_is_nocase(request->argv[i], "count"))
-			return hf_fail(err, HF_BADPARAM, "%s (argument %u) is neither FROM nor COUNT",
+			return hf_fail(err, HF_BADPARAM,
+				       "%s (argument %u) is neither FROM nor COUNT",
 				       shown(request->argv[i], name), i);
 		bool *has = from ? &has_from : &has_count;
 		if (*has)
@@ -168,10 +172,11 @@ static bool read_history_options(const struct hf_resp_command *request, uint64_t
 				       from ? "FROM" : "COUNT", i);
 		*has = true;
 		uint64_t value;
-		if (i + 1 == request->argc || !hf_span_u64(request->argv[i + 1], &value) || value == 0 ||
-		    (!from && value > HF_HISTORY_MAX))
+		if (i + 1 == request->argc || !hf_span_u64(request->argv[i + 1], &value) ||
+		    value == 0 || (!from && value > HF_HISTORY_MAX))
 			return from ? hf_fail(err, HF_BADPARAM,
-					      "FROM takes a version: 1, 2, ... (argument %u)", i + 1)
+					      "FROM takes a version: 1, 2, ... (argument %u)",
+					      i + 1)
 				    : hf_fail(err, HF_BADPARAM, "COUNT takes 1 to %u (argument %u)",
 					      HF_HISTORY_MAX, i + 1);
 		*(from ? ret_from : ret_count) = value;
@@ -202,7 +207,7 @@ void hf_cmd_history(struct hf_loop *loop, struct hf_conn *conn,
 	hf_engine_unlock(loop->engine);
 }
 
-/* ---- HF.COUNT, HF.HASH --------------------------------------------------------------------------- */
+/* ---- HF.COUNT, HF.HASH ------------------------------------------------------------------- */
 
 struct count {
 	struct hf_out *out;
@@ -224,7 +229,8 @@ static void count_state(void *arg, const char *state, uint64_t entities) {
 	count->states++;
 }
 
-void hf_cmd_count(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_count(struct hf_loop *loop, struct hf_conn *conn,
+		  const struct hf_resp_command *request) {
 	struct hf_out *out = &conn->out;
 	struct hf_reply reply;
 	struct count count = { .out = out };
@@ -262,7 +268,8 @@ static void reply_hex(struct hf_out *out, const uint8_t hash[16]) {
 	hf_out_text(out, hex);
 }
 
-void hf_cmd_hash(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_hash(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	uint8_t hash[16];
 	struct hf_reply reply;
 	hf_engine_lock(loop->engine);
@@ -280,7 +287,7 @@ void hf_cmd_snapshot(struct hf_loop *loop, struct hf_conn *conn,
 	hf_out_errorf(&conn->out, "HF.SNAPSHOT is not available in this version");
 }
 
-/* ---- HF.CONTRACT --------------------------------------------------------------------------------- */
+/* ---- HF.CONTRACT ------------------------------------------------------------------------- */
 
 static void reply_contract(struct hf_out *out, const struct hf_contract *contract) {
 	hf_out_map(out, 4);
@@ -329,7 +336,10 @@ void hf_cmd_contract_show(struct hf_loop *loop, struct hf_conn *conn,
 	reply_err(conn, &err);
 }
 
-/* Stands for the file in messages about a text that came over the wire. Gives no contract its name: it needs a title. */
+/*
+ * Stands for the file in messages about a text that came over the wire. Gives no contract its
+ * name: it needs a title.
+ */
 #define WIRE_FILE_NAME ""
 
 void hf_cmd_contract_check(struct hf_loop *loop, struct hf_conn *conn,
@@ -387,16 +397,18 @@ void hf_cmd_contract_help(struct hf_loop *loop, struct hf_conn *conn,
 			continue;
 		char line[128];
 		struct hf_text text = hf_text(line, sizeof(line));
-		hf_text_add(&text, "%s %s - %s", command->name + 12, command->syntax, command->summary);
+		hf_text_add(&text, "%s %s - %s", command->name + 12, command->syntax,
+			    command->summary);
 		hf_out_text(&conn->out, line);
 		count++;
 	}
 	hf_out_end_array(&conn->out, begun, count);
 }
 
-/* ---- Redis's own, answered from the engine ------------------------------------------------------- */
+/* ---- Redis's own, answered from the engine ----------------------------------------------- */
 
-void hf_cmd_dbsize(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_dbsize(struct hf_loop *loop, struct hf_conn *conn,
+		   const struct hf_resp_command *request) {
 	struct hf_engine_info info;
 	hf_engine_lock(loop->engine);
 	gate_on_all(loop, conn, &info);
@@ -404,7 +416,8 @@ void hf_cmd_dbsize(struct hf_loop *loop, struct hf_conn *conn, const struct hf_r
 	hf_out_int(&conn->out, (int64_t)info.entities);
 }
 
-void hf_cmd_type(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_type(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	struct hf_span name = request->argv[1];
 	const uint8_t *colon = name.len > 0 ? memchr(name.data, ':', name.len) : NULL;
 	struct hf_reply reply = { .status = HF_NOTFOUND };

@@ -1,5 +1,6 @@
 /*
- * What is told about the server and its commands, in the shapes that Redis's clients and tools read.
+ * What is told about the server and its commands, in the shapes that Redis's clients and tools
+ * read.
  */
 #include <fnmatch.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include "server/server.h"
 #include "server/version.h"
 
-/* ---- COMMAND ------------------------------------------------------------------------------------- */
+/* ---- COMMAND ----------------------------------------------------------------------------- */
 
 static bool is_subcommand(const struct hf_command *command) {
 	return strchr(command->name, '|') != NULL;
@@ -60,7 +61,8 @@ static uint32_t count_commands(void) {
 void hf_cmd_command(struct hf_loop *loop, struct hf_conn *conn,
 		    const struct hf_resp_command *request) {
 	if (request->argc > 1) {
-		hf_out_errorf(&conn->out, "unknown subcommand of 'command'; COMMAND DOCS lists them");
+		hf_out_errorf(&conn->out,
+			      "unknown subcommand of 'command'; COMMAND DOCS lists them");
 		return;
 	}
 	hf_out_array(&conn->out, count_commands());
@@ -151,7 +153,7 @@ void hf_cmd_command_docs(struct hf_loop *loop, struct hf_conn *conn,
 	hf_out_end_map(out, begun, count);
 }
 
-/* ---- INFO ---------------------------------------------------------------------------------------- */
+/* ---- INFO -------------------------------------------------------------------------------- */
 
 #define INFO_TEXT_MAX 8192u
 
@@ -174,7 +176,8 @@ static void read_figures(struct hf_loop *loop, struct figures *ret) {
 	ret->rejected = server->rejected;
 	pthread_mutex_unlock(&server->mutex);
 	for (uint32_t i = 0; i < server->loop_count; i++)
-		ret->commands += atomic_load_explicit(&server->loops[i].commands, memory_order_relaxed);
+		ret->commands +=
+			atomic_load_explicit(&server->loops[i].commands, memory_order_relaxed);
 }
 
 static void add_number(struct hf_text *text, const char *name, uint64_t value) {
@@ -289,10 +292,10 @@ static const struct section {
 	const char *name;
 	void (*add)(const struct figures *figures, struct hf_text *text);
 } sections[] = {
-	{ "Server", info_server },	     { "Clients", info_clients },
-	{ "Memory", info_memory },	     { "Persistence", info_persistence },
-	{ "Stats", info_stats },	     { "Replication", info_replication },
-	{ "Cluster", info_cluster },	     { "Holdfast", info_holdfast },
+	{ "Server", info_server },     { "Clients", info_clients },
+	{ "Memory", info_memory },     { "Persistence", info_persistence },
+	{ "Stats", info_stats },       { "Replication", info_replication },
+	{ "Cluster", info_cluster },   { "Holdfast", info_holdfast },
 	{ "Keyspace", info_keyspace },
 };
 
@@ -303,13 +306,15 @@ static bool is_wanted(const struct hf_resp_command *request, const char *section
 		struct hf_span name = request->argv[i];
 		wanted = wanted || (name.len == strlen(section) &&
 				    strncasecmp((const char *)name.data, section, name.len) == 0);
-		wanted = wanted || hf_span_is_nocase(name, "all") || hf_span_is_nocase(name, "default") ||
+		wanted = wanted || hf_span_is_nocase(name, "all") ||
+			 hf_span_is_nocase(name, "default") ||
 			 hf_span_is_nocase(name, "everything");
 	}
 	return wanted;
 }
 
-void hf_cmd_info(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_info(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	struct figures figures;
 	char buf[INFO_TEXT_MAX];
 	struct hf_text text = hf_text(buf, sizeof(buf));
@@ -323,7 +328,7 @@ void hf_cmd_info(struct hf_loop *loop, struct hf_conn *conn, const struct hf_res
 	hf_out_verbatim(&conn->out, hf_span(buf, text.len));
 }
 
-/* ---- CONFIG -------------------------------------------------------------------------------------- */
+/* ---- CONFIG ------------------------------------------------------------------------------ */
 
 struct setting {
 	const char *name;
@@ -337,7 +342,8 @@ static bool matches(const struct hf_resp_command *request, const char *name) {
 		struct hf_span wanted = request->argv[i];
 		if (wanted.len > HF_NAME_MAX)
 			continue;
-		snprintf(pattern, sizeof(pattern), "%.*s", (int)wanted.len, (const char *)wanted.data);
+		snprintf(pattern, sizeof(pattern), "%.*s", (int)wanted.len,
+			 (const char *)wanted.data);
 		if (fnmatch(pattern, name, FNM_CASEFOLD) == 0)
 			return true;
 	}
@@ -379,13 +385,15 @@ void hf_cmd_config_get(struct hf_loop *loop, struct hf_conn *conn,
 	hf_out_end_map(&conn->out, begun, count);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------ */
+/* ---- the rest ---------------------------------------------------------------------------- */
 
-void hf_cmd_empty(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_empty(struct hf_loop *loop, struct hf_conn *conn,
+		  const struct hf_resp_command *request) {
 	hf_out_array(&conn->out, 0);
 }
 
-void hf_cmd_zero(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_zero(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	hf_out_int(&conn->out, 0);
 }
 
@@ -412,8 +420,8 @@ void hf_cmd_acl_list(struct hf_loop *loop, struct hf_conn *conn,
 /* Redis has no reply to this, either: the connection is closed once the server has drained. */
 void hf_cmd_shutdown(struct hf_loop *loop, struct hf_conn *conn,
 		     const struct hf_resp_command *request) {
-	bool known = request->argc == 1 || (request->argc == 2 &&
-					    (hf_span_is_nocase(request->argv[1], "nosave") ||
+	bool known = request->argc == 1 ||
+		     (request->argc == 2 && (hf_span_is_nocase(request->argv[1], "nosave") ||
 					     hf_span_is_nocase(request->argv[1], "save")));
 	if (!known) {
 		hf_out_errorf(&conn->out, "syntax error");

@@ -1,6 +1,6 @@
 /*
- * HF.SEND: the hot path. Requests are gathered, then judged a batch at a time, so that the engine can fetch the memory of all of
- * them at once.
+ * HF.SEND: the hot path. Requests are gathered, then judged a batch at a time, so that the
+ * engine can fetch the memory of all of them at once.
  */
 #include "base/assert.h"
 #include "server/command.h"
@@ -30,7 +30,8 @@ static inline bool take_option(const struct hf_span *argv, uint32_t position, st
 			return bad(err, "IFVERSION is given twice", position);
 		send->has_ifversion = true;
 		if (!hf_span_u64(value, &send->ifversion))
-			return bad(err, "IFVERSION takes a version number: 0, 1, 2, ...", position + 1);
+			return bad(err, "IFVERSION takes a version number: 0, 1, 2, ...",
+				   position + 1);
 		return true;
 	}
 	*ret_taken = false;
@@ -41,24 +42,29 @@ static inline bool take_option(const struct hf_span *argv, uint32_t position, st
 static bool read_send(const struct hf_resp_command *request, struct hf_arg *args,
 		      struct hf_send *send, struct hf_err *err) {
 	const struct hf_span *argv = request->argv;
-	*send = (struct hf_send){ .contract = argv[1], .key = argv[2], .event = argv[3], .args = args };
+	*send = (struct hf_send){
+		.contract = argv[1], .key = argv[2], .event = argv[3], .args = args
+	};
 	for (uint32_t i = FIRST_PARAM; i + 1 < request->argc; i += 2) {
 		bool taken;
 		if (!take_option(argv + i, i, send, &taken, err))
 			return false;
 		if (!taken)
-			args[send->arg_count++] = (struct hf_arg){ .name = argv[i], .value = argv[i + 1] };
+			args[send->arg_count++] =
+				(struct hf_arg){ .name = argv[i], .value = argv[i + 1] };
 	}
 	if ((request->argc - FIRST_PARAM) % 2 == 0)
 		return true;
 	char name[HF_NAME_MAX * 4 + 1];
 	struct hf_text text = hf_text(name, sizeof(name));
 	hf_text_add_quoted(&text, argv[request->argc - 1], HF_NAME_MAX);
-	return hf_fail(err, HF_BADPARAM, "%s (argument %u) has no value: params come as name value pairs",
-		       name, request->argc - 1);
+	return hf_fail(err, HF_BADPARAM,
+		       "%s (argument %u) has no value: params come as name value pairs", name,
+		       request->argc - 1);
 }
 
-void hf_cmd_send(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+void hf_cmd_send(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
 	struct hf_batch *batch = &loop->batch;
 	if (batch->count == HF_BATCH_MAX || batch->arg_count + request->argc > HF_BATCH_ARGS_MAX)
 		hf_loop_execute(loop);

@@ -33,7 +33,7 @@ void hf_conn_free(struct hf_conn *conn) {
 	hf_memory_free(conn);
 }
 
-/* ---- in ------------------------------------------------------------------------------------------ */
+/* ---- in ---------------------------------------------------------------------------------- */
 
 static bool make_room(struct hf_conn *conn) {
 	struct hf_pool *pool = &conn->loop->pool;
@@ -104,14 +104,17 @@ void hf_conn_drop_input(struct hf_conn *conn) {
 	conn->in_need = 0;
 }
 
-/* ---- out ----------------------------------------------------------------------------------------- */
+/* ---- out --------------------------------------------------------------------------------- */
 
 void hf_conn_seal(struct hf_conn *conn) {
 	uint32_t last = (conn->mark_first + conn->mark_count - 1) % HF_MARKS_MAX;
 	struct hf_mark *mark = &conn->marks[last];
 	bool covered = conn->mark_count > 0 && conn->gate <= mark->durable_at;
 	if (!covered) {
-		/* With all marks taken the last one stands in: the replies it had wait a little longer. */
+		/*
+		 * With all marks taken the last one stands in: the replies it had wait a little
+		 * longer.
+		 */
 		if (conn->mark_count < HF_MARKS_MAX)
 			mark = &conn->marks[(conn->mark_first + conn->mark_count++) % HF_MARKS_MAX];
 		mark->durable_at = conn->gate;
@@ -158,7 +161,7 @@ void hf_conn_watch(struct hf_conn *conn) {
 	conn->interest = interest;
 }
 
-/* ---- addresses ----------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------- */
 
 void hf_address_text(const struct sockaddr_storage *address, char *buf) {
 	char host[INET6_ADDRSTRLEN] = "?";

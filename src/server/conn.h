@@ -1,11 +1,14 @@
 /*
- * conn.h - one client's connection: its bytes in, its replies out, and which of them may be shown yet.
+ * conn.h - one client's connection: its bytes in, its replies out, and which of them may be
+ * shown yet.
  *
- * A connection belongs to one loop and is touched by that loop's thread only, but for what `server->mutex` guards.
+ * A connection belongs to one loop and is touched by that loop's thread only, but for what
+ * `server->mutex` guards.
  *
- * Replies wait. Everything written to `out` during a pass of the loop depends on the log up to `gate`. At the end of the pass
- * hf_conn_seal turns that into a mark: "the stream up to `end` may be sent once `durable_at` is committed". Marks are in the
- * order of the stream, and a reply never overtakes an earlier one.
+ * Replies wait. Everything written to `out` during a pass of the loop depends on the log up to
+ * `gate`. At the end of the pass hf_conn_seal turns that into a mark: "the stream up to `end`
+ * may be sent once `durable_at` is committed". Marks are in the order of the stream, and a
+ * reply never overtakes an earlier one.
  */
 #ifndef HF_SERVER_CONN_H
 #define HF_SERVER_CONN_H
@@ -20,7 +23,13 @@
 struct hf_loop;
 
 /* What an epoll event points at. */
-enum hf_source_kind { HF_SOURCE_CONN, HF_SOURCE_LISTEN, HF_SOURCE_COMMIT, HF_SOURCE_STOP, HF_SOURCE_DRAIN };
+enum hf_source_kind {
+	HF_SOURCE_CONN,
+	HF_SOURCE_LISTEN,
+	HF_SOURCE_COMMIT,
+	HF_SOURCE_STOP,
+	HF_SOURCE_DRAIN
+};
 struct hf_source {
 	enum hf_source_kind kind;
 };
@@ -50,14 +59,14 @@ struct hf_conn {
 	struct hf_mark marks[HF_MARKS_MAX];
 	uint32_t mark_first, mark_count;
 
-	uint32_t queued;      /* commands of this connection in the loop's batch */
-	uint32_t interest;    /* what epoll watches */
-	bool blocked;	      /* the socket is full: wait for EPOLLOUT */
-	bool paused;	      /* too many unread replies: nothing is read or parsed */
-	bool finishing;	      /* nothing more is read; closed when all replies are sent */
-	bool lingering;	      /* all is said, and what still comes is thrown away until the client closes */
-	bool in_multi;	      /* between MULTI and EXEC: nothing is executed */
-	size_t discarded;     /* bytes thrown away while lingering */
+	uint32_t queued;   /* commands of this connection in the loop's batch */
+	uint32_t interest; /* what epoll watches */
+	bool blocked;	   /* the socket is full: wait for EPOLLOUT */
+	bool paused;	   /* too many unread replies: nothing is read or parsed */
+	bool finishing;	   /* nothing more is read; closed when all replies are sent */
+	bool lingering;	   /* all is said: what still comes is thrown away */
+	bool in_multi;	  /* between MULTI and EXEC: nothing is executed */
+	size_t discarded; /* bytes thrown away while lingering */
 
 	/* Membership in the loop's lists. */
 	bool dirty, waiting, again, unsettled;
@@ -75,19 +84,25 @@ static inline void hf_conn_gate(struct hf_conn *conn, uint64_t lsn) {
 		conn->gate = lsn;
 }
 
-/* A connection over `fd`, which it owns from then on. NULL if out of memory: `fd` is the caller's still. */
+/*
+ * A connection over `fd`, which it owns from then on. NULL if out of memory: `fd` is the
+ * caller's still.
+ */
 struct hf_conn *hf_conn_new(struct hf_loop *loop, int fd, uint64_t id);
 void hf_conn_free(struct hf_conn *conn);
 
 enum hf_conn_input {
-	HF_INPUT_BYTES, /* some came */
-	HF_INPUT_NONE,	/* none now */
-	HF_INPUT_END,	/* the client will send no more */
+	HF_INPUT_BYTES,	 /* some came */
+	HF_INPUT_NONE,	 /* none now */
+	HF_INPUT_END,	 /* the client will send no more */
 	HF_INPUT_BROKEN, /* the connection is gone */
 };
 /* One read, of at most a buffer's room. */
 enum hf_conn_input hf_conn_read(struct hf_conn *conn);
-/* Gives back, or moves to the front of the buffer, what the parser left. No command may point into the buffer. */
+/*
+ * Gives back, or moves to the front of the buffer, what the parser left. No command may point
+ * into the buffer.
+ */
 void hf_conn_settle(struct hf_conn *conn);
 /* Gives the input buffer back with what is in it. */
 void hf_conn_drop_input(struct hf_conn *conn);

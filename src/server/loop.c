@@ -12,7 +12,7 @@
 #define DRAIN_WAIT_MS 500
 #define DRAIN_WAITS_MAX 10 /* in a row without any event, then the clients left are given up */
 
-/* ---- lists --------------------------------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------------------------- */
 
 static bool list_init(struct hf_conn_list *list, uint32_t cap) {
 	list->count = 0;
@@ -36,7 +36,7 @@ static void list_drop_dead(struct hf_conn_list *list) {
 	list->count = kept;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------- */
 
 /* The connection is gone; its memory stays until the end of the pass. */
 static void kill_conn(struct hf_loop *loop, struct hf_conn *conn) {
@@ -62,18 +62,20 @@ static void bury_dead(struct hf_loop *loop) {
 }
 
 /*
- * Everything was answered and sent. Closing a socket with unread bytes resets it and can destroy the replies on their way, so our
- * direction is shut first, and what still comes is read and thrown away.
+ * Everything was answered and sent. Closing a socket with unread bytes resets it and can
+ * destroy the replies on their way, so our direction is shut first, and what still comes is
+ * read and thrown away.
  */
 static void say_goodbye(struct hf_loop *loop, struct hf_conn *conn) {
 	if (conn->lingering)
 		return;
 	conn->lingering = true;
-	if (shutdown(conn->fd, SHUT_WR) != 0 || hf_conn_read(conn) == HF_INPUT_BROKEN || loop->draining)
+	if (shutdown(conn->fd, SHUT_WR) != 0 || hf_conn_read(conn) == HF_INPUT_BROKEN ||
+	    loop->draining)
 		kill_conn(loop, conn);
 }
 
-/* ---- in ------------------------------------------------------------------------------------------ */
+/* ---- in ---------------------------------------------------------------------------------- */
 
 static void settle(struct hf_conn *conn) {
 	if (conn->finishing && !conn->paused && !conn->again)
@@ -169,7 +171,7 @@ static void parse_again(struct hf_loop *loop) {
 	}
 }
 
-/* ---- out ----------------------------------------------------------------------------------------- */
+/* ---- out --------------------------------------------------------------------------------- */
 
 /* Sends what may be sent, and draws the conclusions. */
 static void advance(struct hf_loop *loop, struct hf_conn *conn) {
@@ -218,7 +220,7 @@ static void send_replies(struct hf_loop *loop) {
 	loop->waiting.count = kept;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------ */
+/* ---- the loop ---------------------------------------------------------------------------- */
 
 /* No more is read. What was read is answered, then each connection is closed. */
 static void begin_drain(struct hf_loop *loop) {
@@ -298,7 +300,8 @@ bool hf_loop_run(struct hf_loop *loop) {
 	uint32_t idle_waits = 0;
 	while (!hf_engine_stopped(loop->engine)) {
 		idle_waits = pass(loop) ? 0 : idle_waits + 1;
-		if (loop->draining && (atomic_load(&loop->conn_count) == 0 || idle_waits == DRAIN_WAITS_MAX))
+		if (loop->draining &&
+		    (atomic_load(&loop->conn_count) == 0 || idle_waits == DRAIN_WAITS_MAX))
 			return true;
 	}
 	return false;

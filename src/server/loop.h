@@ -1,8 +1,9 @@
 /*
  * loop.h - one thread's event loop over its connections (private to src/server).
  *
- * A pass: wait; read each ready connection once; parse and execute every complete command; start one flush for all that was
- * queued; send each connection the replies that are durable by now. The first function to read is `pass` in loop.c.
+ * A pass: wait; read each ready connection once; parse and execute every complete command;
+ * start one flush for all that was queued; send each connection the replies that are durable by
+ * now. The first function to read is `pass` in loop.c.
  */
 #ifndef HF_SERVER_LOOP_H
 #define HF_SERVER_LOOP_H
@@ -24,7 +25,10 @@ struct hf_conn_list {
 #define HF_BATCH_MAX 64u
 #define HF_BATCH_ARGS_MAX 1024u /* at least those of one command */
 
-/* HF.SENDs that were parsed and not executed yet. Their spans point into the connections' read buffers. */
+/*
+ * HF.SENDs that were parsed and not executed yet. Their spans point into the connections' read
+ * buffers.
+ */
 struct hf_batch {
 	uint32_t count, arg_count;
 	struct hf_conn *conns[HF_BATCH_MAX];
@@ -42,7 +46,7 @@ struct hf_loop {
 	struct hf_pool pool;
 	uint64_t committed; /* as of the last pass */
 	bool draining;
-	bool queued;	    /* the pass gave the engine something to flush */
+	bool queued; /* the pass gave the engine something to flush */
 	atomic_uint conn_count;
 	_Atomic uint64_t commands; /* executed; written by this loop only */
 
@@ -84,7 +88,7 @@ bool hf_loop_run(struct hf_loop *loop);
 /* Executes the batch: afterwards no command points into a read buffer any more. */
 void hf_loop_execute(struct hf_loop *loop);
 
-/* ---- clients: server.c --------------------------------------------------------------------------- */
+/* ---- clients: server.c ------------------------------------------------------------------- */
 
 /* Accepts who waits, and hands each to the loop with the fewest. */
 void hf_server_accept(struct hf_server *server);

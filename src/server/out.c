@@ -90,7 +90,7 @@ void hf_out_clear(struct hf_out *out) {
 	out->len = 0;
 }
 
-/* ---- replies ------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------- */
 
 static inline uint8_t *put_bytes(uint8_t *p, const void *data, size_t len) {
 	if (len > 0)

@@ -1,9 +1,11 @@
 /*
- * out.h - replies under construction: a growing buffer of bytes for one client, and the RESP2 and RESP3 writers into it.
+ * out.h - replies under construction: a growing buffer of bytes for one client, and the RESP2
+ * and RESP3 writers into it.
  *
- * The buffer is a window on the connection's whole stream of replies: data[0] is byte `base` of the stream, bytes
- * [start, len) of data are still to be sent. An empty buffer holds no memory. If memory runs out the buffer is marked
- * `failed` and takes nothing more: its connection has to be closed.
+ * The buffer is a window on the connection's whole stream of replies: data[0] is byte `base` of
+ * the stream, bytes [start, len) of data are still to be sent. An empty buffer holds no memory.
+ * If memory runs out the buffer is marked `failed` and takes nothing more: its connection has
+ * to be closed.
  */
 #ifndef HF_SERVER_OUT_H
 #define HF_SERVER_OUT_H
@@ -15,7 +17,10 @@
 
 #define HF_BLOCK_SIZE 16384u /* what one read takes at most, and the first size of every buffer */
 
-/* Free blocks of HF_BLOCK_SIZE, last in first out so that they stay in the cache. One per loop; no locks. */
+/*
+ * Free blocks of HF_BLOCK_SIZE, last in first out so that they stay in the cache. One per loop;
+ * no locks.
+ */
 struct hf_pool {
 	struct hf_pool_block *free;
 	uint32_t free_count;
@@ -26,7 +31,10 @@ uint8_t *hf_pool_take(struct hf_pool *pool);
 /* Takes back a buffer of any size; NULL is fine. */
 void hf_pool_give(struct hf_pool *pool, uint8_t *data, size_t cap);
 void hf_pool_fini(struct hf_pool *pool);
-/* A buffer of `*cap` bytes becomes one of twice that, with the first `keep` bytes kept. NULL if out of memory: nothing changed. */
+/*
+ * A buffer of `*cap` bytes becomes one of twice that, with the first `keep` bytes kept. NULL if
+ * out of memory: nothing changed.
+ */
 uint8_t *hf_pool_grow(struct hf_pool *pool, uint8_t *data, size_t *cap, size_t keep);
 
 struct hf_out {
@@ -51,7 +59,10 @@ static inline uint64_t hf_out_end(const struct hf_out *out) {
 /* Makes room; false if out of memory. For hf_out_room. */
 bool hf_out_grow(struct hf_out *out, size_t room);
 
-/* At least `room` free bytes at the end, or NULL. What is written there counts once `len` says so. */
+/*
+ * At least `room` free bytes at the end, or NULL. What is written there counts once `len` says
+ * so.
+ */
 static inline uint8_t *hf_out_room(struct hf_out *out, size_t room) {
 	if (__builtin_expect(out->cap - out->len < room, 0) && !hf_out_grow(out, room))
 		return NULL;
@@ -63,7 +74,7 @@ void hf_out_sent(struct hf_out *out, size_t count);
 /* Drops everything and gives the memory back. */
 void hf_out_clear(struct hf_out *out);
 
-/* ---- replies ------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------- */
 
 void hf_out_raw(struct hf_out *out, struct hf_span bytes);
 /* "+OK" */
@@ -83,8 +94,8 @@ void hf_out_array(struct hf_out *out, uint64_t count);
 void hf_out_map(struct hf_out *out, uint64_t pairs);
 
 /*
- * For an array or map whose size is known only once it is written: keep begin's result, write the elements, then end. Arrays may
- * nest. Nothing is sent in between.
+ * For an array or map whose size is known only once it is written: keep begin's result, write
+ * the elements, then end. Arrays may nest. Nothing is sent in between.
  */
 uint64_t hf_out_begin(struct hf_out *out);
 void hf_out_end_array(struct hf_out *out, uint64_t begun, uint64_t count);

@@ -11,8 +11,8 @@ static enum hf_resp_result bad(struct hf_err *err, const char *what) {
 
 static enum hf_resp_result over(struct hf_err *err, const char *what, int64_t value, uint32_t limit,
 				const char *unit) {
-	(void)hf_fail(err, HF_USAGE, "Protocol error: invalid %s: %lld is over the limit of %u %s", what,
-		      (long long)value, limit, unit);
+	(void)hf_fail(err, HF_USAGE, "Protocol error: invalid %s: %lld is over the limit of %u %s",
+		      what, (long long)value, limit, unit);
 	return HF_RESP_ERROR;
 }
 
@@ -26,10 +26,12 @@ static enum hf_resp_result more(size_t need, size_t len, size_t *ret_size, struc
 }
 
 /*
- * Reads a decimal and its CRLF at *at, and moves *at behind them. HF_RESP_COMMAND if it is all there; HF_RESP_ERROR (without
- * a text) if it is no decimal. Like Redis, takes no leading zeros and no plus sign.
+ * Reads a decimal and its CRLF at *at, and moves *at behind them. HF_RESP_COMMAND if it is all
+ * there; HF_RESP_ERROR (without a text) if it is no decimal. Like Redis, takes no leading zeros
+ * and no plus sign.
  */
-static inline enum hf_resp_result read_length(const uint8_t **at, const uint8_t *end, int64_t *ret) {
+static inline enum hf_resp_result read_length(const uint8_t **at, const uint8_t *end,
+					      int64_t *ret) {
 	const uint8_t *p = *at;
 	bool negative = p < end && *p == '-';
 	p += negative;
@@ -87,7 +89,8 @@ static enum hf_resp_result parse_array(const uint8_t *buf, size_t len,
 		int64_t size;
 		result = read_length(&p, end, &size);
 		if (result == HF_RESP_MORE)
-			return more((size_t)(p - buf) + BULK_SIZE_MIN - 1 + rest, len, ret_size, err);
+			return more((size_t)(p - buf) + BULK_SIZE_MIN - 1 + rest, len, ret_size,
+				    err);
 		if (result == HF_RESP_ERROR || size < 0)
 			return bad(err, "invalid bulk length");
 		if (size > HF_BULK_MAX)
@@ -100,7 +103,10 @@ static enum hf_resp_result parse_array(const uint8_t *buf, size_t len,
 		if (p[-2] != '\r' || p[-1] != '\n')
 			return bad(err, "expected CRLF at the end of a bulk string");
 	}
-	/* As in Redis, an array of no strings, or of a negative number of them, is nothing at all. */
+	/*
+	 * As in Redis, an array of no strings, or of a negative number of them, is nothing at
+	 * all.
+	 */
 	command->argc = count > 0 ? (uint32_t)count : 0;
 	*ret_size = (size_t)(p - buf);
 	return HF_RESP_COMMAND;
@@ -142,8 +148,8 @@ static uint8_t read_escape(const uint8_t **at, const uint8_t *end) {
 }
 
 /*
- * Copies the quoted part that begins behind its opening quote at *at to *out (which is never ahead of *at). False if it does not
- * end, or something other than a blank follows its end.
+ * Copies the quoted part that begins behind its opening quote at *at to *out (which is never
+ * ahead of *at). False if it does not end, or something other than a blank follows its end.
  */
 static bool read_quoted(const uint8_t **at, const uint8_t *end, uint8_t quote, uint8_t **out) {
 	const uint8_t *p = *at;
@@ -164,7 +170,10 @@ static bool read_quoted(const uint8_t **at, const uint8_t *end, uint8_t quote, u
 	return true;
 }
 
-/* Splits the line as redis-cli's users know it: blanks between, "..." with escapes, '...' without. */
+/*
+ * Splits the line as redis-cli's users know it: blanks between, "..." with escapes, '...'
+ * without.
+ */
 static enum hf_resp_result split_line(uint8_t *line, const uint8_t *end,
 				      struct hf_resp_command *command, struct hf_err *err) {
 	const uint8_t *p = line;

@@ -1,11 +1,13 @@
 /*
- * resp.h - reads one request from a client's bytes: a RESP array of bulk strings, or an inline command.
+ * resp.h - reads one request from a client's bytes: a RESP array of bulk strings, or an inline
+ * command.
  *
  *	*3\r\n$6\r\nHF.GET\r\n$5\r\norder\r\n$2\r\n42\r\n
  *	HF.GET order "42"\r\n
  *
- * A pure function over the bytes: it keeps no state between calls and allocates nothing. Every length is held against
- * base/limits.h as soon as it is announced, before any of what it announces has to be there.
+ * A pure function over the bytes: it keeps no state between calls and allocates nothing. Every
+ * length is held against base/limits.h as soon as it is announced, before any of what it
+ * announces has to be there.
  */
 #ifndef HF_SERVER_RESP_H
 #define HF_SERVER_RESP_H
@@ -30,10 +32,11 @@ enum hf_resp_result {
 /*
  * Parses the command at the start of buf[0..len).
  *
- * HF_RESP_COMMAND: `command` points into `buf`, `*ret_size` is the bytes it takes. A complete inline command with quotes is
- * rewritten in place, within those bytes.
- * HF_RESP_MORE: `*ret_size` > len is the least number of bytes that can hold a whole command; at most HF_COMMAND_MAX.
- * HF_RESP_ERROR: `err` says what is wrong, in Redis's words where Redis has some ("Protocol error: ...").
+ * HF_RESP_COMMAND: `command` points into `buf`, `*ret_size` is the bytes it takes. A complete
+ * inline command with quotes is rewritten in place, within those bytes. HF_RESP_MORE:
+ * `*ret_size` > len is the least number of bytes that can hold a whole command; at most
+ * HF_COMMAND_MAX. HF_RESP_ERROR: `err` says what is wrong, in Redis's words where Redis has
+ * some ("Protocol error: ...").
  */
 enum hf_resp_result hf_resp_parse(uint8_t *buf, size_t len, struct hf_resp_command *command,
 				  size_t *ret_size, struct hf_err *err);

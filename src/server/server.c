@@ -21,10 +21,11 @@
 #define FILES_SPARE 64u /* open files that are not clients: the log, epoll, standard streams */
 #define REFUSAL "-ERR max number of clients reached\r\n"
 
-/* ---- listening ----------------------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------------- */
 
 /* Splits "host:port" or "[v6]:port". `host` has room for HF_ADDRESS_MAX. */
-static bool split_address(const char *listen, char *host, const char **ret_port, struct hf_err *err) {
+static bool split_address(const char *listen, char *host, const char **ret_port,
+			  struct hf_err *err) {
 	const char *colon = strrchr(listen, ':');
 	size_t len = colon == NULL ? 0 : (size_t)(colon - listen);
 	bool bracketed = len > 2 && listen[0] == '[' && listen[len - 1] == ']';
@@ -62,8 +63,8 @@ static bool start_listening(struct hf_server *server, const char *where, struct 
 	if (!split_address(where, host, &port, err))
 		return false;
 	if (!hf_span_u64(hf_span_of(port), &port_number) || port_number > UINT16_MAX)
-		return hf_fail(err, HF_USAGE, "%s: %s is not a port: 0 (any free one) to 65535", where,
-			       port);
+		return hf_fail(err, HF_USAGE, "%s: %s is not a port: 0 (any free one) to 65535",
+			       where, port);
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
 	struct addrinfo *found;
 	int rc = getaddrinfo(host, port, &hints, &found);
@@ -178,7 +179,7 @@ uint32_t hf_server_max_clients(const struct hf_server *server) {
 	return server->max_clients;
 }
 
-/* ---- running ------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------- */
 
 static void *run_thread(void *arg) {
 	/* False if the engine stopped: the first loop sees that as well, and reports it. */
@@ -225,7 +226,7 @@ void hf_server_drain(struct hf_server *server) {
 	signal_fd(server->drain_fd);
 }
 
-/* ---- clients ------------------------------------------------------------------------------------- */
+/* ---- clients ----------------------------------------------------------------------------- */
 
 static struct hf_loop *least_busy(struct hf_server *server) {
 	struct hf_loop *best = &server->loops[0];

@@ -1,8 +1,8 @@
 /*
  * server.h - serves an engine to Redis clients.
  *
- * hf_server_open binds, hf_server_run serves until it is told to stop, hf_server_close lets go. The engine stays the
- * caller's.
+ * hf_server_open binds, hf_server_run serves until it is told to stop, hf_server_close lets go.
+ * The engine stays the caller's.
  */
 #ifndef HF_SERVER_H
 #define HF_SERVER_H
@@ -24,8 +24,9 @@ struct hf_server_options {
 #define HF_SERVER_THREADS_MAX 64u
 
 /*
- * Binds and listens; clients wait until hf_server_run. Raises the process's limit of open files as far as it may, and lowers
- * max_clients if that is not enough. `options` is not kept, but the engine is used until hf_server_close.
+ * Binds and listens; clients wait until hf_server_run. Raises the process's limit of open files
+ * as far as it may, and lowers max_clients if that is not enough. `options` is not kept, but
+ * the engine is used until hf_server_close.
  */
 HF_MUST bool hf_server_open(const struct hf_server_options *options, struct hf_server **ret,
 			    struct hf_err *err);
@@ -34,11 +35,15 @@ const char *hf_server_address(const struct hf_server *server);
 /* How many clients it takes. */
 uint32_t hf_server_max_clients(const struct hf_server *server);
 /*
- * Serves. True after hf_server_stop, once everything that had been read is answered (a client that does not take its replies is
- * given up after some seconds). False if the engine stopped: nothing that is not durable was acknowledged.
+ * Serves. True after hf_server_stop, once everything that had been read is answered (a client
+ * that does not take its replies is given up after some seconds). False if the engine stopped:
+ * nothing that is not durable was acknowledged.
  */
 HF_MUST bool hf_server_run(struct hf_server *server, struct hf_err *err);
-/* Asks hf_server_run to drain and return. Any thread, also a signal handler; again does nothing more. */
+/*
+ * Asks hf_server_run to drain and return. Any thread, also a signal handler; again does nothing
+ * more.
+ */
 void hf_server_stop(struct hf_server *server);
 void hf_server_close(struct hf_server *server);
 

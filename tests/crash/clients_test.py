@@ -3,10 +3,11 @@
 
     clients_test.py [--rounds N] [--seed N]
 
-Each client books goods into one shared stock entity and into one of its own, pipelined, with an id per event, and goes on after
-the restart where its last reply left it: what was in flight it sends again. After each kill
-  - every acknowledged event is in the entity's history, with the version and LSN that were acknowledged;
-  - no version that the reader saw was taken back, and what it saw of it were all fields of that one version;
+Each client books goods into one shared entity and into one of its own, pipelined, with an id per
+event, and goes on after the restart where its last reply left it: what was in flight it sends
+again. After each kill
+  - every acknowledged event is in its entity's history, with the version and LSN of the reply;
+  - no version that the reader saw was taken back, and it saw all fields of that one version;
 and in the end every event has been applied exactly once.
 """
 

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""P1 and P2: a feed that is killed with -9 at ten points, and sent again from the start each time, ends like one that never was.
+"""P1, P2: a feed that kill -9 interrupts, sent again from its start, ends like one that was not.
 
     resume_test.py [--whole] [--seed N]
 
-Every event carries an id. The points are random; the seed is printed. A reply that was received before a kill must come back
-from every later retry as it was, and in the end state hash, LSN and every entity are those of the uninterrupted
-run: nothing lost, nothing twice.
+There are ten kills, and every event carries an id. The points are random; the seed is printed. A
+reply that was received before a kill must come back from every later retry as it was, and in the
+end state hash, LSN and every entity are those of the uninterrupted run: nothing lost, nothing
+twice.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The examples do what their READMEs show, and check without a complaint.
 
-A `console` block of a README is a session on an empty directory: each command is run with redis-cli, and its output must be the
-one shown; `...` stands for any text.
+A `console` block of a README is a session on an empty directory: each command is run with
+redis-cli, and its output must be the one shown; `...` stands for any text.
 """
 
 import json

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""Real logs against independent models: each event accepted or refused as the model says, and the same final states.
+"""Real logs against independent models: the same verdict on each event, the same end.
 
-The exchange day and the incident log each go in twice, whole: through the converter and `redis-cli --pipe`, as the
-example's README says, and event by event with redis-py. A third feed is the day's first part, spoilt: lines dropped, repeated,
-swapped and changed, so that the rules have something to refuse in every way.
+The exchange day and the incident log each go in twice, whole: through the converter and
+`redis-cli --pipe`, as the example's README says, and event by event with redis-py. A third feed
+is the day's first part, spoilt: lines dropped, repeated, swapped and changed, so that the rules
+have something to refuse in every way.
 """
 
 import os

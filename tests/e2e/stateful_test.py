@@ -3,8 +3,9 @@
 
     stateful_test.py [--examples N] [--seed N] [--shrink]
 
-Without arguments it is the same walk each time. With a seed it is another one, and a failure is reproduced by the same
-numbers. After every step the reply, every entity, the LSN and (where nothing may change) the state hash are compared.
+Without arguments it is the same walk each time. With a seed it is another one, and a failure is
+reproduced by the same numbers. After every step the reply, every entity, the LSN and (where
+nothing may change) the state hash are compared.
 """
 
 import argparse

@@ -1,10 +1,15 @@
 #!/usr/bin/python3
-"""man/holdfast.1 is well-formed, and names every subcommand that the binary does."""
+"""man/holdfast.1 is well-formed, and names every subcommand and option that --help speaks of."""
 import os
 import re
 import shutil
 import subprocess
 import sys
+
+
+def help_of(*words):
+    run = subprocess.run([os.environ["HOLDFAST"], *words, "--help"], stdout=subprocess.PIPE, text=True, check=True)
+    return run.stdout
 
 
 def main():
@@ -17,12 +22,14 @@ def main():
         sys.exit(lint.stdout)
     with open("man/holdfast.1", encoding="utf-8") as file:
         page = file.read()
-    usage = subprocess.run([os.environ["HOLDFAST"], "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    wanted = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+|(?<=holdfast )[a-z]+", usage))
-    lacking = [word for word in sorted(wanted) if word.lstrip("-").replace("-", "\\-") not in page.replace("\\-", "-")
-               and word.lstrip("-") not in page]
-    if lacking or not wanted:
-        sys.exit(f"`holdfast --help` speaks of what the page does not: {' '.join(lacking) or 'nothing at all'}")
+    subcommands = re.findall(r"^  ([a-z]+) ", help_of(), re.M)
+    lacking = [word for word in subcommands if f".Ss holdfast {word}\n" not in page]
+    options = set()
+    for word in subcommands:
+        options |= set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", help_of(word)))
+    lacking += ["--" + name for name in sorted(options) if f"Fl -{name}" not in page]
+    if lacking or not subcommands or not options:
+        sys.exit(f"--help speaks of what the page does not: {' '.join(lacking) or 'nothing at all'}")
 
 
 if __name__ == "__main__":

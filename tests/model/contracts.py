@@ -1,7 +1,7 @@
-"""Random contracts, and what each event must do to an entity under them: a model in Python of the contract language.
+"""Random contracts, and what each event must do to an entity: a model of the contract language.
 
-It shares nothing with the server: expressions are small trees that are printed as contract text on one side and evaluated here, with
-checked 64-bit arithmetic, on the other.
+It shares nothing with the server: expressions are small trees that are printed as contract text
+on one side and evaluated here, with checked 64-bit arithmetic, on the other.
 """
 
 import dataclasses

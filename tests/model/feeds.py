@@ -1,4 +1,4 @@
-"""The two real logs: where they are, how the examples convert them, and whether a server agrees with the models.
+"""The two real logs: where they are, their converters, and whether a server agrees with the models.
 
 The logs are test input only: they are not part of the project.
 """
@@ -39,7 +39,7 @@ class Feed:
         return self.contracts / "convert.py"
 
     def text(self, count=None):
-        """The log's lines, header included, with the first `count` events or all. Ends the test as skipped without it."""
+        """The log's lines: its header, and the first `count` events or all. Skips the test without it."""
         folder = pathlib.Path(os.environ.get("HOLDFAST_DATA") or ROOT.parent / "shared" / "data")
         if not (folder / self.file).exists():
             print(f"SKIP: {self.file} is not in {folder} (HOLDFAST_DATA names the folder)")

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""What the incident log must come to, written without a look at the contract or at the server.
+"""What the incident log must come to. It reads neither the contract nor anything of the server.
 
-Every event of the log is taken: what happened, happened. A case is in the (status, substatus) of its last event; it was opened
-at its first event, has been in the queue so often, and was reopened each time it left a status of
-Completed.
+Every event of the log is taken: what happened, happened. A case is in the (status, substatus) of
+its last event; it was opened at its first event, has been in the queue so often, and was reopened
+each time it left a status of Completed.
 
 Run on a log (CSV with its header on stdin) it prints counts.
 """

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""What an exchange day must come to, written without a look at the contract or at the server.
+"""What an exchange day must come to. It reads neither the contract nor anything of the server.
 
-The rules, from the feed's own description: a submission opens an order; a partial cancellation takes away less than
-what is left, a deletion all of it; an execution takes at most what is left, at the order's own price. An order that was never
-submitted has nothing that could be cancelled, deleted or executed, and one that is over stays so. Hidden
-executions and halts are about the symbol.
+The rules, from the feed's own description: a submission opens an order; a partial cancellation
+takes away less than what is left, a deletion all of it; an execution takes at most what is left,
+at the order's own price. An order that was never submitted has nothing that could be cancelled,
+deleted or executed, and one that is over stays so. Hidden executions and halts are about the
+symbol.
 
     judge = Model().judge      # judge(line) -> (entity, accepted, state, version), line by line
     Model.entities             # {(contract, key): Entity} of what exists

@@ -1,0 +1,183 @@
+/* Compiling a text, step by step; and what can be asked of a contract. */
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "machine/program.h"
+
+static bool first_error(const struct source *source, struct hf_err *err) {
+	const struct hf_diagnostics *all = source->diagnostics;
+	uint32_t i = 0;
+	while (all->items[i].severity != HF_SEVERITY_ERROR)
+		i++;
+	const struct hf_diagnostic *first = &all->items[i];
+	return hf_fail(err, HF_BADCONTRACT, "%s:%u:%u: %s%s%s", source->file_name, first->line,
+		       first->column, first->message, first->help[0] != '\0' ? "; " : "",
+		       first->help);
+}
+
+/* Reads and checks as far as it makes sense after errors. False: out of memory. */
+static bool check_source(struct source *source) {
+	uint32_t *errors = &source->diagnostics->error_count;
+	if (source->text.len > HF_CONTRACT_TEXT_MAX) {
+		error_at(source, "too-many", (struct slice){ 0, 1 },
+			 "a contract has at most %u bytes", HF_CONTRACT_TEXT_MAX);
+		return true;
+	}
+	read_diagram(source, read_comments(source));
+	if (source->header.len == 0 || source->stop)
+		return true;
+	uint32_t errors_before = *errors;
+	flatten(source);
+	check_declarations(source);
+	for (uint32_t i = 0; i < source->path_count; i++)
+		(void)check_path(source, &source->paths[i]);
+	/* After an arrow that could not be read, much would seem out of reach that is not. */
+	if (source->stop || errors_before > 0)
+		return true;
+	check_graph(source);
+	return *errors > 0 || check_overlaps(source);
+}
+
+bool hf_contract_compile(struct hf_span text, const char *file_name,
+			 struct hf_diagnostics *diagnostics, struct hf_contract **ret,
+			 struct hf_err *err) {
+	memset(diagnostics, 0, sizeof(*diagnostics));
+	struct source *source = malloc(sizeof(*source));
+	struct hf_span start = { text.data, text.len };
+	if (start.len > HF_CONTRACT_TEXT_MAX + 1)
+		start.len = HF_CONTRACT_TEXT_MAX + 1;
+	if (source == NULL || !source_init(source, start, file_name, diagnostics)) {
+		free(source);
+		return hf_fail(err, HF_NOMEM, "%s: no memory to compile it", file_name);
+	}
+	bool nomem = !check_source(source);
+	struct hf_contract *contract = NULL;
+	bool good = !nomem && diagnostics->error_count == 0 &&
+		    build_contract(source, &contract, &nomem);
+	diagnostics_sort(diagnostics);
+	if (nomem)
+		good = hf_fail(err, HF_NOMEM, "%s: no memory to compile it", file_name);
+	else if (!good)
+		good = first_error(source, err);
+	else
+		*ret = contract;
+	source_fini(source);
+	free(source);
+	return good;
+}
+
+void hf_contract_free(struct hf_contract *contract) {
+	if (contract == NULL)
+		return;
+	struct hf_program *program = contract->program;
+	free(program->code);
+	free(program->places);
+	free(program->consts);
+	free(program->bytes);
+	free(program->rules);
+	free(program->guard_texts);
+	free(program->cells);
+	free(program->candidates);
+	free(program->invariant_texts);
+	free(program->state_names.slots);
+	free(program->event_names.slots);
+	free(program->field_names.slots);
+	free(program->drawn_states);
+	free(program->drawn_arcs);
+	free(program);
+	free(contract->states);
+	free(contract->events);
+	free(contract->fields);
+	free(contract->transitions);
+	free(contract->text);
+	free(contract);
+}
+
+/* ---- names ------------------------------------------------------------------------------------- */
+
+/* A name is the first member of what is indexed, NUL-terminated, with HF_NAME_MAX + 1 bytes of room. */
+static const char *name_at(const void *names, uint32_t stride, uint32_t index) {
+	return (const char *)names + (size_t)index * stride;
+}
+
+bool name_table_init(struct name_table *table, uint32_t count, uint32_t stride, const void *names) {
+	uint32_t size = 4;
+	while (size < 2 * count)
+		size *= 2;
+	table->mask = size - 1;
+	table->slots = malloc(size * sizeof(*table->slots));
+	if (table->slots == NULL)
+		return false;
+	memset(table->slots, 0xff, size * sizeof(*table->slots));
+	for (uint32_t i = 0; i < count; i++) {
+		const char *name = name_at(names, stride, i);
+		uint32_t slot = (uint32_t)XXH3_64bits(name, strlen(name)) & table->mask;
+		while (table->slots[slot] != UINT16_MAX)
+			slot = (slot + 1) & table->mask;
+		table->slots[slot] = (uint16_t)i;
+	}
+	return true;
+}
+
+int name_table_find(const struct name_table *table, uint32_t stride, const void *names,
+		    struct hf_span name) {
+	if (name.len == 0 || name.len > HF_NAME_MAX)
+		return -1;
+	uint32_t slot = (uint32_t)XXH3_64bits(name.data, name.len) & table->mask;
+	for (; table->slots[slot] != UINT16_MAX; slot = (slot + 1) & table->mask) {
+		const char *other = name_at(names, stride, table->slots[slot]);
+		if (memcmp(other, name.data, name.len) == 0 && other[name.len] == '\0')
+			return table->slots[slot];
+	}
+	return -1;
+}
+
+int hf_contract_event(const struct hf_contract *contract, struct hf_span name) {
+	return name_table_find(&contract->program->event_names, sizeof(struct hf_event),
+			       contract->events, name);
+}
+
+int hf_contract_state(const struct hf_contract *contract, struct hf_span name) {
+	return name_table_find(&contract->program->state_names, sizeof(struct hf_state),
+			       contract->states, name);
+}
+
+int hf_contract_field(const struct hf_contract *contract, struct hf_span name) {
+	return name_table_find(&contract->program->field_names, sizeof(struct hf_field),
+			       contract->fields, name);
+}
+
+int hf_event_param(const struct hf_event *event, struct hf_span name) {
+	if (name.len > HF_NAME_MAX)
+		return -1;
+	for (int i = 0; i < event->param_count; i++)
+		if (memcmp(event->params[i].name, name.data, name.len) == 0 &&
+		    event->params[i].name[name.len] == '\0')
+			return i;
+	return -1;
+}
+
+/* ---- as drawn ---------------------------------------------------------------------------------- */
+
+const struct hf_drawn_state *hf_contract_drawn_states(const struct hf_contract *contract,
+						      uint32_t *ret_count) {
+	*ret_count = contract->program->drawn_state_count;
+	return contract->program->drawn_states;
+}
+
+const struct hf_drawn_arc *hf_contract_drawn_arcs(const struct hf_contract *contract,
+						  uint32_t *ret_count) {
+	*ret_count = contract->program->drawn_arc_count;
+	return contract->program->drawn_arcs;
+}
+
+uint32_t hf_contract_invariant_count(const struct hf_contract *contract) {
+	return contract->program->invariant_count;
+}
+
+struct hf_span hf_contract_invariant(const struct hf_contract *contract, uint32_t index) {
+	struct slice text = contract->program->invariant_texts[index];
+	return hf_span(contract->text + text.at, text.len);
+}

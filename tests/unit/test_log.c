@@ -1,0 +1,345 @@
+/* The log on a real file system: order, ends, damage, rotation, reading back, both ways of flushing. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "log/log.h"
+
+#define RECORDS_MAX 200000u
+
+struct fixture {
+	char path[64];
+	struct hf_dir dir;
+	bool threaded;
+	uint64_t seen;	/* records that recovery handed out */
+	uint64_t cut;	/* notices of a cut */
+	uint64_t positions[RECORDS_MAX + 3];
+	uint8_t scratch[HF_RECORD_MAX + 4];
+	struct hf_err err;
+};
+
+/* The body of record `lsn`: its length and bytes follow from the LSN. */
+static size_t body_of(uint64_t lsn, uint8_t *body) {
+	size_t len = lsn % 500 == 0 ? 70000 : 10 + lsn % 90;
+	for (size_t i = 0; i < len; i++)
+		body[i] = (uint8_t)(lsn + i);
+	return len;
+}
+
+static void assert_record(const struct hf_record *record, uint64_t lsn) {
+	static uint8_t body[70000];
+	size_t len = body_of(lsn, body);
+	assert_int_equal(record->lsn, lsn);
+	assert_int_equal(record->time_ns, lsn * 3);
+	assert_int_equal(record->body.len, len);
+	assert_memory_equal(record->body.data, body, len);
+}
+
+static bool on_records(void *arg, const struct hf_record *records, uint32_t count, struct hf_err *err) {
+	struct fixture *fixture = arg;
+	for (uint32_t i = 0; i < count; i++)
+		assert_record(&records[i], ++fixture->seen);
+	return true;
+}
+
+static void on_notice(void *arg, const char *line) {
+	struct fixture *fixture = arg;
+	fixture->cut += strncmp(line, "cut off", 7) == 0;
+}
+
+static bool try_open(struct fixture *fixture, struct hf_log **ret) {
+	struct hf_log_options options = {
+		.dir = &fixture->dir,
+		.segment_size = HF_SEGMENT_SIZE_MIN,
+		.synced = true,
+		.threaded = fixture->threaded,
+		.records = on_records,
+		.notice = on_notice,
+		.arg = fixture,
+	};
+	fixture->seen = fixture->cut = 0;
+	return hf_log_open(&options, ret, &fixture->err);
+}
+
+static struct hf_log *open_log(struct fixture *fixture) {
+	struct hf_log *log;
+	if (!try_open(fixture, &log))
+		fail_msg("%s", fixture->err.text);
+	return log;
+}
+
+static void append(struct fixture *fixture, struct hf_log *log, uint64_t count) {
+	hf_log_lock(log);
+	for (uint64_t i = 0; i < count; i++) {
+		uint8_t *body;
+		uint64_t lsn, position;
+		if (!hf_log_begin(log, 70000, &body, &lsn, &position, &fixture->err))
+			fail_msg("%s", fixture->err.text);
+		fixture->positions[lsn] = position;
+		hf_log_end(log, HF_RECORD_EVENT, (int64_t)lsn * 3, body_of(lsn, body));
+		if (lsn % 7 == 0) {
+			hf_log_flush(log);
+			hf_log_poll(log);
+		}
+	}
+	hf_log_unlock(log);
+}
+
+static void close_log(struct fixture *fixture, struct hf_log *log) {
+	if (!hf_log_close(log, &fixture->err))
+		fail_msg("%s", fixture->err.text);
+}
+
+static void make_durable(struct fixture *fixture, struct hf_log *log) {
+	assert_true(hf_log_wait(log, hf_log_last(log), &fixture->err));
+	assert_int_equal(hf_log_committed(log), hf_log_last(log));
+}
+
+static int set_up(void **state) {
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	snprintf(fixture->path, sizeof(fixture->path), "build/test-log-XXXXXX");
+	if (mkdtemp(fixture->path) == NULL || !hf_dir_open(fixture->path, false, &fixture->dir, &fixture->err))
+		return -1;
+	*state = fixture;
+	return 0;
+}
+
+static int set_up_threaded(void **state) {
+	int result = set_up(state);
+	((struct fixture *)*state)->threaded = true;
+	return result;
+}
+
+static int tear_down(void **state) {
+	struct fixture *fixture = *state;
+	char command[128];
+	hf_dir_close(&fixture->dir);
+	snprintf(command, sizeof(command), "rm -rf '%s'", fixture->path);
+	free(fixture);
+	return system(command);
+}
+
+static void what_was_appended_comes_back(void **state) {
+	struct fixture *fixture = *state;
+	uint64_t total = 0;
+	for (int round = 0; round < 4; round++) {
+		struct hf_log *log = open_log(fixture);
+		assert_int_equal(fixture->seen, total);
+		assert_int_equal(fixture->cut, 0);
+		assert_int_equal(hf_log_last(log), total);
+		append(fixture, log, 4000); /* over several segments: the long records alone fill half of one */
+		total += 4000;
+		make_durable(fixture, log);
+		close_log(fixture, log);
+	}
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->seen, total);
+}
+
+static void every_record_can_be_read_alone(void **state) {
+	struct fixture *fixture = *state;
+	for (int round = 0; round < 2; round++) {
+		struct hf_log *log = open_log(fixture);
+		append(fixture, log, RECORDS_MAX / 2); /* more than the ring holds */
+		make_durable(fixture, log);
+		struct hf_record record;
+		hf_log_lock(log);
+		for (uint64_t lsn = 1; lsn <= hf_log_last(log); lsn += lsn % 13 + 1) {
+			if (!hf_log_read(log, fixture->positions[lsn], fixture->scratch, &record, &fixture->err))
+				fail_msg("LSN %llu: %s", (unsigned long long)lsn, fixture->err.text);
+			assert_record(&record, lsn);
+		}
+		/* Not yet flushed, and in an open frame. */
+		hf_log_unlock(log);
+		append(fixture, log, 1);
+		hf_log_lock(log);
+		uint64_t last = hf_log_last(log);
+		assert_true(hf_log_read(log, fixture->positions[last], fixture->scratch, &record, &fixture->err));
+		assert_record(&record, last);
+		hf_log_unlock(log);
+		close_log(fixture, log);
+	}
+}
+
+static void segment_path(const struct fixture *fixture, uint64_t segment, char *path, size_t cap) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	snprintf(path, cap, "%s/%s", fixture->path, hf_segment_name(segment, name));
+}
+
+/* XORs one byte of the log. */
+static void flip(const struct fixture *fixture, uint64_t position, uint8_t mask) {
+	char path[128];
+	uint8_t byte;
+	segment_path(fixture, position / HF_SEGMENT_SIZE_MIN, path, sizeof(path));
+	int fd = open(path, O_RDWR);
+	off_t offset = (off_t)(position % HF_SEGMENT_SIZE_MIN);
+	assert_true(fd >= 0 && pread(fd, &byte, 1, offset) == 1);
+	byte ^= mask;
+	assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
+	close(fd);
+}
+
+static void a_flipped_byte_is_refused_and_named(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 3000);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	/* Any byte: of the segment's header, of a frame's, of a record, of the last record before the close mark. */
+	const uint64_t places[] = { 0, 9, 13, 30, 100, 512, 520, 560, 700, fixture->positions[1500] + 3,
+				    fixture->positions[3000] - 1, fixture->positions[3000] + 8 };
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		flip(fixture, places[i], 0x10);
+		bool opened = try_open(fixture, &log);
+		if (opened)
+			fail_msg("byte %llu was accepted", (unsigned long long)places[i]);
+		assert_int_equal(fixture->err.status, HF_CORRUPT);
+		assert_non_null(strstr(fixture->err.text, "log-00000000000000"));
+		assert_non_null(strstr(fixture->err.text, "offset"));
+		flip(fixture, places[i], 0x10);
+	}
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->seen, 3000);
+}
+
+static void a_misplaced_block_is_refused(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 3000);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	char path[128];
+	uint8_t block[4096];
+	segment_path(fixture, 0, path, sizeof(path));
+	int fd = open(path, O_RDWR);
+	assert_int_equal(pread(fd, block, sizeof(block), 8192), sizeof(block));
+	assert_int_equal(pwrite(fd, block, sizeof(block), 16384), sizeof(block));
+	close(fd);
+	assert_false(try_open(fixture, &log));
+	assert_int_equal(fixture->err.status, HF_CORRUPT);
+}
+
+static void a_missing_segment_is_refused(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 12000);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	char path[128], aside[140];
+	segment_path(fixture, 1, path, sizeof(path));
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	assert_int_equal(rename(path, aside), 0);
+	assert_false(try_open(fixture, &log));
+	assert_int_equal(fixture->err.status, HF_CORRUPT);
+	assert_non_null(strstr(fixture->err.text, "missing"));
+	assert_int_equal(rename(aside, path), 0);
+	close_log(fixture, open_log(fixture));
+}
+
+/* A child appends, makes `durable` records durable, and dies without closing. */
+static void die_after(struct fixture *fixture, uint64_t durable) {
+	pid_t child = fork();
+	if (child == 0) {
+		struct hf_log *log;
+		struct hf_err err;
+		if (!try_open(fixture, &log))
+			_exit(1);
+		append(fixture, log, durable);
+		_exit(hf_log_wait(log, durable, &err) ? 0 : 1);
+	}
+	int status;
+	assert_true(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void an_unfinished_group_is_cut_with_a_notice(void **state) {
+	struct fixture *fixture = *state;
+	die_after(fixture, 100);
+	struct hf_dir *dir = &fixture->dir;
+	struct hf_log_end end;
+	struct hf_log_scan scan = { .dir = dir };
+	assert_true(hf_log_scan(&scan, &end, &fixture->err));
+	assert_int_equal(end.last_lsn, 100);
+	assert_false(end.closed);
+	assert_int_equal(end.torn_bytes, 0);
+	/* What a power cut may leave: sectors of the next group in any order, here its second alone. */
+	flip(fixture, end.position + 512 + 17, 0x55);
+	assert_true(hf_log_scan(&scan, &end, &fixture->err));
+	assert_int_equal(end.torn_bytes, 1024);
+	struct hf_log *log = open_log(fixture);
+	assert_int_equal(fixture->seen, 100);
+	assert_int_equal(fixture->cut, 1);
+	append(fixture, log, 50);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->seen, 150);
+	assert_int_equal(fixture->cut, 0);
+}
+
+static void bytes_far_behind_the_end_are_no_unfinished_group(void **state) {
+	struct fixture *fixture = *state;
+	die_after(fixture, 100);
+	flip(fixture, HF_SEGMENT_SIZE_MIN - 5, 0x55);
+	struct hf_log *log;
+	assert_false(try_open(fixture, &log));
+	assert_int_equal(fixture->err.status, HF_CORRUPT);
+	assert_non_null(strstr(fixture->err.text, "further on than one unfinished group"));
+}
+
+static void a_scan_stops_where_it_is_told(void **state) {
+	struct fixture *fixture = *state;
+	die_after(fixture, 200);
+	struct hf_log_options options = {
+		.dir = &fixture->dir,
+		.read_only = true,
+		.until_lsn = 123,
+		.records = on_records,
+		.arg = fixture,
+	};
+	struct hf_log *log;
+	fixture->seen = 0;
+	assert_true(hf_log_open(&options, &log, &fixture->err));
+	assert_int_equal(fixture->seen, 123);
+	assert_int_equal(hf_log_last(log), 123);
+	close_log(fixture, log);
+}
+
+static void one_process_per_directory(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_dir second;
+	assert_true(hf_dir_lock(&fixture->dir, &fixture->err));
+	assert_true(hf_dir_open(fixture->path, false, &second, &fixture->err));
+	assert_false(hf_dir_lock(&second, &fixture->err));
+	char pid[32];
+	snprintf(pid, sizeof(pid), "pid %d", (int)getpid());
+	assert_non_null(strstr(fixture->err.text, pid));
+	hf_dir_close(&second);
+}
+
+#define BOTH(test)                                                              \
+	cmocka_unit_test_setup_teardown(test, set_up, tear_down),               \
+	{ #test " (log thread)", test, set_up_threaded, tear_down, NULL }
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		BOTH(what_was_appended_comes_back),
+		BOTH(every_record_can_be_read_alone),
+		BOTH(a_flipped_byte_is_refused_and_named),
+		BOTH(a_misplaced_block_is_refused),
+		BOTH(a_missing_segment_is_refused),
+		BOTH(an_unfinished_group_is_cut_with_a_notice),
+		BOTH(bytes_far_behind_the_end_are_no_unfinished_group),
+		BOTH(a_scan_stops_where_it_is_told),
+		BOTH(one_process_per_directory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,94 @@
+/* The index: what was put in is found, under colliding hashes and across growth. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "map/map.h"
+
+#define ENTRIES 300000u
+
+static void *zeroed(size_t bytes) {
+	return calloc(1, bytes);
+}
+
+static void *nothing(size_t bytes) {
+	return NULL;
+}
+
+static const struct hf_allocator heap = { zeroed, free };
+static const struct hf_allocator exhausted = { nothing, free };
+
+static uint64_t hash_of(uint64_t i) {
+	return i * 0x9e3779b97f4a7c15u;
+}
+
+static bool holds(const struct hf_map *map, uint64_t hash, uint64_t value) {
+	struct hf_map_cursor cursor;
+	uint64_t found = hf_map_first(map, hash, &cursor);
+	while (found != 0 && found != value)
+		found = hf_map_next(&cursor);
+	return found == value;
+}
+
+static void put(struct hf_map *map, uint64_t hash, uint64_t value) {
+	struct hf_err err;
+	assert_true(hf_map_reserve(map, hash, &err));
+	hf_map_add(map, hash, value);
+}
+
+static void finds_all_across_growth(void **state) {
+	struct hf_map map;
+	hf_map_init(&map, &heap);
+	assert_false(holds(&map, hash_of(1), 1));
+	for (uint64_t i = 1; i <= ENTRIES; i++)
+		put(&map, hash_of(i), i);
+	for (uint64_t i = 1; i <= ENTRIES; i++)
+		assert_true(holds(&map, hash_of(i), i));
+	assert_false(holds(&map, hash_of(ENTRIES + 1), ENTRIES + 1));
+	assert_int_equal(map.count, ENTRIES);
+	assert_true(hf_map_bytes(&map) <= ENTRIES * 12 * 16 / 7 + 256 * 16 * 12);
+	hf_map_fini(&map);
+}
+
+static void one_hash_holds_many_values(void **state) {
+	struct hf_map map;
+	hf_map_init(&map, &heap);
+	for (uint64_t i = 1; i <= 1000; i++)
+		put(&map, 0, i << 33);
+	for (uint64_t i = 1; i <= 1000; i++)
+		assert_true(holds(&map, 0, i << 33));
+	struct hf_map_cursor cursor;
+	assert_int_equal(hf_map_first(&map, 0, &cursor), (uint64_t)1 << 33);
+	hf_map_replace(&cursor, HF_MAP_VALUE_MAX);
+	assert_true(holds(&map, 0, HF_MAP_VALUE_MAX));
+	assert_false(holds(&map, 0, (uint64_t)1 << 33));
+	hf_map_fini(&map);
+}
+
+static void no_memory_changes_nothing(void **state) {
+	struct hf_map map;
+	struct hf_err err;
+	hf_map_init(&map, &heap);
+	for (uint64_t i = 1; i <= 14; i++)
+		put(&map, i, i);
+	map.allocator = &exhausted;
+	assert_false(hf_map_reserve(&map, 15, &err));
+	assert_int_equal(err.status, HF_NOMEM);
+	map.allocator = &heap;
+	for (uint64_t i = 1; i <= 14; i++)
+		assert_true(holds(&map, i, i));
+	assert_true(hf_map_reserve(&map, 15, &err));
+	hf_map_fini(&map);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(finds_all_across_growth),
+		cmocka_unit_test(one_hash_holds_many_values),
+		cmocka_unit_test(no_memory_changes_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
