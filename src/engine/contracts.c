@@ -86,7 +86,10 @@ bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contr
 	if (contract->version < now->version)
 		return hf_fail(err, HF_REFUSED, "contract %s version %llu is older than version %llu, which is in force",
 			       now->name, (unsigned long long)contract->version, (unsigned long long)now->version);
-	return map_family(engine, family, contract, false, err);
+	if (map_family(engine, family, contract, false, err))
+		return true;
+	err->status = HF_REFUSED; /* the text is good, but not as a successor */
+	return false;
 }
 
 static void slot_fini(struct contract_slot *slot) {

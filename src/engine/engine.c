@@ -110,7 +110,7 @@ bool hf_engine_commit_fd(struct hf_engine *engine, int *ret_fd, struct hf_err *e
 }
 
 void hf_engine_commit_poll(struct hf_engine *engine, int fd) {
-	hf_log_commit_seen(engine->log, fd);
+	hf_log_commit_seen(fd);
 	hf_log_poll(engine->log);
 }
 

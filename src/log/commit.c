@@ -215,8 +215,7 @@ bool hf_log_commit_fd(struct hf_log *log, int *ret_fd, struct hf_err *err) {
 	return true;
 }
 
-void hf_log_commit_seen(struct hf_log *log, int fd) {
+void hf_log_commit_seen(int fd) {
 	uint64_t count;
-	if (log->flusher == NULL)
-		(void)!read(fd, &count, sizeof(count)); /* nothing there: it was quiet already */
+	(void)!read(fd, &count, sizeof(count)); /* nothing there: it was quiet already */
 }

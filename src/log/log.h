@@ -95,7 +95,7 @@ HF_MUST bool hf_log_wait(struct hf_log *log, uint64_t lsn, struct hf_err *err);
 /* A file descriptor that is readable when hf_log_committed may have moved, or the log stopped. The log's own. */
 HF_MUST bool hf_log_commit_fd(struct hf_log *log, int *ret_fd, struct hf_err *err);
 /* Makes such a descriptor quiet again, until the next commit. */
-void hf_log_commit_seen(struct hf_log *log, int fd);
+void hf_log_commit_seen(int fd);
 bool hf_log_stopped(const struct hf_log *log);
 const char *hf_log_stop_reason(const struct hf_log *log);
 

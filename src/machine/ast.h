@@ -209,54 +209,54 @@ struct source {
 /* ---- source.c: places, diagnostics, the arena ------------------------------------------------ */
 
 /* `text` and `file_name` are borrowed. False: out of memory. */
-HF_MUST bool source_init(struct source *source, struct hf_span text, const char *file_name,
+HF_MUST bool mc_source_init(struct source *source, struct hf_span text, const char *file_name,
 			 struct hf_diagnostics *diagnostics);
-void source_fini(struct source *source);
+void mc_source_fini(struct source *source);
 
 /* Zeroed memory. It cannot fail: the arena is sized for the text, and each thing made in it comes
  * from at least one byte of the text. */
-void *source_alloc(struct source *source, size_t size);
+void *mc_source_alloc(struct source *source, size_t size);
 
 /* Adds a diagnostic; returns it, for help_on, or NULL if there are too many to keep. */
-struct hf_diagnostic *error_at(struct source *source, const char *code, struct slice at,
+struct hf_diagnostic *mc_error_at(struct source *source, const char *code, struct slice at,
 			       const char *fmt, ...) HF_PRINTF(4, 5);
-struct hf_diagnostic *warning_at(struct source *source, const char *code, struct slice at,
+struct hf_diagnostic *mc_warning_at(struct source *source, const char *code, struct slice at,
 				 const char *fmt, ...) HF_PRINTF(4, 5);
 /* What to do about it. `diagnostic` may be NULL. */
-void help_on(struct hf_diagnostic *diagnostic, const char *fmt, ...) HF_PRINTF(2, 3);
+void mc_help_on(struct hf_diagnostic *diagnostic, const char *fmt, ...) HF_PRINTF(2, 3);
 /* Orders the diagnostics by place. */
-void diagnostics_sort(struct hf_diagnostics *diagnostics);
+void mc_diagnostics_sort(struct hf_diagnostics *diagnostics);
 
-uint32_t line_of(const struct source *source, uint32_t at);
+uint32_t mc_line_of(const struct source *source, uint32_t at);
 
 /* A slice for a message: printable, cut. */
 struct shown {
 	char text[72];
 };
-struct shown show(const struct source *source, struct slice slice);
+struct shown mc_show(const struct source *source, struct slice slice);
 
-struct hf_span span_of(const struct source *source, struct slice slice);
-bool slice_is(const struct source *source, struct slice slice, const char *word);
-bool slices_equal(const struct source *source, struct slice a, struct slice b);
+struct hf_span mc_span_of(const struct source *source, struct slice slice);
+bool mc_slice_is(const struct source *source, struct slice slice, const char *word);
+bool mc_slices_equal(const struct source *source, struct slice a, struct slice b);
 /* Without blanks at both ends. */
-struct slice trimmed(const struct source *source, struct slice slice);
+struct slice mc_trimmed(const struct source *source, struct slice slice);
 
 /* [A-Za-z_][A-Za-z0-9_]*, and what `also` lists after the first character. */
-bool is_name(struct hf_span span, const char *also);
-bool is_word_byte(char c);
-bool is_blank(char c); /* also a line's end */
-uint32_t end_of_line(const struct source *source, uint32_t at);
+bool mc_is_name(struct hf_span span, const char *also);
+bool mc_is_word_byte(char c);
+bool mc_is_blank(char c); /* also a line's end */
+uint32_t mc_end_of_line(const struct source *source, uint32_t at);
 /* The fewest single-byte edits (swaps count as one) between them, at most `max` + 1. */
-uint32_t edit_distance(struct hf_span a, struct hf_span b, uint32_t max);
+uint32_t mc_edit_distance(struct hf_span a, struct hf_span b, uint32_t max);
 /* A name made of a text: "order placed" to "OrderPlaced". `buf` has room for HF_NAME_MAX + 1. */
-const char *suggested_name(struct hf_span text, char *buf);
+const char *mc_suggested_name(struct hf_span text, char *buf);
 
 /* ---- lex.c ----------------------------------------------------------------------------------- */
 
 /* Reads the front matter and all comments, and fills `clean`. Returns where the diagram begins. */
-uint32_t read_comments(struct source *source);
+uint32_t mc_read_comments(struct source *source);
 /* One comment, from its %%: a declaration, or nothing. */
-void read_comment(struct source *source, uint32_t at, uint32_t end);
+void mc_read_comment(struct source *source, uint32_t at, uint32_t end);
 
 /* ---- label.c, expr.c ------------------------------------------------------------------------- */
 
@@ -267,63 +267,63 @@ struct cursor {
 	uint32_t end;
 	uint32_t depth; /* of parentheses and unary operators open here */
 };
-void skip_blanks(struct cursor *cursor);
+void mc_skip_blanks(struct cursor *cursor);
 /* Takes a name; len 0 if there is none here. */
-struct slice take_word(struct cursor *cursor);
-bool take_char(struct cursor *cursor, char c);
+struct slice mc_take_word(struct cursor *cursor);
+bool mc_take_char(struct cursor *cursor, char c);
 /* The place of the next byte, or of the last one. */
-struct slice here(const struct cursor *cursor);
+struct slice mc_here(const struct cursor *cursor);
 
 /* False: an error was reported. */
-bool read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_max,
+bool mc_read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_max,
 	       struct slice *ret_at);
-bool read_label(struct source *source, struct slice at, struct label *ret);
+bool mc_read_label(struct source *source, struct slice at, struct label *ret);
 /* NULL: an error was reported. Stops before what cannot go on an expression. */
-struct expr *read_expr(struct cursor *cursor);
+struct expr *mc_read_expr(struct cursor *cursor);
 
 /* ---- parse.c --------------------------------------------------------------------------------- */
 
-void read_diagram(struct source *source, uint32_t at);
+void mc_read_diagram(struct source *source, uint32_t at);
 
 /* ---- flatten.c ------------------------------------------------------------------------------- */
 
 /* Gives each arrow its meaning: events, plain states, paths. */
-void flatten(struct source *source);
+void mc_flatten(struct source *source);
 /* Does the path start in this plain state (NULL: [*]) or in a composite around it? An end is left by no path of a
  * composite: who has ended stays so. */
-bool path_leaves(const struct path *path, const struct state *state);
+bool mc_path_leaves(const struct path *path, const struct state *state);
 /* The plain state that an arrow to `state` enters, or NULL (an error was reported at `at`). */
-struct state *entered(struct source *source, struct state *state, struct slice at);
+struct state *mc_entered(struct source *source, struct state *state, struct slice at);
 /* Is `state` the composite `around`, or within it? */
-bool is_within(const struct state *state, const struct state *around);
+bool mc_is_within(const struct state *state, const struct state *around);
 
 /* ---- check.c, types.c, prove.c ------------------------------------------------------------------ */
 
 /* Types the expression; names are the fields' and, if `event` is not NULL, its params'. */
-int check_expr(struct source *source, struct expr *expr, const struct event *event);
+int mc_check_expr(struct source *source, struct expr *expr, const struct event *event);
 /* Gives literals of `expr` the type `type`. False: they do not fit, and an error was reported. */
-bool adapt_literals(struct source *source, struct expr *expr, int type);
-const struct field *field_named(const struct source *source, struct slice name);
-bool check_guard(struct source *source, struct expr *guard, const struct event *event);
+bool mc_adapt_literals(struct source *source, struct expr *expr, int type);
+const struct field *mc_field_named(const struct source *source, struct slice name);
+bool mc_check_guard(struct source *source, struct expr *guard, const struct event *event);
 /* Types the path's guards and effects for its event. To be called again before they are used: arrows after a choice are
  * shared by paths with other events. */
-bool check_path(struct source *source, struct path *path);
-void check_declarations(struct source *source);
+bool mc_check_path(struct source *source, struct path *path);
+void mc_check_declarations(struct source *source);
 /* What can be reached, what can end, what can never be taken. Paths must have been typed. */
-void check_graph(struct source *source);
-HF_MUST bool check_overlaps(struct source *source); /* false: out of memory */
+void mc_check_graph(struct source *source);
+HF_MUST bool mc_check_overlaps(struct source *source); /* false: out of memory */
 
 /* ---- prove.c ---------------------------------------------------------------------------------- */
 
 /* Answers questions about the guards of typed paths: "never" is proven, everything else is "perhaps". Its work is
  * bounded, for one question and for all of one prover's. */
 struct prover;
-struct prover *prover_new(struct source *source); /* NULL: out of memory */
-void prover_free(struct prover *prover);
+struct prover *mc_prover_new(struct source *source); /* NULL: out of memory */
+void mc_prover_free(struct prover *prover);
 
-bool never_holds(struct prover *prover, const struct path *path);
-bool never_together(struct prover *prover, const struct path *a, const struct path *b);
+bool mc_never_holds(struct prover *prover, const struct path *path);
+bool mc_never_together(struct prover *prover, const struct path *a, const struct path *b);
 /* True if it is proven that wherever a's guards hold, b's do. */
-bool holds_only_with(struct prover *prover, const struct path *a, const struct path *b);
+bool mc_holds_only_with(struct prover *prover, const struct path *a, const struct path *b);
 
 #endif

@@ -7,23 +7,23 @@ static bool is_reserved_field(const struct source *source, struct slice name) {
 	static const char *const words[] = { "state", "version", "lsn", "time", "now", "true",
 					     "false" };
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (slice_is(source, name, words[i]))
+		if (mc_slice_is(source, name, words[i]))
 			return true;
 	return false;
 }
 
 static void check_field(struct source *source, const struct field *field) {
-	struct shown name = show(source, field->name);
+	struct shown name = mc_show(source, field->name);
 	if (field->name.len > HF_NAME_MAX)
-		error_at(source, "too-long", field->name, "a name has at most %u bytes",
+		mc_error_at(source, "too-long", field->name, "a name has at most %u bytes",
 			 HF_NAME_MAX);
 	if (is_reserved_field(source, field->name))
-		help_on(error_at(source, "reserved-name", field->name,
+		mc_help_on(mc_error_at(source, "reserved-name", field->name,
 				 "a field cannot be called %s", name.text),
 			"state, version, lsn and time are in every reply, now, true and false in "
 			"expressions: choose another name");
-	if (field_named(source, field->name) != field)
-		error_at(source, "duplicate", field->name, "field %s is declared twice", name.text);
+	if (mc_field_named(source, field->name) != field)
+		mc_error_at(source, "duplicate", field->name, "field %s is declared twice", name.text);
 }
 
 /* A param must not hide a field: `filled = filled` would read as it is not meant. */
@@ -31,9 +31,9 @@ static void check_param_names(struct source *source) {
 	for (const struct event *event = source->first_event; event != NULL; event = event->next)
 		for (const struct param *param = event->label->params; param != NULL;
 		     param = param->next) {
-			struct shown name = show(source, param->name);
-			if (field_named(source, param->name) != NULL)
-				help_on(error_at(source, "duplicate", param->name,
+			struct shown name = mc_show(source, param->name);
+			if (mc_field_named(source, param->name) != NULL)
+				mc_help_on(mc_error_at(source, "duplicate", param->name,
 						 "param %s has the name of a field", name.text),
 					"give the param another name, such as new_%s", name.text);
 		}
@@ -51,24 +51,24 @@ static void check_contract_name(struct source *source) {
 	if (len > 4 && strcmp(base + len - 4, ".mmd") == 0)
 		len -= 4;
 	char buf[HF_NAME_MAX + 1];
-	if (len <= HF_NAME_MAX && is_name(hf_span(base, len), "-."))
+	if (len <= HF_NAME_MAX && mc_is_name(hf_span(base, len), "-."))
 		memcpy(source->name, base, len);
 	else
-		help_on(error_at(source, "title", (struct slice){ 0, 1 },
+		mc_help_on(mc_error_at(source, "title", (struct slice){ 0, 1 },
 				 "the contract has no title, and its file's name \"%.64s\" is not a name",
 				 base),
 			"begin the file with front matter: ---, title: %s, ---",
-			suggested_name(hf_span(base, len), buf));
+			mc_suggested_name(hf_span(base, len), buf));
 }
 
-void check_declarations(struct source *source) {
+void mc_check_declarations(struct source *source) {
 	check_contract_name(source);
 	for (const struct field *field = source->first_field; field != NULL; field = field->next)
 		check_field(source, field);
 	check_param_names(source);
 	for (struct invariant *invariant = source->first_invariant; invariant != NULL;
 	     invariant = invariant->next)
-		(void)check_guard(source, invariant->expr, NULL);
+		(void)mc_check_guard(source, invariant->expr, NULL);
 }
 
 /* ---- the graph --------------------------------------------------------------------------------- */
@@ -86,7 +86,7 @@ static void spread(struct graph *graph, uint32_t at) {
 	const struct source *source = graph->source;
 	for (uint32_t i = 0; i < source->path_count; i++) {
 		const struct path *path = &source->paths[i];
-		if (!graph->reached[path->to->index] && path_leaves(path, graph->states[at]))
+		if (!graph->reached[path->to->index] && mc_path_leaves(path, graph->states[at]))
 			graph->reached[path->to->index] = true;
 	}
 }
@@ -114,7 +114,7 @@ static void spread_back(struct graph *graph, uint32_t at) {
 		if (path->to->index != at)
 			continue;
 		for (uint32_t j = 1; j <= source->plain_count; j++)
-			if (!graph->ends[j] && path_leaves(path, graph->states[j]))
+			if (!graph->ends[j] && mc_path_leaves(path, graph->states[j]))
 				graph->ends[j] = true;
 	}
 }
@@ -139,33 +139,33 @@ static void check_finals(struct graph *graph) {
 		const struct path *path = &source->paths[i];
 		if (path->from == NULL || path->from->kind != STATE_PLAIN || !path->from->end)
 			continue;
-		help_on(error_at(source, "leaves-final", path->arcs[0]->at,
+		mc_help_on(mc_error_at(source, "leaves-final", path->arcs[0]->at,
 				 "%s is an end (line %u), and this arrow leaves it",
-				 show(source, path->from->name).text,
-				 line_of(source, path->from->end_at.at)),
+				 mc_show(source, path->from->name).text,
+				 mc_line_of(source, path->from->end_at.at)),
 			"take away one of the two");
 	}
 }
 
 static void check_state(struct graph *graph, const struct state *state) {
 	struct source *source = graph->source;
-	struct shown name = show(source, state->name);
+	struct shown name = mc_show(source, state->name);
 	if (!graph->reached[state->index])
-		help_on(error_at(source, "unreachable", state->name, "no event leads to %s",
+		mc_help_on(mc_error_at(source, "unreachable", state->name, "no event leads to %s",
 				 name.text),
 			"draw an arrow to it, or take it away; a misspelt name makes a new state");
 	else if (source->has_end && !graph->ends[state->index])
-		help_on(error_at(source, "no-end", state->name, "no end can be reached from %s",
+		mc_help_on(mc_error_at(source, "no-end", state->name, "no end can be reached from %s",
 				 name.text),
 			"draw %s --> [*] if it is an end, or an arrow that leads on", name.text);
 }
 
-void check_graph(struct source *source) {
+void mc_check_graph(struct source *source) {
 	struct graph storage = { .source = source }, *graph = &storage;
 	for (struct state *state = source->first_state; state != NULL; state = state->next) {
 		if (state->kind == STATE_CHOICE && !state->reached)
-			error_at(source, "unreachable", state->name, "no event leads to choice %s",
-				 show(source, state->name).text);
+			mc_error_at(source, "unreachable", state->name, "no event leads to choice %s",
+				 mc_show(source, state->name).text);
 		if (state->kind != STATE_PLAIN)
 			continue;
 		graph->states[state->index] = state;
@@ -179,7 +179,7 @@ void check_graph(struct source *source) {
 		if (state->kind == STATE_PLAIN)
 			check_state(graph, state);
 	if (!source->has_end)
-		help_on(warning_at(source, "no-end", source->header, "no state is an end"),
+		mc_help_on(mc_warning_at(source, "no-end", source->header, "no state is an end"),
 			"if life ends somewhere, draw that state --> [*]");
 }
 
@@ -218,19 +218,19 @@ static bool check_pair(struct prover *prover, struct source *source, const struc
 		       const struct path *second) {
 	uint32_t fork = fork_of(first, second);
 	const struct arc *a = first->arcs[fork], *b = second->arcs[fork];
-	uint32_t line = line_of(source, a->at.at);
+	uint32_t line = mc_line_of(source, a->at.at);
 	struct slice at = b->label.at.len > 0 ? b->label.at : b->at;
-	if (takes_the_rest(first, fork) || holds_only_with(prover, second, first)) {
-		help_on(error_at(source, "never-taken", at,
+	if (takes_the_rest(first, fork) || mc_holds_only_with(prover, second, first)) {
+		mc_help_on(mc_error_at(source, "never-taken", at,
 				 "this can never be taken: line %u always goes first", line),
 			"the first in the file that holds wins: put this one before it, or narrow "
 			"the guard of line %u",
 			line);
 		return true;
 	}
-	if (is_rest(b) || never_together(prover, first, second))
+	if (is_rest(b) || mc_never_together(prover, first, second))
 		return false;
-	help_on(warning_at(source, "overlap", at,
+	mc_help_on(mc_warning_at(source, "overlap", at,
 			   "this may hold together with line %u, which then wins", line),
 		b->label.guard == NULL ? "write [else] if it is meant for the rest" :
 					 "make the guards exclude each other");
@@ -241,13 +241,13 @@ static void check_path_overlaps(struct prover *prover, struct source *source, ui
 	struct path *path = &source->paths[index];
 	if (path->bad)
 		return;
-	(void)check_path(source, path);
-	if (has_guard(path) && never_holds(prover, path)) {
+	(void)mc_check_path(source, path);
+	if (has_guard(path) && mc_never_holds(prover, path)) {
 		const struct arc *arc = path->arcs[0];
 		for (uint32_t i = 0; i < path->arc_count; i++)
 			if (path->arcs[i]->label.guard != NULL)
 				arc = path->arcs[i];
-		error_at(source, "never-holds", arc->label.guard_at, "this guard can never hold");
+		mc_error_at(source, "never-holds", arc->label.guard_at, "this guard can never hold");
 		return;
 	}
 	bool said = false;
@@ -255,17 +255,17 @@ static void check_path_overlaps(struct prover *prover, struct source *source, ui
 		struct path *earlier = &source->paths[i];
 		if (earlier->from != path->from || earlier->event != path->event || earlier->bad)
 			continue;
-		(void)check_path(source, earlier);
+		(void)mc_check_path(source, earlier);
 		said = check_pair(prover, source, earlier, path);
 	}
 }
 
-bool check_overlaps(struct source *source) {
-	struct prover *prover = prover_new(source);
+bool mc_check_overlaps(struct source *source) {
+	struct prover *prover = mc_prover_new(source);
 	if (prover == NULL)
 		return false;
 	for (uint32_t i = 0; i < source->path_count; i++)
 		check_path_overlaps(prover, source, i);
-	prover_free(prover);
+	mc_prover_free(prover);
 	return true;
 }

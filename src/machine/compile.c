@@ -49,7 +49,7 @@ static void grow(struct builder *builder, void *array, uint32_t count, uint32_t 
 
 static void too_much(struct builder *builder, struct slice at, const char *what) {
 	if (!builder->failed)
-		error_at(builder->source, "too-many", at, "%s", what);
+		mc_error_at(builder->source, "too-many", at, "%s", what);
 	builder->failed = true;
 }
 
@@ -291,7 +291,7 @@ static uint32_t compile_guard(struct builder *builder, const struct path *path) 
 }
 
 static void compile_effect(struct builder *builder, const struct effect *effect) {
-	const struct field *field = field_named(builder->source, effect->field_at);
+	const struct field *field = mc_field_named(builder->source, effect->field_at);
 	const struct expr *whole = effect->whole;
 	struct operand dst = { BASE_OUT, builder->contract->fields[field->index].offset };
 	if (field->type == HF_TYPE_BYTES)
@@ -344,7 +344,7 @@ static void compile_paths(struct builder *builder) {
 	struct source *source = builder->source;
 	for (uint32_t i = 0; i < source->path_count && !builder->failed; i++) {
 		struct path *path = &source->paths[i];
-		(void)check_path(source, path);
+		(void)mc_check_path(source, path);
 		path->guard = compile_guard(builder, path);
 		path->effect = compile_effects(builder, path);
 	}
@@ -438,7 +438,7 @@ static void add_transition(struct builder *builder, const struct path *path, uin
 		.from = from,
 		.to = path->to->index,
 		.event = (uint8_t)path->event->index,
-		.line = line_of(builder->source, path->arcs[0]->at.at),
+		.line = mc_line_of(builder->source, path->arcs[0]->at.at),
 	};
 	builder->program->rules[contract->transition_count++] = *rule;
 }
@@ -456,7 +456,7 @@ static void build_transitions(struct builder *builder, uint16_t *depths) {
 			add_transition(builder, path, HF_STATE_NEW, &rule);
 		for (const struct state *state = source->first_state;
 		     path->from != NULL && state != NULL && !builder->failed; state = state->next)
-			if (state->kind == STATE_PLAIN && path_leaves(path, state))
+			if (state->kind == STATE_PLAIN && mc_path_leaves(path, state))
 				add_transition(builder, path, state->index, &rule);
 		for (uint16_t j = first; j < builder->contract->transition_count; j++)
 			depths[j] = path->from != NULL ? path->from->depth : 0;
@@ -524,7 +524,7 @@ static void build_drawing(struct builder *builder) {
 			.kind = state->kind == STATE_CHOICE    ? HF_DRAWN_CHOICE :
 				state->kind == STATE_COMPOSITE ? HF_DRAWN_COMPOSITE :
 								 HF_DRAWN_STATE,
-			.line = line_of(source, state->name.at),
+			.line = mc_line_of(source, state->name.at),
 		};
 	for (const struct arc *arc = source->first_arc; arc != NULL; arc = arc->next)
 		program->drawn_arcs[program->drawn_arc_count++] = (struct hf_drawn_arc){
@@ -532,7 +532,7 @@ static void build_drawing(struct builder *builder) {
 			.to = kept(builder, arc->to_at),
 			.label = kept(builder, arc->label.at),
 			.within = kept(builder, arc->scope ? arc->scope->name : empty),
-			.line = line_of(source, arc->at.at),
+			.line = mc_line_of(source, arc->at.at),
 		};
 }
 
@@ -556,11 +556,11 @@ static void build_text(struct builder *builder) {
 static void build_names(struct builder *builder) {
 	const struct hf_contract *contract = builder->contract;
 	struct hf_program *program = builder->program;
-	bool good = name_table_init(&program->state_names, contract->state_count,
+	bool good = mc_name_table_init(&program->state_names, contract->state_count,
 				    sizeof(struct hf_state), contract->states) &&
-		    name_table_init(&program->event_names, contract->event_count,
+		    mc_name_table_init(&program->event_names, contract->event_count,
 				    sizeof(struct hf_event), contract->events) &&
-		    name_table_init(&program->field_names, contract->field_count,
+		    mc_name_table_init(&program->field_names, contract->field_count,
 				    sizeof(struct hf_field), contract->fields);
 	if (!good)
 		builder->nomem = builder->failed = true;
@@ -593,7 +593,7 @@ static void build(struct builder *builder) {
 	free(depths);
 }
 
-bool build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem) {
+bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem) {
 	struct builder builder = { .source = source };
 	builder.contract = zeroed(&builder, 1, sizeof(*builder.contract));
 	builder.program = zeroed(&builder, 1, sizeof(*builder.program));

@@ -21,23 +21,25 @@ static bool first_error(const struct source *source, struct hf_err *err) {
 static bool check_source(struct source *source) {
 	uint32_t *errors = &source->diagnostics->error_count;
 	if (source->text.len > HF_CONTRACT_TEXT_MAX) {
-		error_at(source, "too-many", (struct slice){ 0, 1 },
+		mc_error_at(source, "too-many", (struct slice){ 0, 1 },
 			 "a contract has at most %u bytes", HF_CONTRACT_TEXT_MAX);
 		return true;
 	}
-	read_diagram(source, read_comments(source));
+	uint32_t start = mc_read_comments(source), errors_before = *errors;
+	mc_read_diagram(source, start);
 	if (source->header.len == 0 || source->stop)
 		return true;
-	uint32_t errors_before = *errors;
-	flatten(source);
-	check_declarations(source);
+	/* Around a line that was not understood, much would seem wrong that is not. */
+	if (*errors == errors_before)
+		mc_flatten(source);
+	bool drawn = *errors == errors_before && !source->stop;
+	mc_check_declarations(source);
 	for (uint32_t i = 0; i < source->path_count; i++)
-		(void)check_path(source, &source->paths[i]);
-	/* After an arrow that could not be read, much would seem out of reach that is not. */
-	if (source->stop || errors_before > 0)
+		(void)mc_check_path(source, &source->paths[i]);
+	if (!drawn)
 		return true;
-	check_graph(source);
-	return *errors > 0 || check_overlaps(source);
+	mc_check_graph(source);
+	return mc_check_overlaps(source);
 }
 
 bool hf_contract_compile(struct hf_span text, const char *file_name,
@@ -48,22 +50,22 @@ bool hf_contract_compile(struct hf_span text, const char *file_name,
 	struct hf_span start = { text.data, text.len };
 	if (start.len > HF_CONTRACT_TEXT_MAX + 1)
 		start.len = HF_CONTRACT_TEXT_MAX + 1;
-	if (source == NULL || !source_init(source, start, file_name, diagnostics)) {
+	if (source == NULL || !mc_source_init(source, start, file_name, diagnostics)) {
 		free(source);
 		return hf_fail(err, HF_NOMEM, "%s: no memory to compile it", file_name);
 	}
 	bool nomem = !check_source(source);
 	struct hf_contract *contract = NULL;
 	bool good = !nomem && diagnostics->error_count == 0 &&
-		    build_contract(source, &contract, &nomem);
-	diagnostics_sort(diagnostics);
+		    mc_build_contract(source, &contract, &nomem);
+	mc_diagnostics_sort(diagnostics);
 	if (nomem)
 		good = hf_fail(err, HF_NOMEM, "%s: no memory to compile it", file_name);
 	else if (!good)
 		good = first_error(source, err);
 	else
 		*ret = contract;
-	source_fini(source);
+	mc_source_fini(source);
 	free(source);
 	return good;
 }
@@ -102,7 +104,7 @@ static const char *name_at(const void *names, uint32_t stride, uint32_t index) {
 	return (const char *)names + (size_t)index * stride;
 }
 
-bool name_table_init(struct name_table *table, uint32_t count, uint32_t stride, const void *names) {
+bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t stride, const void *names) {
 	uint32_t size = 4;
 	while (size < 2 * count)
 		size *= 2;
@@ -121,7 +123,7 @@ bool name_table_init(struct name_table *table, uint32_t count, uint32_t stride, 
 	return true;
 }
 
-int name_table_find(const struct name_table *table, uint32_t stride, const void *names,
+int mc_name_table_find(const struct name_table *table, uint32_t stride, const void *names,
 		    struct hf_span name) {
 	if (name.len == 0 || name.len > HF_NAME_MAX)
 		return -1;
@@ -135,17 +137,17 @@ int name_table_find(const struct name_table *table, uint32_t stride, const void 
 }
 
 int hf_contract_event(const struct hf_contract *contract, struct hf_span name) {
-	return name_table_find(&contract->program->event_names, sizeof(struct hf_event),
+	return mc_name_table_find(&contract->program->event_names, sizeof(struct hf_event),
 			       contract->events, name);
 }
 
 int hf_contract_state(const struct hf_contract *contract, struct hf_span name) {
-	return name_table_find(&contract->program->state_names, sizeof(struct hf_state),
+	return mc_name_table_find(&contract->program->state_names, sizeof(struct hf_state),
 			       contract->states, name);
 }
 
 int hf_contract_field(const struct hf_contract *contract, struct hf_span name) {
-	return name_table_find(&contract->program->field_names, sizeof(struct hf_field),
+	return mc_name_table_find(&contract->program->field_names, sizeof(struct hf_field),
 			       contract->fields, name);
 }
 

@@ -3,65 +3,65 @@
 
 /* ---- the cursor -------------------------------------------------------------------------------- */
 
-void skip_blanks(struct cursor *cursor) {
+void mc_skip_blanks(struct cursor *cursor) {
 	while (cursor->at < cursor->end && (cursor->source->clean[cursor->at] == ' ' ||
 					    cursor->source->clean[cursor->at] == '\t'))
 		cursor->at++;
 }
 
-struct slice take_word(struct cursor *cursor) {
-	skip_blanks(cursor);
+struct slice mc_take_word(struct cursor *cursor) {
+	mc_skip_blanks(cursor);
 	struct slice word = { cursor->at, 0 };
 	const char *text = cursor->source->clean;
 	if (cursor->at < cursor->end && text[cursor->at] >= '0' && text[cursor->at] <= '9')
 		return word;
-	while (cursor->at < cursor->end && is_word_byte(text[cursor->at]))
+	while (cursor->at < cursor->end && mc_is_word_byte(text[cursor->at]))
 		cursor->at++;
 	word.len = cursor->at - word.at;
 	return word;
 }
 
 static char next_char(struct cursor *cursor) {
-	skip_blanks(cursor);
+	mc_skip_blanks(cursor);
 	return cursor->at < cursor->end ? cursor->source->clean[cursor->at] : '\0';
 }
 
-bool take_char(struct cursor *cursor, char c) {
+bool mc_take_char(struct cursor *cursor, char c) {
 	if (next_char(cursor) != c)
 		return false;
 	cursor->at++;
 	return true;
 }
 
-struct slice here(const struct cursor *cursor) {
+struct slice mc_here(const struct cursor *cursor) {
 	struct cursor copy = *cursor;
-	skip_blanks(&copy);
+	mc_skip_blanks(&copy);
 	return (struct slice){ copy.at, 1 };
 }
 
 /* ---- types ------------------------------------------------------------------------------------- */
 
 static bool bad_type(struct cursor *cursor, struct slice at) {
-	help_on(error_at(cursor->source, "unknown-type", at.len > 0 ? at : here(cursor),
+	mc_help_on(mc_error_at(cursor->source, "unknown-type", at.len > 0 ? at : mc_here(cursor),
 			 at.len > 0 ? "there is no type %s" : "a type is missing here%s",
-			 at.len > 0 ? show(cursor->source, at).text : ""),
+			 at.len > 0 ? mc_show(cursor->source, at).text : ""),
 		"the types are u64, i64, bool and bytes(N) with N from 1 to %u", HF_BYTES_MAX);
 	return false;
 }
 
-bool read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_max,
+bool mc_read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_max,
 	       struct slice *ret_at) {
 	struct source *source = cursor->source;
-	struct slice word = take_word(cursor);
+	struct slice word = mc_take_word(cursor);
 	*ret_at = word;
 	*ret_bytes_max = 0;
-	if (slice_is(source, word, "u64"))
+	if (mc_slice_is(source, word, "u64"))
 		*ret = HF_TYPE_U64;
-	else if (slice_is(source, word, "i64"))
+	else if (mc_slice_is(source, word, "i64"))
 		*ret = HF_TYPE_I64;
-	else if (slice_is(source, word, "bool"))
+	else if (mc_slice_is(source, word, "bool"))
 		*ret = HF_TYPE_BOOL;
-	else if (slice_is(source, word, "bytes"))
+	else if (mc_slice_is(source, word, "bytes"))
 		*ret = HF_TYPE_BYTES;
 	else
 		return bad_type(cursor, word);
@@ -69,14 +69,14 @@ bool read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_max,
 		return true;
 
 	uint64_t size = 0;
-	bool good = take_char(cursor, '(');
-	skip_blanks(cursor);
+	bool good = mc_take_char(cursor, '(');
+	mc_skip_blanks(cursor);
 	uint32_t first = cursor->at;
 	while (good && cursor->at < cursor->end && source->clean[cursor->at] >= '0' &&
 	       source->clean[cursor->at] <= '9')
 		cursor->at++;
 	good = good && hf_span_u64(hf_span(source->clean + first, cursor->at - first), &size) &&
-	       size >= 1 && size <= HF_BYTES_MAX && take_char(cursor, ')');
+	       size >= 1 && size <= HF_BYTES_MAX && mc_take_char(cursor, ')');
 	ret_at->len = cursor->at - ret_at->at;
 	*ret_bytes_max = (uint8_t)size;
 	return good || bad_type(cursor, *ret_at);
@@ -88,7 +88,7 @@ static struct expr *parse_binary(struct cursor *cursor, uint32_t least);
 
 static struct expr *new_expr(struct cursor *cursor, enum expr_op op, struct slice op_at,
 			     struct expr *left, struct expr *right) {
-	struct expr *expr = source_alloc(cursor->source, sizeof(*expr));
+	struct expr *expr = mc_source_alloc(cursor->source, sizeof(*expr));
 	uint16_t height = left != NULL ? left->height : 0;
 	if (right != NULL && right->height > height)
 		height = right->height;
@@ -99,7 +99,7 @@ static struct expr *new_expr(struct cursor *cursor, enum expr_op op, struct slic
 	expr->height = height + 1;
 	if (expr->height <= CHAIN_TERMS_MAX)
 		return expr;
-	help_on(error_at(cursor->source, "too-deep", op_at,
+	mc_help_on(mc_error_at(cursor->source, "too-deep", op_at,
 			 "this expression has more than %u operators on top of each other",
 			 CHAIN_TERMS_MAX),
 		"split it");
@@ -110,13 +110,13 @@ static struct expr *bad_expr(struct cursor *cursor) {
 	static const char *const help = "an expression is made of fields, params, now, numbers, "
 					"true, false, \"bytes\", + - * / %, comparisons, && || ! "
 					"and min max abs u64 i64";
-	struct slice at = here(cursor);
+	struct slice at = mc_here(cursor);
 	if (at.at >= cursor->end)
-		help_on(error_at(cursor->source, "expression", at, "a value is missing here"), "%s",
+		mc_help_on(mc_error_at(cursor->source, "expression", at, "a value is missing here"), "%s",
 			help);
 	else
-		help_on(error_at(cursor->source, "expression", at,
-				 "a value should stand here, not %s", show(cursor->source, at).text),
+		mc_help_on(mc_error_at(cursor->source, "expression", at,
+				 "a value should stand here, not %s", mc_show(cursor->source, at).text),
 			"%s", help);
 	return NULL;
 }
@@ -124,13 +124,13 @@ static struct expr *bad_expr(struct cursor *cursor) {
 static struct expr *parse_number(struct cursor *cursor) {
 	struct source *source = cursor->source;
 	struct slice at = { cursor->at, 0 };
-	while (cursor->at < cursor->end && is_word_byte(source->clean[cursor->at]))
+	while (cursor->at < cursor->end && mc_is_word_byte(source->clean[cursor->at]))
 		cursor->at++;
 	at.len = cursor->at - at.at;
 	uint64_t number;
-	if (!hf_span_u64(span_of(source, at), &number)) {
-		help_on(error_at(source, "literal", at, "%s is not a number of 64 bits",
-				 show(source, at).text),
+	if (!hf_span_u64(mc_span_of(source, at), &number)) {
+		mc_help_on(mc_error_at(source, "literal", at, "%s is not a number of 64 bits",
+				 mc_show(source, at).text),
 			"numbers are decimal, without a leading zero, up to 18446744073709551615");
 		return NULL;
 	}
@@ -147,13 +147,13 @@ static struct expr *parse_string(struct cursor *cursor) {
 		cursor->at++;
 	struct slice at = { start, cursor->at - start };
 	if (cursor->at == cursor->end) {
-		error_at(source, "literal", at, "the closing quote is missing");
+		mc_error_at(source, "literal", at, "the closing quote is missing");
 		return NULL;
 	}
 	cursor->at++;
 	at.len++;
 	if (at.len - 2 > HF_BYTES_MAX) {
-		error_at(source, "literal", at, "a literal has at most %u bytes, this one has %u",
+		mc_error_at(source, "literal", at, "a literal has at most %u bytes, this one has %u",
 			 HF_BYTES_MAX, at.len - 2);
 		return NULL;
 	}
@@ -176,7 +176,7 @@ static const struct function *function_named(const struct source *source, struct
 		{ "u64", EXPR_TO_U64, 1 }, { "i64", EXPR_TO_I64, 1 },
 	};
 	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
-		if (slice_is(source, name, functions[i].name))
+		if (mc_slice_is(source, name, functions[i].name))
 			return &functions[i];
 	return NULL;
 }
@@ -185,8 +185,8 @@ static struct expr *parse_call(struct cursor *cursor, struct slice name) {
 	struct source *source = cursor->source;
 	const struct function *function = function_named(source, name);
 	if (function == NULL) {
-		help_on(error_at(source, "unknown-name", name, "there is no function %s",
-				 show(source, name).text),
+		mc_help_on(mc_error_at(source, "unknown-name", name, "there is no function %s",
+				 mc_show(source, name).text),
 			"the functions are min(a, b), max(a, b), abs(a), u64(a) and i64(a)");
 		return NULL;
 	}
@@ -196,13 +196,13 @@ static struct expr *parse_call(struct cursor *cursor, struct slice name) {
 		return NULL;
 	bool good = true;
 	if (function->operands == 2) {
-		good = take_char(cursor, ',');
+		good = mc_take_char(cursor, ',');
 		right = good ? parse_binary(cursor, 1) : NULL;
 		if (good && right == NULL)
 			return NULL;
 	}
-	if (!good || !take_char(cursor, ')')) {
-		error_at(source, "expression", here(cursor), "%s takes %u value%s in parentheses",
+	if (!good || !mc_take_char(cursor, ')')) {
+		mc_error_at(source, "expression", mc_here(cursor), "%s takes %u value%s in parentheses",
 			 function->name, function->operands, function->operands == 1 ? "" : "s");
 		return NULL;
 	}
@@ -214,15 +214,15 @@ static struct expr *parse_call(struct cursor *cursor, struct slice name) {
 
 static struct expr *parse_name(struct cursor *cursor) {
 	struct source *source = cursor->source;
-	struct slice name = take_word(cursor);
+	struct slice name = mc_take_word(cursor);
 	struct cursor ahead = *cursor;
 	if (next_char(&ahead) == '(') {
 		*cursor = ahead;
 		return parse_call(cursor, name);
 	}
-	bool truth = slice_is(source, name, "true");
-	enum expr_op op = truth || slice_is(source, name, "false") ? EXPR_BOOL :
-			  slice_is(source, name, "now")		    ? EXPR_NOW :
+	bool truth = mc_slice_is(source, name, "true");
+	enum expr_op op = truth || mc_slice_is(source, name, "false") ? EXPR_BOOL :
+			  mc_slice_is(source, name, "now")		    ? EXPR_NOW :
 								      EXPR_NAME;
 	struct expr *expr = new_expr(cursor, op, name, NULL, NULL);
 	expr->at = name;
@@ -235,8 +235,8 @@ static struct expr *parse_parens(struct cursor *cursor) {
 	struct expr *expr = parse_binary(cursor, 1);
 	if (expr == NULL)
 		return NULL;
-	if (!take_char(cursor, ')')) {
-		error_at(cursor->source, "expression", here(cursor), "a ) is missing here");
+	if (!mc_take_char(cursor, ')')) {
+		mc_error_at(cursor->source, "expression", mc_here(cursor), "a ) is missing here");
 		return NULL;
 	}
 	expr->at = (struct slice){ start, cursor->at - start };
@@ -266,7 +266,7 @@ static struct expr *parse_prefix(struct cursor *cursor, char op) {
 
 static struct expr *parse_operand(struct cursor *cursor) {
 	if (cursor->depth == HF_EXPR_DEPTH_MAX) {
-		error_at(cursor->source, "too-deep", here(cursor),
+		mc_error_at(cursor->source, "too-deep", mc_here(cursor),
 			 "expressions nest at most %u deep", HF_EXPR_DEPTH_MAX);
 		return NULL;
 	}
@@ -276,7 +276,7 @@ static struct expr *parse_operand(struct cursor *cursor) {
 			    c == '"'		     ? parse_string(cursor) :
 			    c == '-' || c == '!'     ? parse_prefix(cursor, c) :
 			    c >= '0' && c <= '9'     ? parse_number(cursor) :
-			    c != '\0' && is_word_byte(c) ? parse_name(cursor) :
+			    c != '\0' && mc_is_word_byte(c) ? parse_name(cursor) :
 							   bad_expr(cursor);
 	cursor->depth--;
 	return expr;
@@ -296,7 +296,7 @@ static const struct binary *next_operator(struct cursor *cursor) {
 		{ "-", 5, EXPR_SUB }, { "*", 6, EXPR_MUL },  { "/", 6, EXPR_DIV },
 		{ "%", 6, EXPR_MOD },
 	};
-	skip_blanks(cursor);
+	mc_skip_blanks(cursor);
 	for (size_t i = 0; i < sizeof(operators) / sizeof(operators[0]); i++) {
 		size_t len = strlen(operators[i].text);
 		if (cursor->end - cursor->at >= len &&
@@ -314,7 +314,7 @@ static bool is_strange_operator(struct cursor *cursor) {
 	for (size_t i = 0; i < sizeof(helps) / sizeof(helps[0]); i += 2) {
 		if (c != helps[i][0])
 			continue;
-		help_on(error_at(cursor->source, "expression", here(cursor),
+		mc_help_on(mc_error_at(cursor->source, "expression", mc_here(cursor),
 				 "there is no operator %c in an expression", c),
 			"%s", helps[i + 1]);
 		return true;
@@ -344,6 +344,6 @@ static struct expr *parse_binary(struct cursor *cursor, uint32_t least) {
 	return NULL;
 }
 
-struct expr *read_expr(struct cursor *cursor) {
+struct expr *mc_read_expr(struct cursor *cursor) {
 	return parse_binary(cursor, 1);
 }

@@ -4,7 +4,7 @@
  */
 #include "machine/ast.h"
 
-bool is_within(const struct state *state, const struct state *around) {
+bool mc_is_within(const struct state *state, const struct state *around) {
 	if (around == NULL)
 		return true;
 	while (state != NULL && state != around)
@@ -12,17 +12,17 @@ bool is_within(const struct state *state, const struct state *around) {
 	return state == around;
 }
 
-bool path_leaves(const struct path *path, const struct state *state) {
+bool mc_path_leaves(const struct path *path, const struct state *state) {
 	if (state == NULL || path->from == NULL || path->from == state)
 		return path->from == state;
-	return !state->end && is_within(state, path->from);
+	return !state->end && mc_is_within(state, path->from);
 }
 
 /* ---- events ------------------------------------------------------------------------------------ */
 
 static bool same_params(const struct source *source, const struct label *a, const struct label *b) {
 	const struct param *p = a->params, *q = b->params;
-	while (p != NULL && q != NULL && slices_equal(source, p->name, q->name) &&
+	while (p != NULL && q != NULL && mc_slices_equal(source, p->name, q->name) &&
 	       p->type == q->type && p->bytes_max == q->bytes_max) {
 		p = p->next;
 		q = q->next;
@@ -35,34 +35,34 @@ static void check_signature(struct source *source, const struct event *event,
 	if (same_params(source, event->label, label))
 		return;
 	struct slice first = event->label->params_at;
-	struct shown name = show(source, label->event);
-	uint32_t line = line_of(source, event->name.at);
+	struct shown name = mc_show(source, label->event);
+	uint32_t line = mc_line_of(source, event->name.at);
 	struct hf_diagnostic *error =
-		error_at(source, "signature", label->has_parens ? label->params_at : label->event,
+		mc_error_at(source, "signature", label->has_parens ? label->params_at : label->event,
 			 "%s has other params here than on line %u", name.text, line);
 	if (first.len > 0)
-		help_on(error, "an event has the same params everywhere: write %s%s", name.text,
-			show(source, first).text);
+		mc_help_on(error, "an event has the same params everywhere: write %s%s", name.text,
+			mc_show(source, first).text);
 	else
-		help_on(error, "an event has the same params everywhere: write them on line %u, too",
+		mc_help_on(error, "an event has the same params everywhere: write them on line %u, too",
 			line);
 }
 
 static void add_event(struct source *source, struct label *label) {
 	for (struct event *event = source->first_event; event != NULL; event = event->next) {
-		if (!slices_equal(source, event->name, label->event))
+		if (!mc_slices_equal(source, event->name, label->event))
 			continue;
 		label->event_index = event->index;
 		check_signature(source, event, label);
 		return;
 	}
 	if (source->event_count == HF_EVENTS_MAX) {
-		error_at(source, "too-many", label->event, "a contract has at most %u events",
+		mc_error_at(source, "too-many", label->event, "a contract has at most %u events",
 			 HF_EVENTS_MAX);
 		source->stop = true;
 		return;
 	}
-	struct event *event = source_alloc(source, sizeof(*event));
+	struct event *event = mc_source_alloc(source, sizeof(*event));
 	event->name = label->event;
 	event->label = label;
 	event->index = (uint16_t)source->event_count++;
@@ -107,16 +107,16 @@ static void note_initial(struct source *source, struct arc *arc) {
 	struct state *scope = arc->scope;
 	if (scope == NULL) {
 		if (source->initial != NULL)
-			help_on(error_at(source, "initial", arc->at, "a second beginning"),
+			mc_help_on(mc_error_at(source, "initial", arc->at, "a second beginning"),
 				"one arrow from [*] has no label, or several have events");
 		else
 			source->initial = arc;
 	} else if (scope->initial != NULL) {
-		error_at(source, "initial", arc->at, "%s has a second beginning",
-			 show(source, scope->name).text);
-	} else if (!is_within(arc->to, scope) || arc->to == scope) {
-		help_on(error_at(source, "initial", arc->to_at, "%s is not within %s",
-				 show(source, arc->to_at).text, show(source, scope->name).text),
+		mc_error_at(source, "initial", arc->at, "%s has a second beginning",
+			 mc_show(source, scope->name).text);
+	} else if (!mc_is_within(arc->to, scope) || arc->to == scope) {
+		mc_help_on(mc_error_at(source, "initial", arc->to_at, "%s is not within %s",
+				 mc_show(source, arc->to_at).text, mc_show(source, scope->name).text),
 			"a composite begins in one of its own states");
 	} else {
 		scope->initial = arc->to;
@@ -128,25 +128,25 @@ static void read_beginning(struct source *source, struct arc *arc) {
 	if (arc->label.at.len == 0)
 		note_initial(source, arc);
 	else if (arc->scope != NULL)
-		help_on(error_at(source, "initial", arc->label.at,
+		mc_help_on(mc_error_at(source, "initial", arc->label.at,
 				 "the beginning of a composite has no label"),
 			"put the event on the arrow that enters %s",
-			show(source, arc->scope->name).text);
+			mc_show(source, arc->scope->name).text);
 	else if (arc->label.event.len == 0 && !arc->label.bad)
-		help_on(error_at(source, "no-event", arc->label.at, "this arrow has no event"),
+		mc_help_on(mc_error_at(source, "no-event", arc->label.at, "this arrow has no event"),
 			"a label is event(params) [guard] / effects");
 }
 
 static void read_end_arrow(struct source *source, struct arc *arc) {
 	if (arc->from == NULL)
-		error_at(source, "end", arc->at, "an arrow from [*] to [*] has no meaning");
+		mc_error_at(source, "end", arc->at, "an arrow from [*] to [*] has no meaning");
 	else if (arc->label.at.len > 0)
-		help_on(error_at(source, "labelled-end", arc->label.at,
+		mc_help_on(mc_error_at(source, "labelled-end", arc->label.at,
 				 "an arrow to [*] takes no event"),
 			"name the last state: %s --> Done : %s, and Done --> [*]",
-			show(source, arc->from->name).text, show(source, arc->label.at).text);
+			mc_show(source, arc->from->name).text, mc_show(source, arc->label.at).text);
 	else if (arc->from->kind == STATE_CHOICE)
-		help_on(error_at(source, "labelled-end", arc->at, "a choice cannot lead to [*]"),
+		mc_help_on(mc_error_at(source, "labelled-end", arc->at, "a choice cannot lead to [*]"),
 			"name the last state, and draw an arrow from it to [*]");
 	else {
 		arc->from->end = true;
@@ -157,20 +157,20 @@ static void read_end_arrow(struct source *source, struct arc *arc) {
 static void read_plain_arrow(struct source *source, struct arc *arc) {
 	if (arc->label.bad || arc->label.event.len > 0)
 		return;
-	struct shown from = show(source, arc->from_at), to = show(source, arc->to_at);
+	struct shown from = mc_show(source, arc->from_at), to = mc_show(source, arc->to_at);
 	if (arc->label.at.len == 0)
-		help_on(error_at(source, "no-event", arc->at,
+		mc_help_on(mc_error_at(source, "no-event", arc->at,
 				 "no event takes an entity from %s to %s", from.text, to.text),
 			"name one: %s --> %s : event", from.text, to.text);
 	else
-		help_on(error_at(source, "no-event", arc->label.at, "this arrow has no event"),
+		mc_help_on(mc_error_at(source, "no-event", arc->label.at, "this arrow has no event"),
 			"a label without an event stands only after a choice: write event %s",
-			show(source, arc->label.at).text);
+			mc_show(source, arc->label.at).text);
 }
 
 static void check_choice_label(struct source *source, const struct arc *arc) {
 	if (arc->label.event.len > 0)
-		help_on(error_at(source, "choice", arc->label.event,
+		mc_help_on(mc_error_at(source, "choice", arc->label.event,
 				 "an arrow from a choice has no event of its own"),
 			"write a guard in brackets, such as [qty > 0] or [else]");
 }
@@ -197,12 +197,12 @@ static void check_inner_ends(struct source *source) {
 	for (const struct arc *arc = source->first_arc; arc != NULL; arc = arc->next) {
 		if (arc->to != NULL || arc->from == NULL || !arc->from->end)
 			continue;
-		struct shown name = show(source, arc->from->name);
+		struct shown name = mc_show(source, arc->from->name);
 		for (const struct state *up = arc->scope; up != NULL; up = up->parent) {
 			if (up->end)
 				continue;
-			struct shown outer = show(source, up->name);
-			help_on(error_at(source, "inner-end", arc->at, "%s ends here, and then?",
+			struct shown outer = mc_show(source, up->name);
+			mc_help_on(mc_error_at(source, "inner-end", arc->at, "%s ends here, and then?",
 					 outer.text),
 				"if life ends: draw %s --> [*] outside the braces; else draw %s --> T : event",
 				outer.text, name.text);
@@ -214,7 +214,7 @@ static void check_inner_ends(struct source *source) {
 			has_end = other->to == NULL && other->from != NULL &&
 				  other->scope == arc->from;
 		if (!has_end)
-			help_on(error_at(source, "inner-end", arc->at,
+			mc_help_on(mc_error_at(source, "inner-end", arc->at,
 					 "no state within %s ends it", name.text),
 				"draw an arrow to [*] from its last state, inside the braces");
 	}
@@ -224,7 +224,7 @@ static void check_inner_ends(struct source *source) {
 
 static void add_path(struct source *source, const struct path *path, struct state *to) {
 	if (source->path_count == HF_TRANSITIONS_MAX) {
-		error_at(source, "too-many", path->arcs[0]->at,
+		mc_error_at(source, "too-many", path->arcs[0]->at,
 			 "a contract has at most %u transitions", HF_TRANSITIONS_MAX);
 		source->stop = true;
 		return;
@@ -238,8 +238,8 @@ static void add_path(struct source *source, const struct path *path, struct stat
 static struct state *descend(struct source *source, struct state *state, struct slice at) {
 	while (state->kind == STATE_COMPOSITE) {
 		if (state->initial == NULL) {
-			struct shown name = show(source, state->name);
-			help_on(error_at(source, "initial", at, "%s does not say where it begins",
+			struct shown name = mc_show(source, state->name);
+			mc_help_on(mc_error_at(source, "initial", at, "%s does not say where it begins",
 					 name.text),
 				"draw [*] --> first state inside the braces of %s, or lead the arrow to "
 				"a state within",
@@ -251,11 +251,11 @@ static struct state *descend(struct source *source, struct state *state, struct 
 	return state;
 }
 
-struct state *entered(struct source *source, struct state *state, struct slice at) {
+struct state *mc_entered(struct source *source, struct state *state, struct slice at) {
 	struct state *ret = descend(source, state, at);
 	if (ret == NULL || ret->kind != STATE_CHOICE)
 		return ret;
-	help_on(error_at(source, "choice", at, "an entity cannot begin in a choice"),
+	mc_help_on(mc_error_at(source, "choice", at, "an entity cannot begin in a choice"),
 		"put an event on this arrow");
 	return NULL;
 }
@@ -264,17 +264,17 @@ static void follow(struct source *source, struct path *path, struct state *state
 
 static void follow_choice(struct source *source, struct path *path, struct state *choice) {
 	if (choice->visiting || path->arc_count == CHAIN_MAX) {
-		error_at(source, "choice", choice->name,
+		mc_error_at(source, "choice", choice->name,
 			 choice->visiting ? "choice %s leads back to itself" :
 					    "%s: too many choices in a row",
-			 show(source, choice->name).text);
+			 mc_show(source, choice->name).text);
 		return;
 	}
 	if (choice->first_out == NULL)
-		help_on(error_at(source, "choice", choice->name, "choice %s leads nowhere",
-				 show(source, choice->name).text),
+		mc_help_on(mc_error_at(source, "choice", choice->name, "choice %s leads nowhere",
+				 mc_show(source, choice->name).text),
 			"draw an arrow from it for each case: %s --> A : [guard]",
-			show(source, choice->name).text);
+			mc_show(source, choice->name).text);
 	choice->visiting = true;
 	choice->reached = true;
 	for (struct arc *arc = choice->first_out; arc != NULL && !source->stop;
@@ -290,7 +290,7 @@ static void follow_choice(struct source *source, struct path *path, struct state
 
 static void follow(struct source *source, struct path *path, struct state *state, struct slice at) {
 	if (++source->follow_count > CHAIN_MAX * HF_TRANSITIONS_MAX) {
-		error_at(source, "too-many", path->arcs[0]->at, "there are too many ways through "
+		mc_error_at(source, "too-many", path->arcs[0]->at, "there are too many ways through "
 			 "the choices");
 		source->stop = true;
 		return;
@@ -320,29 +320,32 @@ static void make_paths(struct source *source) {
 	}
 }
 
-static void check_beginning(struct source *source) {
+/* `errors_before`: those before the arrows were read; one more, and the beginning may be among what was refused. */
+static void check_beginning(struct source *source, uint32_t errors_before) {
 	const struct arc *labelled = source->first_arc;
 	while (labelled != NULL && (labelled->from != NULL || labelled->to == NULL ||
 				    labelled->scope != NULL || labelled->label.at.len == 0))
 		labelled = labelled->next;
-	if (source->initial == NULL && labelled == NULL)
-		help_on(error_at(source, "initial", source->header,
+	if (source->initial == NULL && labelled == NULL &&
+	    source->diagnostics->error_count == errors_before)
+		mc_help_on(mc_error_at(source, "initial", source->header,
 				 "the diagram does not say where an entity begins"),
 			"draw [*] --> First, or [*] --> First : event");
 	if (source->initial == NULL)
 		return;
-	source->initial_state = entered(source, source->initial->to, source->initial->to_at);
+	source->initial_state = mc_entered(source, source->initial->to, source->initial->to_at);
 	if (labelled != NULL)
-		help_on(error_at(source, "initial", source->initial->at,
+		mc_help_on(mc_error_at(source, "initial", source->initial->at,
 				 "this beginning has no event, that of line %u has one",
-				 line_of(source, labelled->at.at)),
+				 mc_line_of(source, labelled->at.at)),
 			"either one arrow from [*] without a label, or all of them with events");
 }
 
-void flatten(struct source *source) {
+void mc_flatten(struct source *source) {
+	uint32_t errors_before = source->diagnostics->error_count;
 	index_states(source);
 	read_arrows(source);
 	check_inner_ends(source);
-	check_beginning(source);
+	check_beginning(source, errors_before);
 	make_paths(source);
 }

@@ -18,7 +18,7 @@ static void blank(struct source *source, uint32_t at, uint32_t end) {
 
 /* The value of "title: value", without quotes and a comment. */
 static struct slice title_value(const struct source *source, uint32_t at, uint32_t end) {
-	struct slice value = trimmed(source, (struct slice){ at, end - at });
+	struct slice value = mc_trimmed(source, (struct slice){ at, end - at });
 	const char *text = source->clean + value.at;
 	if (value.len >= 2 && (text[0] == '"' || text[0] == '\'')) {
 		const char *close = memchr(text + 1, text[0], value.len - 1);
@@ -28,50 +28,50 @@ static struct slice title_value(const struct source *source, uint32_t at, uint32
 	for (uint32_t i = 1; i < value.len; i++)
 		if (text[i] == '#' && (text[i - 1] == ' ' || text[i - 1] == '\t'))
 			value.len = i;
-	return trimmed(source, value);
+	return mc_trimmed(source, value);
 }
 
 static void read_title(struct source *source, uint32_t at, uint32_t end) {
 	if (source->title.len > 0) {
-		error_at(source, "title", (struct slice){ at, end - at },
+		mc_error_at(source, "title", (struct slice){ at, end - at },
 			 "the front matter has a second title");
 		return;
 	}
 	source->title = title_value(source, at + 6, end);
 	struct slice title = source->title;
 	if (title.len == 0) {
-		help_on(error_at(source, "title", (struct slice){ at, 6 }, "the title is empty"),
+		mc_help_on(mc_error_at(source, "title", (struct slice){ at, 6 }, "the title is empty"),
 			"the title is the contract's name: write title: order, or leave it out");
-	} else if (!is_name(span_of(source, title), "-.") || title.len > HF_NAME_MAX) {
+	} else if (!mc_is_name(mc_span_of(source, title), "-.") || title.len > HF_NAME_MAX) {
 		char buf[HF_NAME_MAX + 1];
-		help_on(error_at(source, "title", title,
+		mc_help_on(mc_error_at(source, "title", title,
 				 "the title \"%s\" cannot be a contract's name",
-				 show(source, title).text),
+				 mc_show(source, title).text),
 			"clients type it: one word of at most %u letters, digits, _, - and ., such as %s",
-			HF_NAME_MAX, suggested_name(span_of(source, title), buf));
+			HF_NAME_MAX, mc_suggested_name(mc_span_of(source, title), buf));
 	}
 }
 
 /* Is the line of three dashes that opens or closes front matter at `at`? */
 static bool is_fence(const struct source *source, uint32_t at) {
-	uint32_t end = end_of_line(source, at);
+	uint32_t end = mc_end_of_line(source, at);
 	return end - at >= 3 && memcmp(source->clean + at, "---", 3) == 0 &&
-	       trimmed(source, (struct slice){ at, end - at }).len == 3;
+	       mc_trimmed(source, (struct slice){ at, end - at }).len == 3;
 }
 
 static uint32_t read_front_matter(struct source *source) {
 	if (!is_fence(source, 0))
 		return 0;
-	uint32_t at = end_of_line(source, 0);
+	uint32_t at = mc_end_of_line(source, 0);
 	while (at < source->text.len) {
-		uint32_t line = at + 1, end = end_of_line(source, line);
+		uint32_t line = at + 1, end = mc_end_of_line(source, line);
 		if (line < source->text.len && is_fence(source, line))
 			return end;
 		if (end - line >= 6 && memcmp(source->clean + line, "title:", 6) == 0)
 			read_title(source, line, end);
 		at = end;
 	}
-	help_on(error_at(source, "front-matter", (struct slice){ 0, 3 },
+	mc_help_on(mc_error_at(source, "front-matter", (struct slice){ 0, 3 },
 			 "the front matter is not closed"),
 		"close it with a line of three dashes before stateDiagram-v2");
 	return (uint32_t)source->text.len;
@@ -80,24 +80,24 @@ static uint32_t read_front_matter(struct source *source) {
 /* ---- declarations ------------------------------------------------------------------------------ */
 
 static void expect_end(struct cursor *cursor, const char *what) {
-	skip_blanks(cursor);
+	mc_skip_blanks(cursor);
 	if (cursor->at < cursor->end)
-		error_at(cursor->source, "declaration",
+		mc_error_at(cursor->source, "declaration",
 			 (struct slice){ cursor->at, cursor->end - cursor->at },
 			 "this does not belong to the %s", what);
 }
 
 static void read_version(struct cursor *cursor) {
 	struct source *source = cursor->source;
-	skip_blanks(cursor);
-	struct slice at = trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
+	mc_skip_blanks(cursor);
+	struct slice at = mc_trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
 	if (source->version_at.len > 0) {
-		error_at(source, "duplicate", at, "the version is declared twice");
+		mc_error_at(source, "duplicate", at, "the version is declared twice");
 		return;
 	}
-	if (!hf_span_u64(span_of(source, at), &source->version) || source->version == 0) {
+	if (!hf_span_u64(mc_span_of(source, at), &source->version) || source->version == 0) {
 		source->version = 1;
-		help_on(error_at(source, "declaration", at.len > 0 ? at : here(cursor),
+		mc_help_on(mc_error_at(source, "declaration", at.len > 0 ? at : mc_here(cursor),
 				 "the version must be a number from 1"),
 			"for example: %%%% version 2");
 		return;
@@ -107,18 +107,18 @@ static void read_version(struct cursor *cursor) {
 
 static void read_field(struct cursor *cursor) {
 	struct source *source = cursor->source;
-	struct field field = { .name = take_word(cursor) };
-	bool good = field.name.len > 0 && take_char(cursor, ':');
+	struct field field = { .name = mc_take_word(cursor) };
+	bool good = field.name.len > 0 && mc_take_char(cursor, ':');
 	if (!good) {
-		help_on(error_at(source, "declaration", here(cursor),
+		mc_help_on(mc_error_at(source, "declaration", mc_here(cursor),
 				 "a field is declared as name: type"),
 			"for example: %%%% field qty: u64");
 		return;
 	}
-	if (!read_type(cursor, &field.type, &field.bytes_max, &field.type_at))
+	if (!mc_read_type(cursor, &field.type, &field.bytes_max, &field.type_at))
 		return;
 	expect_end(cursor, "field");
-	struct field *copy = source_alloc(source, sizeof(*copy));
+	struct field *copy = mc_source_alloc(source, sizeof(*copy));
 	*copy = field;
 	copy->index = (uint16_t)source->field_count++;
 	if (source->last_field == NULL)
@@ -127,19 +127,19 @@ static void read_field(struct cursor *cursor) {
 		source->last_field->next = copy;
 	source->last_field = copy;
 	if (source->field_count == HF_FIELDS_MAX + 1)
-		error_at(source, "too-many", field.name, "a contract has at most %u fields",
+		mc_error_at(source, "too-many", field.name, "a contract has at most %u fields",
 			 HF_FIELDS_MAX);
 }
 
 static void read_invariant(struct cursor *cursor) {
 	struct source *source = cursor->source;
-	skip_blanks(cursor);
-	struct slice at = trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
-	struct expr *expr = read_expr(cursor);
+	mc_skip_blanks(cursor);
+	struct slice at = mc_trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
+	struct expr *expr = mc_read_expr(cursor);
 	if (expr == NULL)
 		return;
 	expect_end(cursor, "invariant");
-	struct invariant *invariant = source_alloc(source, sizeof(*invariant));
+	struct invariant *invariant = mc_source_alloc(source, sizeof(*invariant));
 	*invariant = (struct invariant){ .at = at, .expr = expr };
 	if (source->last_invariant == NULL)
 		source->first_invariant = invariant;
@@ -147,7 +147,7 @@ static void read_invariant(struct cursor *cursor) {
 		source->last_invariant->next = invariant;
 	source->last_invariant = invariant;
 	if (++source->invariant_count == HF_INVARIANTS_MAX + 1)
-		error_at(source, "too-many", at, "a contract has at most %u invariants",
+		mc_error_at(source, "too-many", at, "a contract has at most %u invariants",
 			 HF_INVARIANTS_MAX);
 }
 
@@ -163,9 +163,9 @@ static void warn_of_near_word(struct source *source, struct slice word) {
 	}
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		uint32_t allowed = strlen(words[i]) > 5 ? 2 : 1;
-		if (edit_distance(hf_span(lower, word.len), hf_span_of(words[i]), allowed) > allowed)
+		if (mc_edit_distance(hf_span(lower, word.len), hf_span_of(words[i]), allowed) > allowed)
 			continue;
-		help_on(warning_at(source, "near-declaration", word,
+		mc_help_on(mc_warning_at(source, "near-declaration", word,
 				   "this comment is not a declaration"),
 			"if it should be one, its first word is %s; if not, begin it otherwise",
 			words[i]);
@@ -173,14 +173,14 @@ static void warn_of_near_word(struct source *source, struct slice word) {
 	}
 }
 
-void read_comment(struct source *source, uint32_t at, uint32_t end) {
+void mc_read_comment(struct source *source, uint32_t at, uint32_t end) {
 	struct cursor cursor = { .source = source, .at = at + 2, .end = end };
-	struct slice word = take_word(&cursor);
-	if (slice_is(source, word, "version"))
+	struct slice word = mc_take_word(&cursor);
+	if (mc_slice_is(source, word, "version"))
 		read_version(&cursor);
-	else if (slice_is(source, word, "field"))
+	else if (mc_slice_is(source, word, "field"))
 		read_field(&cursor);
-	else if (slice_is(source, word, "invariant"))
+	else if (mc_slice_is(source, word, "invariant"))
 		read_invariant(&cursor);
 	else
 		warn_of_near_word(source, word);
@@ -194,9 +194,11 @@ static void blank_directives(struct source *source, uint32_t from) {
 	while ((at = strstr(at, "%%{")) != NULL) {
 		uint32_t start = (uint32_t)(at - source->clean);
 		char *close = strstr(at, "}%%");
-		struct cursor cursor = { source, start + 3, (uint32_t)source->text.len };
-		if (close == NULL || take_word(&cursor).len == 0) {
-			help_on(error_at(source, "directive", (struct slice){ start, 3 },
+		const char *name = at + 3;
+		while (mc_is_blank(*name))
+			name++;
+		if (close == NULL || !mc_is_word_byte(*name)) {
+			mc_help_on(mc_error_at(source, "directive", (struct slice){ start, 3 },
 					 close == NULL ? "this directive is not closed" :
 							 "this directive has no name"),
 				"a directive is %%%%{name: ...}%%%%, a comment is %%%% text");
@@ -214,26 +216,26 @@ static void copy_clean(struct source *source) {
 	for (uint32_t i = 0; i < source->text.len; i++) {
 		char c = (char)source->text.data[i];
 		if (c == '\0')
-			error_at(source, "encoding", (struct slice){ i, 1 },
+			mc_error_at(source, "encoding", (struct slice){ i, 1 },
 				 "a NUL byte cannot be part of a diagram");
 		source->clean[i] = c == '\r' ? '\n' : c == '\0' ? '?' : c;
 	}
 }
 
-uint32_t read_comments(struct source *source) {
+uint32_t mc_read_comments(struct source *source) {
 	copy_clean(source);
 	uint32_t start = read_front_matter(source);
 	if (start == 0 && source->text.len >= 3 && memcmp(source->clean, "\xef\xbb\xbf", 3) == 0)
 		start = 3;
 	blank_directives(source, start);
 	for (uint32_t at = start; at < source->text.len;) {
-		uint32_t end = end_of_line(source, at), first = at;
+		uint32_t end = mc_end_of_line(source, at), first = at;
 		while (first < end && (source->clean[first] == ' ' || source->clean[first] == '\t'))
 			first++;
 		bool comment = (at_line_start(source, at) || at == start) && end - first >= 2 &&
 			       memcmp(source->clean + first, "%%", 2) == 0;
 		if (comment) {
-			read_comment(source, first, end);
+			mc_read_comment(source, first, end);
 			blank(source, first, end);
 		}
 		at = end + 1;

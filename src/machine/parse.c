@@ -15,11 +15,12 @@ struct parser {
 	uint32_t at;
 	uint32_t depth; /* of open braces */
 	struct state *scope;
+	struct state **outer; /* the scopes around it, [0] being none: room for HF_EXPR_DEPTH_MAX */
 };
 
 static bool fail_at(struct parser *parser, const char *code, struct slice at, const char *what,
 		    const char *help) {
-	help_on(error_at(parser->source, code, at, "%s", what), "%s", help);
+	mc_help_on(mc_error_at(parser->source, code, at, "%s", what), "%s", help);
 	return false;
 }
 
@@ -30,12 +31,12 @@ static char byte_at(const struct parser *parser, uint32_t at) {
 }
 
 static void skip_line_blanks(struct parser *parser) {
-	while (byte_at(parser, parser->at) != '\n' && is_blank(byte_at(parser, parser->at)))
+	while (byte_at(parser, parser->at) != '\n' && mc_is_blank(byte_at(parser, parser->at)))
 		parser->at++;
 }
 
 static void skip_all_blanks(struct parser *parser) {
-	while (is_blank(byte_at(parser, parser->at)))
+	while (mc_is_blank(byte_at(parser, parser->at)))
 		parser->at++;
 }
 
@@ -48,13 +49,13 @@ static bool starts_with(const struct parser *parser, uint32_t at, const char *lo
 /* A word of Mermaid, and not the beginning of a longer one. */
 static bool at_word(const struct parser *parser, const char *lower) {
 	return starts_with(parser, parser->at, lower) &&
-	       !is_word_byte(byte_at(parser, parser->at + (uint32_t)strlen(lower)));
+	       !mc_is_word_byte(byte_at(parser, parser->at + (uint32_t)strlen(lower)));
 }
 
 static bool take_keyword(struct parser *parser, const char *lower) {
 	size_t len = strlen(lower);
 	if (!starts_with(parser, parser->at, lower) ||
-	    !is_blank(byte_at(parser, parser->at + (uint32_t)len)))
+	    !mc_is_blank(byte_at(parser, parser->at + (uint32_t)len)))
 		return false;
 	parser->at += (uint32_t)len;
 	skip_line_blanks(parser);
@@ -67,8 +68,8 @@ static bool at_line_end(const struct parser *parser) {
 }
 
 static struct slice rest_of_line(const struct parser *parser) {
-	return trimmed(parser->source,
-		       (struct slice){ parser->at, end_of_line(parser->source, parser->at) - parser->at });
+	return mc_trimmed(parser->source,
+		       (struct slice){ parser->at, mc_end_of_line(parser->source, parser->at) - parser->at });
 }
 
 static struct slice one_byte(const struct parser *parser) {
@@ -81,7 +82,7 @@ static struct state **slot_of(struct source *source, struct slice name) {
 	uint64_t hash = XXH3_64bits(source->text.data + name.at, name.len);
 	uint32_t slot = (uint32_t)hash % STATE_TABLE_SIZE;
 	while (source->state_table[slot] != NULL &&
-	       !slices_equal(source, source->state_table[slot]->name, name))
+	       !mc_slices_equal(source, source->state_table[slot]->name, name))
 		slot = (slot + 1) % STATE_TABLE_SIZE;
 	return &source->state_table[slot];
 }
@@ -89,19 +90,19 @@ static struct state **slot_of(struct source *source, struct slice name) {
 /* Of a state that is mentioned in several braces, the innermost hold it; all must lie around one another. */
 static bool set_parent(struct parser *parser, struct state *state, struct slice at) {
 	struct source *source = parser->source;
-	struct shown name = show(source, at);
-	if (parser->scope == state->parent || is_within(state->parent, parser->scope))
+	struct shown name = mc_show(source, at);
+	if (parser->scope == state->parent || mc_is_within(state->parent, parser->scope))
 		return true;
-	if (is_within(parser->scope, state)) {
-		error_at(source, "contains-itself", at, "%s cannot stand within itself", name.text);
+	if (mc_is_within(parser->scope, state)) {
+		mc_error_at(source, "contains-itself", at, "%s cannot stand within itself", name.text);
 		return false;
 	}
-	if (is_within(parser->scope, state->parent)) {
+	if (mc_is_within(parser->scope, state->parent)) {
 		state->parent = parser->scope;
 		return true;
 	}
-	help_on(error_at(source, "two-composites", at, "%s already belongs to %s", name.text,
-			 show(source, state->parent->name).text),
+	mc_help_on(mc_error_at(source, "two-composites", at, "%s already belongs to %s", name.text,
+			 mc_show(source, state->parent->name).text),
 		"a state is drawn in one composite; draw an arrow between two of them outside both");
 	return false;
 }
@@ -113,16 +114,16 @@ static bool check_state_name(struct parser *parser, struct slice name) {
 		return fail_at(parser, "semicolon", name,
 			       "Mermaid takes a ; here as part of a state's name",
 			       "end the statement with the line instead");
-	if (!is_name(span_of(source, name), ".")) {
-		help_on(error_at(source, "state-name", name, "%s cannot be a state's name",
-				 show(source, name).text),
+	if (!mc_is_name(mc_span_of(source, name), ".")) {
+		mc_help_on(mc_error_at(source, "state-name", name, "%s cannot be a state's name",
+				 mc_show(source, name).text),
 			"a name is letters, digits, _ and .; for example state \"%s\" as %s",
-			show(source, name).text, suggested_name(span_of(source, name), buf));
+			mc_show(source, name).text, mc_suggested_name(mc_span_of(source, name), buf));
 		return false;
 	}
 	if (name.len <= HF_NAME_MAX)
 		return true;
-	error_at(source, "too-long", name, "a name has at most %u bytes", HF_NAME_MAX);
+	mc_error_at(source, "too-long", name, "a name has at most %u bytes", HF_NAME_MAX);
 	return false;
 }
 
@@ -135,12 +136,12 @@ static struct state *mention(struct parser *parser, struct slice name) {
 	if (*slot != NULL)
 		return set_parent(parser, *slot, name) ? *slot : NULL;
 	if (source->state_count == HF_STATES_MAX - 1) {
-		error_at(source, "too-many", name, "a contract has at most %u states",
+		mc_error_at(source, "too-many", name, "a contract has at most %u states",
 			 HF_STATES_MAX - 1);
 		source->stop = true;
 		return NULL;
 	}
-	struct state *state = source_alloc(source, sizeof(*state));
+	struct state *state = mc_source_alloc(source, sizeof(*state));
 	state->name = name;
 	state->parent = parser->scope;
 	*slot = state;
@@ -160,9 +161,14 @@ static uint32_t entity_length(const struct parser *parser, uint32_t at) {
 	uint32_t len = 1;
 	if (byte_at(parser, at) != '#')
 		return 0;
-	while (is_word_byte(byte_at(parser, at + len)))
+	while (mc_is_word_byte(byte_at(parser, at + len)))
 		len++;
 	return len > 1 && byte_at(parser, at + len) == ';' ? len + 1 : 0;
+}
+
+static bool at_comment(const struct parser *parser) {
+	return starts_with(parser, parser->at, "%%") ||
+	       (byte_at(parser, parser->at) == '#' && entity_length(parser, parser->at) == 0);
 }
 
 static bool ends_text(char c) {
@@ -234,7 +240,7 @@ static bool read_end(struct parser *parser, struct state **ret, struct slice *re
 		parser->at += 3;
 		*ret_at = (struct slice){ start, 3 };
 	} else {
-		while (!is_blank(byte_at(parser, parser->at)) &&
+		while (!mc_is_blank(byte_at(parser, parser->at)) &&
 		       strchr(":-{", byte_at(parser, parser->at)) == NULL)
 			parser->at++;
 		*ret_at = (struct slice){ start, parser->at - start };
@@ -242,6 +248,10 @@ static bool read_end(struct parser *parser, struct state **ret, struct slice *re
 			return fail_at(parser, "syntax", one_byte(parser),
 				       "a state should stand here",
 				       "a line is A --> B : event, or A : text");
+		if (byte_at(parser, parser->at) == '-' && !starts_with(parser, parser->at, "--"))
+			return fail_at(parser, "syntax", one_byte(parser),
+				       "a state's name has no -, and an arrow is -->",
+				       "names are letters, digits, _ and .");
 		*ret = mention(parser, *ret_at);
 		if (*ret == NULL)
 			return false;
@@ -252,7 +262,7 @@ static bool read_end(struct parser *parser, struct state **ret, struct slice *re
 	parser->at += 3;
 	skip_line_blanks(parser);
 	uint32_t style = parser->at;
-	while (is_word_byte(byte_at(parser, parser->at)))
+	while (mc_is_word_byte(byte_at(parser, parser->at)))
 		parser->at++;
 	if (parser->at == style)
 		return fail_at(parser, "syntax", one_byte(parser), "a class is missing after :::", "");
@@ -289,10 +299,10 @@ static bool read_arc(struct parser *parser, struct state *from, struct slice fro
 		struct slice text;
 		if (!read_text(parser, true, &text))
 			return false;
-		good = check_label_text(parser, text) && read_label(source, text, &arc.label);
+		good = check_label_text(parser, text) && mc_read_label(source, text, &arc.label);
 		arc.label.bad = !good;
 	}
-	struct arc *copy = source_alloc(source, sizeof(*copy));
+	struct arc *copy = mc_source_alloc(source, sizeof(*copy));
 	*copy = arc;
 	if (source->last_arc == NULL)
 		source->first_arc = copy;
@@ -314,7 +324,7 @@ static bool open_composite(struct parser *parser, struct state *state) {
 	struct slice brace = one_byte(parser);
 	if (parser->depth == HF_EXPR_DEPTH_MAX) {
 		parser->source->stop = true;
-		error_at(parser->source, "too-deep", brace, "composite states nest at most %u deep",
+		mc_error_at(parser->source, "too-deep", brace, "composite states nest at most %u deep",
 			 HF_EXPR_DEPTH_MAX);
 		return false;
 	}
@@ -327,8 +337,8 @@ static bool open_composite(struct parser *parser, struct state *state) {
 	else
 		state->kind = STATE_COMPOSITE;
 	state->brace_at = brace;
+	parser->outer[parser->depth++] = parser->scope;
 	parser->scope = state;
-	parser->depth++;
 	return true;
 }
 
@@ -361,7 +371,7 @@ static bool read_state_line(struct parser *parser) {
 	if (byte_at(parser, parser->at) == '{') {
 		fail_at(parser, "syntax", one_byte(parser), "this brace belongs to no composite",
 			"write state name { ... }");
-		return open_composite(parser, source_alloc(parser->source, sizeof(*state))) && false;
+		return open_composite(parser, mc_source_alloc(parser->source, sizeof(*state))) && false;
 	}
 	if (starts_with(parser, parser->at, "-->")) {
 		parser->at += 3;
@@ -369,7 +379,7 @@ static bool read_state_line(struct parser *parser) {
 		return read_arc(parser, state, at);
 	}
 	if (byte_at(parser, parser->at) == '-')
-		return fail_at(parser, "syntax", one_byte(parser), "this is not an arrow",
+		return fail_at(parser, "arrow", one_byte(parser), "this is not an arrow",
 			       "the arrow is -->, and names have no -");
 	return byte_at(parser, parser->at) != ':' || read_text(parser, true, &text);
 }
@@ -380,7 +390,7 @@ static bool read_state_line(struct parser *parser) {
 static bool read_pseudo_state(struct parser *parser, bool *ret_is_one) {
 	static const char *const marks[] = { "<<fork>>", "<<join>>", "<<choice>>",
 					     "[[fork]]", "[[join]]", "[[choice]]" };
-	uint32_t end = end_of_line(parser->source, parser->at), found = end;
+	uint32_t end = mc_end_of_line(parser->source, parser->at), found = end;
 	size_t which = 0;
 	for (size_t i = 0; i < 6 && found == end; i++)
 		for (uint32_t at = parser->at; at < end && found == end; at++)
@@ -391,7 +401,7 @@ static bool read_pseudo_state(struct parser *parser, bool *ret_is_one) {
 	*ret_is_one = found < end;
 	if (found == end)
 		return true;
-	struct slice name = trimmed(parser->source,
+	struct slice name = mc_trimmed(parser->source,
 				    (struct slice){ parser->at, found - parser->at });
 	struct slice mark = { found, (uint32_t)strlen(marks[which]) };
 	parser->at = found + mark.len;
@@ -431,13 +441,13 @@ static bool read_alias_text(struct parser *parser) {
 static struct slice read_declared_name(struct parser *parser, bool alias) {
 	uint32_t start = parser->at;
 	while (!at_line_end(parser) && byte_at(parser, parser->at) != '{' &&
-	       (alias || !is_blank(byte_at(parser, parser->at))))
+	       (alias || !mc_is_blank(byte_at(parser, parser->at))))
 		parser->at++;
 	struct slice name = { start, parser->at - start };
 	const char *colon = alias ? memchr(parser->source->clean + start, ':', name.len) : NULL;
 	if (colon != NULL)
 		name.len = (uint32_t)(colon - parser->source->clean) - start;
-	return trimmed(parser->source, name);
+	return mc_trimmed(parser->source, name);
 }
 
 static bool read_declaration(struct parser *parser) {
@@ -462,13 +472,12 @@ static bool read_declaration(struct parser *parser) {
 		/* The braces must pair up, even around a state that cannot be. */
 		struct state *held = state;
 		if (held == NULL)
-			held = source_alloc(parser->source, sizeof(*held));
+			held = mc_source_alloc(parser->source, sizeof(*held));
 		return open_composite(parser, held) && state != NULL;
 	}
 	if (state == NULL)
 		return false;
-	if (at_line_end(parser) || starts_with(parser, parser->at, "%%") ||
-	    byte_at(parser, parser->at) == '#')
+	if (at_line_end(parser) || at_comment(parser))
 		return true;
 	return fail_at(parser, "state-declaration", rest_of_line(parser),
 		       "this is lost after the state's name",
@@ -479,7 +488,7 @@ static bool read_declaration(struct parser *parser) {
 
 static bool skip_long_note(struct parser *parser, struct slice note) {
 	while (byte_at(parser, parser->at) != '\0') {
-		parser->at = end_of_line(parser->source, parser->at);
+		parser->at = mc_end_of_line(parser->source, parser->at);
 		skip_all_blanks(parser);
 		if (at_word(parser, "end note")) {
 			parser->at += 8;
@@ -497,7 +506,7 @@ static bool read_note(struct parser *parser) {
 		parser->at += left ? 7 : 8;
 		skip_all_blanks(parser);
 		uint32_t start = parser->at;
-		while (!is_blank(byte_at(parser, parser->at)) &&
+		while (!mc_is_blank(byte_at(parser, parser->at)) &&
 		       strchr(":-", byte_at(parser, parser->at)) == NULL)
 			parser->at++;
 		struct slice name = { start, parser->at - start };
@@ -519,7 +528,7 @@ static bool read_note(struct parser *parser) {
 			       "write note left of A, note right of A, or note \"text\" as name");
 	if (!read_alias_text(parser))
 		return false;
-	parser->at = end_of_line(parser->source, parser->at);
+	parser->at = mc_end_of_line(parser->source, parser->at);
 	return true;
 }
 
@@ -527,14 +536,17 @@ static bool read_note(struct parser *parser) {
 static bool read_style(struct parser *parser, const char *also, bool needs_rest) {
 	struct slice line = rest_of_line(parser);
 	uint32_t start = parser->at;
-	while (is_word_byte(byte_at(parser, parser->at)) ||
+	while (mc_is_word_byte(byte_at(parser, parser->at)) ||
 	       (byte_at(parser, parser->at) != '\0' &&
 		strchr(also, byte_at(parser, parser->at)) != NULL))
 		parser->at++;
 	bool good = parser->at > start;
+	if (also[0] == '\0' && hf_span_is_nocase(hf_span(parser->source->clean + start, parser->at - start), "default"))
+		return fail_at(parser, "syntax", line, "Mermaid takes no class `default` here",
+			       "give it another name, and write class A,B name");
 	skip_line_blanks(parser);
 	good = good && (!needs_rest || !at_line_end(parser));
-	parser->at = end_of_line(parser->source, parser->at);
+	parser->at = mc_end_of_line(parser->source, parser->at);
 	if (good)
 		return true;
 	return fail_at(parser, line.len == 0 || needs_rest ? "style" : "syntax",
@@ -562,13 +574,13 @@ static bool read_click(struct parser *parser) {
 		return false;
 	bool href = take_keyword(parser, "href");
 	for (uint32_t i = 0; i < (href ? 1 : 2); i++) {
-		uint32_t end = end_of_line(parser->source, parser->at);
+		uint32_t end = mc_end_of_line(parser->source, parser->at);
 		const char *close = NULL;
 		if (byte_at(parser, parser->at) == '"')
 			close = memchr(parser->source->clean + parser->at + 1, '"',
 				       end - parser->at - 1);
 		if (close == NULL)
-			return fail_at(parser, "syntax", at, "this is not a link",
+			return fail_at(parser, "click", at, "this is not a link",
 				       "write click A \"address\" \"tip\", or click A href \"address\"");
 		parser->at = (uint32_t)(close - parser->source->clean) + 1;
 		skip_line_blanks(parser);
@@ -594,7 +606,7 @@ static bool read_accessible(struct parser *parser, bool *ret_is_one) {
 	skip_line_blanks(parser);
 	bool empty = at_line_end(parser);
 	if (c == ':') {
-		parser->at = end_of_line(parser->source, parser->at);
+		parser->at = mc_end_of_line(parser->source, parser->at);
 		return !empty || fail_at(parser, "acc", word, "this text is empty",
 					 "Mermaid would take the next line for it");
 	}
@@ -610,7 +622,7 @@ static bool read_accessible(struct parser *parser, bool *ret_is_one) {
 /* Mermaid reads any line that has `direction TB` in it as nothing but that. Sets *ret_is_one. */
 static bool read_direction(struct parser *parser, bool *ret_is_one) {
 	static const char *const ways[] = { "tb", "bt", "rl", "lr" };
-	uint32_t end = end_of_line(parser->source, parser->at);
+	uint32_t end = mc_end_of_line(parser->source, parser->at);
 	*ret_is_one = false;
 	for (uint32_t at = parser->at; at < end && !*ret_is_one; at++) {
 		struct parser ahead = *parser;
@@ -678,8 +690,7 @@ static bool read_statement(struct parser *parser) {
 
 static void close_composite(struct parser *parser) {
 	parser->at++;
-	parser->depth--;
-	parser->scope = parser->scope->parent;
+	parser->scope = parser->outer[--parser->depth];
 }
 
 static bool read_header(struct parser *parser) {
@@ -690,7 +701,7 @@ static bool read_header(struct parser *parser) {
 	if (memcmp(source->clean + at.at, "stateDiagram", at.len < 12 ? at.len : 12) == 0 &&
 	    at.len >= 12)
 		len = starts_with(parser, at.at, "statediagram-v2") ? 15 : 12;
-	if (len == 0 || (at.len > len && !is_blank(source->clean[at.at + len])))
+	if (len == 0 || (at.len > len && !mc_is_blank(source->clean[at.at + len])))
 		return fail_at(parser, "header", at.len > 0 ? at : one_byte(parser),
 			       "a contract is a state diagram, and begins with stateDiagram-v2",
 			       "only front matter, directives and comments may stand before it");
@@ -699,8 +710,9 @@ static bool read_header(struct parser *parser) {
 	return true;
 }
 
-void read_diagram(struct source *source, uint32_t at) {
-	struct parser parser = { .source = source, .at = at };
+void mc_read_diagram(struct source *source, uint32_t at) {
+	struct state *outer[HF_EXPR_DEPTH_MAX];
+	struct parser parser = { .source = source, .at = at, .outer = outer };
 	if (!read_header(&parser))
 		return;
 	bool fresh = true; /* no statement was read on this line yet */
@@ -712,10 +724,10 @@ void read_diagram(struct source *source, uint32_t at) {
 		if (c == '\n') {
 			parser.at++;
 			fresh = true;
-		} else if (starts_with(&parser, parser.at, "%%") || c == '#') {
-			uint32_t end = end_of_line(source, parser.at);
+		} else if (at_comment(&parser)) {
+			uint32_t end = mc_end_of_line(source, parser.at);
 			if (c == '%')
-				read_comment(source, parser.at, end);
+				mc_read_comment(source, parser.at, end);
 			parser.at = end;
 		} else if (c == '}' && parser.depth > 0) {
 			close_composite(&parser);
@@ -724,16 +736,16 @@ void read_diagram(struct source *source, uint32_t at) {
 			fail_at(&parser, "two-statements", rest_of_line(&parser),
 				"this stands after a complete statement",
 				"a label begins with a colon: A --> B : event; else begin a new line");
-			parser.at = end_of_line(source, parser.at);
+			parser.at = mc_end_of_line(source, parser.at);
 		} else {
 			struct state *scope = parser.scope;
 			if (!read_statement(&parser) && parser.scope == scope)
-				parser.at = end_of_line(source, parser.at);
+				parser.at = mc_end_of_line(source, parser.at);
 			fresh = parser.scope != scope;
 		}
 	}
 	if (parser.depth > 0)
-		help_on(error_at(source, "syntax", parser.scope->brace_at,
+		mc_help_on(mc_error_at(source, "brace", parser.scope->brace_at,
 				 "this brace is not closed"),
 			"write } where the composite ends");
 }

@@ -97,17 +97,17 @@ struct frame {
 	uint64_t temps[HF_STACK_MAX];
 	int64_t now;
 };
-void frame_init(struct frame *frame, const struct hf_program *program, const uint8_t *block,
+void mc_frame_init(struct frame *frame, const struct hf_program *program, const uint8_t *block,
 		uint8_t *out, const struct hf_value *params, int64_t now_ns);
 /* Runs from `pc`; `ret_pc` is where it ended. */
-enum outcome run(const struct hf_program *program, struct frame *frame, uint32_t pc,
+enum outcome mc_run(const struct hf_program *program, struct frame *frame, uint32_t pc,
 		 uint32_t *ret_pc);
 
 /* Turns a checked source into a contract. False: too much code (a diagnostic says so), or out of memory. */
-HF_MUST bool build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem);
-HF_MUST bool name_table_init(struct name_table *table, uint32_t count, uint32_t stride,
+HF_MUST bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem);
+HF_MUST bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t stride,
 			     const void *names);
-int name_table_find(const struct name_table *table, uint32_t stride, const void *names,
+int mc_name_table_find(const struct name_table *table, uint32_t stride, const void *names,
 		    struct hf_span name);
 
 #endif

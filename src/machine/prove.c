@@ -44,7 +44,7 @@ struct prover {
 	struct row work[ROWS_MAX];
 };
 
-struct prover *prover_new(struct source *source) {
+struct prover *mc_prover_new(struct source *source) {
 	struct prover *prover = calloc(1, sizeof(*prover));
 	if (prover == NULL)
 		return NULL;
@@ -53,7 +53,7 @@ struct prover *prover_new(struct source *source) {
 	return prover;
 }
 
-void prover_free(struct prover *prover) {
+void mc_prover_free(struct prover *prover) {
 	free(prover);
 }
 
@@ -69,7 +69,7 @@ static bool same_expr(const struct source *source, const struct expr *a, const s
 	case EXPR_BOOL:
 		return a->number == b->number && a->negative == b->negative;
 	case EXPR_STRING:
-		return slices_equal(source, a->op_at, b->op_at);
+		return mc_slices_equal(source, a->op_at, b->op_at);
 	case EXPR_NAME:
 		return a->is_param == b->is_param && a->index == b->index;
 	default:
@@ -470,20 +470,20 @@ static bool answer(struct prover *prover, bool perhaps_so) {
 	return never;
 }
 
-bool never_holds(struct prover *prover, const struct path *path) {
+bool mc_never_holds(struct prover *prover, const struct path *path) {
 	struct goal goals[CHAIN_MAX];
 	ask(prover);
 	return answer(prover, perhaps(prover, goals_of(path, goals, NULL)));
 }
 
-bool never_together(struct prover *prover, const struct path *a, const struct path *b) {
+bool mc_never_together(struct prover *prover, const struct path *a, const struct path *b) {
 	struct goal goals[2][CHAIN_MAX];
 	const struct goal *of_b = goals_of(b, goals[1], NULL);
 	ask(prover);
 	return answer(prover, perhaps(prover, goals_of(a, goals[0], of_b)));
 }
 
-bool holds_only_with(struct prover *prover, const struct path *a, const struct path *b) {
+bool mc_holds_only_with(struct prover *prover, const struct path *a, const struct path *b) {
 	struct goal goals[CHAIN_MAX], refuted;
 	const struct goal *of_a = goals_of(a, goals, NULL);
 	bool so = false;

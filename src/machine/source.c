@@ -11,7 +11,7 @@
 
 static void find_lines(struct source *source);
 
-bool source_init(struct source *source, struct hf_span text, const char *file_name,
+bool mc_source_init(struct source *source, struct hf_span text, const char *file_name,
 		 struct hf_diagnostics *diagnostics) {
 	memset(source, 0, sizeof(*source));
 	source->text = text;
@@ -23,21 +23,21 @@ bool source_init(struct source *source, struct hf_span text, const char *file_na
 	source->clean = calloc(1, text.len + 1);
 	source->paths = malloc(HF_TRANSITIONS_MAX * sizeof(*source->paths));
 	if (source->arena == NULL || source->clean == NULL || source->paths == NULL) {
-		source_fini(source);
+		mc_source_fini(source);
 		return false;
 	}
 	find_lines(source);
 	return true;
 }
 
-void source_fini(struct source *source) {
+void mc_source_fini(struct source *source) {
 	free(source->arena);
 	free(source->clean);
 	free(source->paths);
 	memset(source, 0, sizeof(*source));
 }
 
-void *source_alloc(struct source *source, size_t size) {
+void *mc_source_alloc(struct source *source, size_t size) {
 	size = (size + 15) & ~(size_t)15;
 	HF_ASSERT(size <= source->arena_cap - source->arena_used);
 	void *ret = source->arena + source->arena_used;
@@ -55,14 +55,14 @@ static bool ends_line(const struct source *source, uint32_t at) {
 }
 
 static void find_lines(struct source *source) {
-	source->line_starts = source_alloc(source, (source->text.len + 1) * sizeof(uint32_t));
+	source->line_starts = mc_source_alloc(source, (source->text.len + 1) * sizeof(uint32_t));
 	source->line_count = 1;
 	for (uint32_t i = 0; i < source->text.len; i++)
 		if (ends_line(source, i))
 			source->line_starts[source->line_count++] = i + 1;
 }
 
-uint32_t line_of(const struct source *source, uint32_t at) {
+uint32_t mc_line_of(const struct source *source, uint32_t at) {
 	uint32_t low = 0, high = source->line_count;
 	while (high - low > 1) {
 		uint32_t middle = (low + high) / 2;
@@ -75,7 +75,7 @@ uint32_t line_of(const struct source *source, uint32_t at) {
 }
 
 static uint32_t column_of(const struct source *source, uint32_t at) {
-	return at - source->line_starts[line_of(source, at) - 1] + 1;
+	return at - source->line_starts[mc_line_of(source, at) - 1] + 1;
 }
 
 /* The part of `at` that is on its first line, at least one byte. */
@@ -122,7 +122,7 @@ static struct hf_diagnostic *add(struct source *source, enum hf_severity severit
 	}
 	struct hf_diagnostic entry = {
 		.severity = severity,
-		.line = line_of(source, at.at),
+		.line = mc_line_of(source, at.at),
 		.column = column_of(source, at.at),
 		.length = length_on_line(source, at),
 	};
@@ -137,7 +137,7 @@ static struct hf_diagnostic *add(struct source *source, enum hf_severity severit
 	return kept;
 }
 
-struct hf_diagnostic *error_at(struct source *source, const char *code, struct slice at,
+struct hf_diagnostic *mc_error_at(struct source *source, const char *code, struct slice at,
 			       const char *fmt, ...) {
 	va_list args;
 	va_start(args, fmt);
@@ -146,7 +146,7 @@ struct hf_diagnostic *error_at(struct source *source, const char *code, struct s
 	return ret;
 }
 
-struct hf_diagnostic *warning_at(struct source *source, const char *code, struct slice at,
+struct hf_diagnostic *mc_warning_at(struct source *source, const char *code, struct slice at,
 				 const char *fmt, ...) {
 	va_list args;
 	va_start(args, fmt);
@@ -155,7 +155,7 @@ struct hf_diagnostic *warning_at(struct source *source, const char *code, struct
 	return ret;
 }
 
-void help_on(struct hf_diagnostic *diagnostic, const char *fmt, ...) {
+void mc_help_on(struct hf_diagnostic *diagnostic, const char *fmt, ...) {
 	if (diagnostic == NULL)
 		return;
 	va_list args;
@@ -169,7 +169,7 @@ static bool is_after(const struct hf_diagnostic *a, const struct hf_diagnostic *
 }
 
 /* Stable, so that what was found first at a place stays first. */
-void diagnostics_sort(struct hf_diagnostics *diagnostics) {
+void mc_diagnostics_sort(struct hf_diagnostics *diagnostics) {
 	for (uint32_t i = 1; i < diagnostics->count; i++) {
 		struct hf_diagnostic moved = diagnostics->items[i];
 		uint32_t j = i;
@@ -181,11 +181,11 @@ void diagnostics_sort(struct hf_diagnostics *diagnostics) {
 
 /* ---- slices and names -------------------------------------------------------------------------- */
 
-struct hf_span span_of(const struct source *source, struct slice slice) {
+struct hf_span mc_span_of(const struct source *source, struct slice slice) {
 	return hf_span(source->text.data + slice.at, slice.len);
 }
 
-struct shown show(const struct source *source, struct slice slice) {
+struct shown mc_show(const struct source *source, struct slice slice) {
 	struct shown ret;
 	struct hf_text text = hf_text(ret.text, sizeof(ret.text));
 	for (uint32_t i = 0; i < slice.len; i++) {
@@ -200,15 +200,15 @@ struct shown show(const struct source *source, struct slice slice) {
 	return ret;
 }
 
-bool slice_is(const struct source *source, struct slice slice, const char *word) {
-	return hf_span_is(span_of(source, slice), word);
+bool mc_slice_is(const struct source *source, struct slice slice, const char *word) {
+	return hf_span_is(mc_span_of(source, slice), word);
 }
 
-bool slices_equal(const struct source *source, struct slice a, struct slice b) {
-	return hf_span_equal(span_of(source, a), span_of(source, b));
+bool mc_slices_equal(const struct source *source, struct slice a, struct slice b) {
+	return hf_span_equal(mc_span_of(source, a), mc_span_of(source, b));
 }
 
-struct slice trimmed(const struct source *source, struct slice slice) {
+struct slice mc_trimmed(const struct source *source, struct slice slice) {
 	const char *text = source->clean;
 	while (slice.len > 0 && (uint8_t)text[slice.at] <= ' ') {
 		slice.at++;
@@ -223,37 +223,37 @@ static bool is_letter(char c) {
 	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
 }
 
-bool is_word_byte(char c) {
+bool mc_is_word_byte(char c) {
 	return is_letter(c) || (c >= '0' && c <= '9');
 }
 
-bool is_blank(char c) {
+bool mc_is_blank(char c) {
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-uint32_t end_of_line(const struct source *source, uint32_t at) {
+uint32_t mc_end_of_line(const struct source *source, uint32_t at) {
 	while (at < source->text.len && source->clean[at] != '\n')
 		at++;
 	return at;
 }
 
-bool is_name(struct hf_span span, const char *also) {
+bool mc_is_name(struct hf_span span, const char *also) {
 	if (span.len == 0 || !is_letter((char)span.data[0]))
 		return false;
 	for (size_t i = 1; i < span.len; i++) {
 		char c = (char)span.data[i];
-		if (!is_word_byte(c) && (c == '\0' || strchr(also, c) == NULL))
+		if (!mc_is_word_byte(c) && (c == '\0' || strchr(also, c) == NULL))
 			return false;
 	}
 	return true;
 }
 
-const char *suggested_name(struct hf_span text, char *buf) {
+const char *mc_suggested_name(struct hf_span text, char *buf) {
 	size_t len = 0;
 	bool start = false;
 	for (size_t i = 0; i < text.len && len < HF_NAME_MAX; i++) {
 		char c = (char)text.data[i];
-		if (!is_word_byte(c) || (len == 0 && !is_letter(c))) {
+		if (!mc_is_word_byte(c) || (len == 0 && !is_letter(c))) {
 			start = len > 0;
 			continue;
 		}
@@ -264,7 +264,7 @@ const char *suggested_name(struct hf_span text, char *buf) {
 	return len > 0 ? buf : "Name";
 }
 
-uint32_t edit_distance(struct hf_span a, struct hf_span b, uint32_t max) {
+uint32_t mc_edit_distance(struct hf_span a, struct hf_span b, uint32_t max) {
 	if (a.len > HF_NAME_MAX || b.len > HF_NAME_MAX)
 		return max + 1;
 	uint32_t rows[3][HF_NAME_MAX + 2];

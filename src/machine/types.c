@@ -1,9 +1,9 @@
 /* Names and types of expressions. Numbers of unlike types never meet; a literal takes the type of what it meets. */
 #include "machine/ast.h"
 
-const struct field *field_named(const struct source *source, struct slice name) {
+const struct field *mc_field_named(const struct source *source, struct slice name) {
 	const struct field *field = source->first_field;
-	while (field != NULL && !slices_equal(source, field->name, name))
+	while (field != NULL && !mc_slices_equal(source, field->name, name))
 		field = field->next;
 	return field;
 }
@@ -22,20 +22,20 @@ static struct shown type_text(const struct expr *expr, int type) {
 }
 
 static int wrong_type(struct source *source, const struct expr *expr, int type, const char *wanted) {
-	error_at(source, "type", expr->at, "%s is %s, but %s is needed",
-		 show(source, expr->at).text, type_text(expr, type).text, wanted);
+	mc_error_at(source, "type", expr->at, "%s is %s, but %s is needed",
+		 mc_show(source, expr->at).text, type_text(expr, type).text, wanted);
 	return TYPE_UNKNOWN;
 }
 
 static int unlike_types(struct source *source, const struct expr *expr, int left, int right) {
-	struct shown a = show(source, expr->left->at), b = show(source, expr->right->at);
+	struct shown a = mc_show(source, expr->left->at), b = mc_show(source, expr->right->at);
 	struct hf_diagnostic *error =
-		error_at(source, "type", expr->at, "%s is %s, %s is %s", a.text,
+		mc_error_at(source, "type", expr->at, "%s is %s, %s is %s", a.text,
 			 type_text(expr->left, left).text, b.text,
 			 type_text(expr->right, right).text);
 	bool numbers = left <= HF_TYPE_I64 && right <= HF_TYPE_I64;
 	if (numbers)
-		help_on(error, "convert one: i64(%s) or u64(%s); what does not fit refuses the event",
+		mc_help_on(error, "convert one: i64(%s) or u64(%s); what does not fit refuses the event",
 			left == HF_TYPE_U64 ? a.text : b.text, left == HF_TYPE_U64 ? b.text : a.text);
 	return TYPE_UNKNOWN;
 }
@@ -48,7 +48,7 @@ struct nearest {
 static void consider(const struct source *source, struct nearest *nearest, struct slice wanted,
 		     struct slice name) {
 	uint32_t distance =
-		edit_distance(span_of(source, wanted), span_of(source, name), nearest->distance);
+		mc_edit_distance(mc_span_of(source, wanted), mc_span_of(source, name), nearest->distance);
 	if (distance >= nearest->distance)
 		return;
 	*nearest = (struct nearest){ name, distance };
@@ -63,16 +63,16 @@ static int unknown_name(struct source *source, struct slice name, const struct e
 		consider(source, &nearest, name, param->name);
 	struct hf_diagnostic *error;
 	if (event != NULL)
-		error = error_at(source, "unknown-name", name,
+		error = mc_error_at(source, "unknown-name", name,
 				 "there is no field %s, and %s has no such param",
-				 show(source, name).text, show(source, event->name).text);
+				 mc_show(source, name).text, mc_show(source, event->name).text);
 	else
-		error = error_at(source, "unknown-name", name, "there is no field %s",
-				 show(source, name).text);
+		error = mc_error_at(source, "unknown-name", name, "there is no field %s",
+				 mc_show(source, name).text);
 	if (nearest.name.len > 0)
-		help_on(error, "did you mean %s?", show(source, nearest.name).text);
+		mc_help_on(error, "did you mean %s?", mc_show(source, nearest.name).text);
 	else
-		help_on(error, "declare it: %%%% field %s: u64", show(source, name).text);
+		mc_help_on(error, "declare it: %%%% field %s: u64", mc_show(source, name).text);
 	return TYPE_UNKNOWN;
 }
 
@@ -83,31 +83,31 @@ static bool adapt_number(struct source *source, struct expr *expr, int type) {
 	bool fits = type == HF_TYPE_U64 ? !expr->negative : expr->number <= most;
 	expr->type = type;
 	if (!fits)
-		error_at(source, "literal", expr->at, "%s does not fit into %s",
-			 show(source, expr->at).text, type == HF_TYPE_U64 ? "u64" : "i64");
+		mc_error_at(source, "literal", expr->at, "%s does not fit into %s",
+			 mc_show(source, expr->at).text, type == HF_TYPE_U64 ? "u64" : "i64");
 	return fits;
 }
 
-bool adapt_literals(struct source *source, struct expr *expr, int type) {
+bool mc_adapt_literals(struct source *source, struct expr *expr, int type) {
 	if (expr->type != TYPE_LITERAL)
 		return true;
 	if (expr->op == EXPR_NUMBER)
 		return adapt_number(source, expr, type);
 	if (expr->op == EXPR_NEG && type == HF_TYPE_U64) {
-		error_at(source, "type", expr->at, "u64 has no negative numbers");
+		mc_error_at(source, "type", expr->at, "u64 has no negative numbers");
 		return false;
 	}
 	expr->type = type;
-	return adapt_literals(source, expr->left, type) &&
-	       (expr->right == NULL || adapt_literals(source, expr->right, type));
+	return mc_adapt_literals(source, expr->left, type) &&
+	       (expr->right == NULL || mc_adapt_literals(source, expr->right, type));
 }
 
 /* Brings the operands to one type. Two literals stay one. */
 static int common_type(struct source *source, struct expr *expr, int left, int right) {
 	if (left == TYPE_LITERAL && right <= HF_TYPE_I64)
-		return adapt_literals(source, expr->left, right) ? right : TYPE_UNKNOWN;
+		return mc_adapt_literals(source, expr->left, right) ? right : TYPE_UNKNOWN;
 	if (right == TYPE_LITERAL && left <= HF_TYPE_I64)
-		return adapt_literals(source, expr->right, left) ? left : TYPE_UNKNOWN;
+		return mc_adapt_literals(source, expr->right, left) ? left : TYPE_UNKNOWN;
 	return left == right ? left : unlike_types(source, expr, left, right);
 }
 
@@ -117,14 +117,14 @@ static int check_name(struct source *source, struct expr *expr, const struct eve
 	uint16_t index = 0;
 	for (const struct param *param = event != NULL ? event->label->params : NULL; param != NULL;
 	     param = param->next, index++) {
-		if (!slices_equal(source, param->name, expr->op_at))
+		if (!mc_slices_equal(source, param->name, expr->op_at))
 			continue;
 		expr->is_param = true;
 		expr->index = index;
 		expr->bytes_max = param->bytes_max;
 		return (int)param->type;
 	}
-	const struct field *field = field_named(source, expr->op_at);
+	const struct field *field = mc_field_named(source, expr->op_at);
 	if (field == NULL)
 		return unknown_name(source, expr->op_at, event);
 	expr->is_param = false;
@@ -136,7 +136,7 @@ static int check_name(struct source *source, struct expr *expr, const struct eve
 static int check_now(struct source *source, const struct expr *expr, const struct event *event) {
 	if (event != NULL)
 		return HF_TYPE_I64;
-	help_on(error_at(source, "invariant-now", expr->at, "an invariant cannot depend on time"),
+	mc_help_on(mc_error_at(source, "invariant-now", expr->at, "an invariant cannot depend on time"),
 		"time goes on without events: use now in a guard");
 	return TYPE_UNKNOWN;
 }
@@ -150,7 +150,7 @@ static int check_unary(struct source *source, struct expr *expr, int operand) {
 		return wrong_type(source, expr->left, operand, "a number");
 	if (expr->op == EXPR_NEG && operand == TYPE_LITERAL)
 		return TYPE_LITERAL;
-	if (operand == TYPE_LITERAL && !adapt_literals(source, expr->left, HF_TYPE_I64))
+	if (operand == TYPE_LITERAL && !mc_adapt_literals(source, expr->left, HF_TYPE_I64))
 		return TYPE_UNKNOWN;
 	if (expr->op == EXPR_TO_U64)
 		return HF_TYPE_U64;
@@ -168,18 +168,18 @@ static int check_comparison(struct source *source, struct expr *expr, int common
 	bool equality = expr->op == EXPR_EQ || expr->op == EXPR_NE;
 	if (common == HF_TYPE_BYTES && (literal_is_too_long(expr->left, expr->right) ||
 					literal_is_too_long(expr->right, expr->left))) {
-		error_at(source, "type", expr->at, "these bytes are never equal: the literal is too long");
+		mc_error_at(source, "type", expr->at, "these bytes are never equal: the literal is too long");
 		return TYPE_UNKNOWN;
 	}
 	if (common == TYPE_LITERAL) {
-		bool fits = adapt_literals(source, expr->left, HF_TYPE_I64) &&
-			    adapt_literals(source, expr->right, HF_TYPE_I64);
+		bool fits = mc_adapt_literals(source, expr->left, HF_TYPE_I64) &&
+			    mc_adapt_literals(source, expr->right, HF_TYPE_I64);
 		return fits ? HF_TYPE_BOOL : TYPE_UNKNOWN;
 	}
 	if (common <= HF_TYPE_I64 || equality)
 		return HF_TYPE_BOOL;
-	help_on(error_at(source, "type", expr->op_at, "%s compares only numbers",
-			 show(source, expr->op_at).text),
+	mc_help_on(mc_error_at(source, "type", expr->op_at, "%s compares only numbers",
+			 mc_show(source, expr->op_at).text),
 		"bool and bytes have == and !=");
 	return TYPE_UNKNOWN;
 }
@@ -201,12 +201,12 @@ static int check_binary(struct source *source, struct expr *expr, int left, int 
 	return common;
 }
 
-int check_expr(struct source *source, struct expr *expr, const struct event *event) {
+int mc_check_expr(struct source *source, struct expr *expr, const struct event *event) {
 	int left = HF_TYPE_BOOL, right = HF_TYPE_BOOL;
 	if (expr->left != NULL)
-		left = check_expr(source, expr->left, event);
+		left = mc_check_expr(source, expr->left, event);
 	if (expr->right != NULL)
-		right = check_expr(source, expr->right, event);
+		right = mc_check_expr(source, expr->right, event);
 	if (left == TYPE_UNKNOWN || right == TYPE_UNKNOWN) {
 		expr->type = TYPE_UNKNOWN;
 		return TYPE_UNKNOWN;
@@ -236,31 +236,31 @@ int check_expr(struct source *source, struct expr *expr, const struct event *eve
 
 /* ---- guards and effects ------------------------------------------------------------------------ */
 
-bool check_guard(struct source *source, struct expr *guard, const struct event *event) {
-	int type = check_expr(source, guard, event);
+bool mc_check_guard(struct source *source, struct expr *guard, const struct event *event) {
+	int type = mc_check_expr(source, guard, event);
 	if (type == HF_TYPE_BOOL || type == TYPE_UNKNOWN)
 		return type == HF_TYPE_BOOL;
-	help_on(error_at(source, "type", guard->at, "%s is %s, not a condition",
-			 show(source, guard->at).text, type_text(guard, type).text),
-		"compare it: [%s != 0]", show(source, guard->at).text);
+	mc_help_on(mc_error_at(source, "type", guard->at, "%s is %s, not a condition",
+			 mc_show(source, guard->at).text, type_text(guard, type).text),
+		"compare it: [%s != 0]", mc_show(source, guard->at).text);
 	return false;
 }
 
 static bool check_effect(struct source *source, struct effect *effect, const struct event *event) {
-	const struct field *field = field_named(source, effect->field_at);
+	const struct field *field = mc_field_named(source, effect->field_at);
 	if (field == NULL)
 		return unknown_name(source, effect->field_at, NULL) == HF_TYPE_BOOL;
-	int type = check_expr(source, effect->whole, event);
+	int type = mc_check_expr(source, effect->whole, event);
 	if (type == TYPE_UNKNOWN)
 		return false;
 	if (type == TYPE_LITERAL && field->type <= HF_TYPE_I64)
-		return adapt_literals(source, effect->whole, (int)field->type);
-	struct shown name = show(source, effect->field_at);
+		return mc_adapt_literals(source, effect->whole, (int)field->type);
+	struct shown name = mc_show(source, effect->field_at);
 	char wanted[16];
 	hf_type_text(field->type, field->bytes_max, wanted);
 	if (type != (int)field->type) {
-		help_on(error_at(source, "type", effect->value->at, "%s is %s, %s is %s", name.text,
-				 wanted, show(source, effect->value->at).text,
+		mc_help_on(mc_error_at(source, "type", effect->value->at, "%s is %s, %s is %s", name.text,
+				 wanted, mc_show(source, effect->value->at).text,
 				 type_text(effect->value, type).text),
 			type == HF_TYPE_U64 && field->type == HF_TYPE_I64 ?
 				"write i64(...): what does not fit refuses the event" :
@@ -271,7 +271,7 @@ static bool check_effect(struct source *source, struct effect *effect, const str
 	}
 	if (type != HF_TYPE_BYTES || effect->whole->bytes_max <= field->bytes_max)
 		return true;
-	error_at(source, "type", effect->value->at, "%s is %s, %u bytes may not fit", name.text, wanted,
+	mc_error_at(source, "type", effect->value->at, "%s is %s, %u bytes may not fit", name.text, wanted,
 		 effect->whole->bytes_max);
 	return false;
 }
@@ -284,7 +284,7 @@ static bool is_assigned_before(const struct source *source, const struct path *p
 		     other = other->next) {
 			if (other == effect)
 				return false;
-			if (slices_equal(source, other->field_at, effect->field_at))
+			if (mc_slices_equal(source, other->field_at, effect->field_at))
 				return true;
 		}
 	return false;
@@ -298,20 +298,20 @@ static bool check_effects(struct source *source, struct path *path) {
 			good &= check_effect(source, effect, path->event);
 			if (!is_assigned_before(source, path, effect))
 				continue;
-			help_on(error_at(source, "assigned-twice", effect->field_at,
+			mc_help_on(mc_error_at(source, "assigned-twice", effect->field_at,
 					 "%s is assigned twice in one transition",
-					 show(source, effect->field_at).text),
+					 mc_show(source, effect->field_at).text),
 				"all effects read the old values: write one assignment");
 			good = false;
 		}
 	return good;
 }
 
-bool check_path(struct source *source, struct path *path) {
+bool mc_check_path(struct source *source, struct path *path) {
 	bool good = true;
 	for (uint32_t i = 0; i < path->arc_count; i++)
 		if (path->arcs[i]->label.guard != NULL)
-			good &= check_guard(source, path->arcs[i]->label.guard, path->event);
+			good &= mc_check_guard(source, path->arcs[i]->label.guard, path->event);
 	good &= check_effects(source, path);
 	path->bad = !good;
 	return good;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 
 struct hf_flusher {
 	struct io_uring ring;
+	int event_fd; /* the ring's own fd does not wake an epoll while completions are deferred */
 	bool synced;
 	bool in_flight;
 	size_t len; /* of the write in flight */
@@ -27,6 +29,12 @@ bool hf_flusher_new(bool synced, struct hf_flusher **ret, struct hf_err *err) {
 		hf_memory_free(flusher);
 		return hf_fail_sys(err, -result, "io_uring is not available");
 	}
+	flusher->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	result = flusher->event_fd < 0 ? -errno : io_uring_register_eventfd(&flusher->ring, flusher->event_fd);
+	if (result < 0) {
+		hf_flusher_free(flusher);
+		return hf_fail_sys(err, -result, "io_uring cannot signal completions");
+	}
 	flusher->synced = synced;
 	*ret = flusher;
 	return true;
@@ -36,11 +44,13 @@ void hf_flusher_free(struct hf_flusher *flusher) {
 	if (flusher == NULL)
 		return;
 	io_uring_queue_exit(&flusher->ring);
+	if (flusher->event_fd >= 0)
+		close(flusher->event_fd);
 	hf_memory_free(flusher);
 }
 
 int hf_flusher_fd(const struct hf_flusher *flusher) {
-	return flusher->ring.ring_fd;
+	return flusher->event_fd;
 }
 
 bool hf_flusher_start(struct hf_flusher *flusher, const struct hf_file *file, const void *buf, size_t len,

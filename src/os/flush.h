@@ -20,7 +20,7 @@ struct hf_flusher;
 HF_MUST bool hf_flusher_new(bool synced, struct hf_flusher **ret, struct hf_err *err);
 void hf_flusher_free(struct hf_flusher *flusher); /* NULL is fine; nothing may be in flight */
 
-/* Readable (epoll) when a completion waits. */
+/* An eventfd: readable when a completion waits; whoever waits for it reads it empty. */
 int hf_flusher_fd(const struct hf_flusher *flusher);
 
 /* Starts the write. `buf` must stay as it is until it has completed. Nothing else may be in flight. */

@@ -4,8 +4,7 @@
     clients_test.py [--rounds N] [--seed N]
 
 Each client books goods into one shared entity and into one of its own, pipelined, with an id per
-event, and goes on after the restart where its last reply left it: what was in flight it sends
-again. After each kill
+event, and goes on after the restart a little before where its last reply left it. After each kill
   - every acknowledged event is in its entity's history, with the version and LSN of the reply;
   - no version that the reader saw was taken back, and it saw all fields of that one version;
 and in the end every event has been applied exactly once.
@@ -27,6 +26,7 @@ from server import Server  # noqa: E402
 
 CLIENTS = 6
 PIPELINE = 32
+AGAIN = 100  # events before the first unanswered one that a client sends again
 HISTORY_COUNT = 1000
 CONTRACT = """\
 ---
@@ -47,12 +47,12 @@ stateDiagram-v2
 class Client(threading.Thread):
     """Books until it has nothing left to book or the server is gone. `acknowledged`: (key, id) -> reply."""
 
-    def __init__(self, server, number, bookings, acknowledged):
+    def __init__(self, server, bookings, acknowledged):
         super().__init__()
         self.connection = resp.Connection(server.connect())
         self.acknowledged = acknowledged
-        self.todo = [b for b in bookings if b[:2] not in acknowledged]
-        self.number = number
+        first = next((i for i, b in enumerate(bookings) if b[:2] not in acknowledged), len(bookings))
+        self.todo = bookings[max(0, first - AGAIN):]
         self.error = None
 
     def run(self):
@@ -67,7 +67,9 @@ class Client(threading.Thread):
                     if isinstance(reply, resp.Error):
                         self.error = f"{key} {event_id}: {reply}"
                         return
-                    self.acknowledged[key, event_id] = reply
+                    if self.acknowledged.setdefault((key, event_id), reply) != reply:
+                        self.error = f"{key} {event_id}: another reply to the retry: {reply}"
+                        return
         except (resp.Closed, OSError):
             pass  # the kill
         finally:
@@ -159,7 +161,7 @@ def main():
     with Server(contracts={"shelf": CONTRACT}) as server:
         for round_number in range(1, args.rounds + 2):
             last = round_number > args.rounds
-            clients = [Client(server, c, bookings[c], acknowledged[c]) for c in range(CLIENTS)]
+            clients = [Client(server, bookings[c], acknowledged[c]) for c in range(CLIENTS)]
             reader = Reader(server)
             for thread in clients + [reader]:
                 thread.start()

@@ -89,6 +89,10 @@ def main():
             assert difference is None, difference
             known = max(known, replies, key=len)
             server.restart()
+            acknowledged = max((r[2] for r in known if not isinstance(r, resp.Error)), default=0)
+            with resp.Connection(server.connect()) as connection:
+                lsn, _hash = connection.call("HF.HASH")
+            assert lsn >= acknowledged, f"LSN {acknowledged} was acknowledged, {lsn} is the last"
         replies = run(server, wire, len(commands))
         assert (difference := first_difference(known, replies)) is None, difference
         difference = first_difference(uninterrupted, replies)

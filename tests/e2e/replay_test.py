@@ -97,6 +97,25 @@ class Replay(Directory):
             summary = self.summary("--until", lsn, *rng.choice([[], ["--verify"]]))
             self.assertEqual((summary["lsn"], summary["hash"]), (lsn, self.hashes[lsn]))
 
+    def test_same_events_same_hash(self):
+        """However the entities' events are interleaved, and at whatever time, the hash is the same; otherwise not."""
+        events = [("Place", "q", 5, "p", 1, "s", "X"), ("Fill", "n", 2), ("Fill", "n", 3)]
+        keys = range(5)
+        orders = [[(key, event) for key in keys for event in events],
+                  [(key, event) for event in events for key in reversed(keys)],
+                  [(key, event) for key in keys for event in events][:-1] + [(9, events[0])]]
+        hashes = []
+        for order in orders:
+            with Server(contracts={"order": ORDER}) as server:
+                with resp.Connection(server.connect()) as connection:
+                    for key, event in order:
+                        reply = connection.call("HF.SEND", "order", key, *event)
+                        self.assertNotIsInstance(reply, resp.Error)
+                    hashes.append(connection.call("HF.HASH"))
+        self.assertEqual(hashes[0], hashes[1])
+        self.assertEqual(hashes[0][0], hashes[2][0])
+        self.assertNotEqual(hashes[0][1], hashes[2][1])
+
     def test_summary(self):
         whole = self.summary("--verify")
         self.assertEqual((whole["lsn"], whole["hash"]), (self.last, self.hashes[self.last]))

@@ -1,0 +1,440 @@
+/* The engine by its own calls: what requests answer, what they leave, what a restart brings back. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/engine.h"
+#include "machine/machine.h"
+
+static const char order_v1[] = "---\n"
+			       "title: order\n"
+			       "---\n"
+			       "stateDiagram-v2\n"
+			       "    %% version 1\n"
+			       "    %% field qty: u64\n"
+			       "    %% field filled: u64\n"
+			       "    %% field symbol: bytes(12)\n"
+			       "    %% invariant filled <= qty\n"
+			       "    [*] --> Open : Place(q: u64, s: bytes(12)) [q > 0] / qty = q, symbol = s\n"
+			       "    Open --> Open : Fill(n: u64) [n > 0 && filled + n < qty] / filled += n\n"
+			       "    Open --> Filled : Fill(n: u64) [filled + n == qty] / filled += n\n"
+			       "    Open --> Cancelled : Cancel\n"
+			       "    Filled --> [*]\n"
+			       "    Cancelled --> [*]\n";
+
+struct fixture {
+	char path[80];
+	enum hf_flush_mode flush;
+	struct hf_engine *engine;
+	struct hf_reply reply;
+	struct hf_err err;
+	uint64_t next_version; /* that the history is expected to show */
+};
+
+static void open_engine(struct fixture *fixture) {
+	struct hf_engine_options options = {
+		.data_dir = fixture->path,
+		.flush = fixture->flush,
+		.segment_size = HF_SEGMENT_SIZE_MIN,
+	};
+	if (!hf_engine_open(&options, &fixture->engine, &fixture->err))
+		fail_msg("%s", fixture->err.text);
+}
+
+static void reopen(struct fixture *fixture) {
+	if (!hf_engine_close(fixture->engine, &fixture->err))
+		fail_msg("%s", fixture->err.text);
+	open_engine(fixture);
+}
+
+static enum hf_status load(struct fixture *fixture, const char *text) {
+	hf_engine_contract_load(fixture->engine, hf_span_of(text), "test", &fixture->reply);
+	return fixture->reply.status;
+}
+
+static int set_up(void **state) {
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	*state = fixture;
+	snprintf(fixture->path, sizeof(fixture->path), "build/test-engine-XXXXXX");
+	if (mkdtemp(fixture->path) == NULL)
+		return -1;
+	open_engine(fixture);
+	return load(fixture, order_v1) == HF_OK ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+	struct fixture *fixture = *state;
+	char command[128];
+	bool closed = fixture->engine == NULL || hf_engine_close(fixture->engine, &fixture->err);
+	snprintf(command, sizeof(command), "rm -rf '%s'", fixture->path);
+	free(fixture);
+	return system(command) == 0 && closed ? 0 : -1;
+}
+
+/* `params`: "name=value name=value". */
+static enum hf_status send_full(struct fixture *fixture, const char *key, const char *event, const char *params,
+				const char *id, int64_t ifversion) {
+	char text[256];
+	struct hf_arg args[8];
+	uint32_t count = 0;
+	snprintf(text, sizeof(text), "%s", params);
+	for (char *pair = strtok(text, " "); pair != NULL; pair = strtok(NULL, " ")) {
+		char *equals = strchr(pair, '=');
+		*equals = '\0';
+		args[count++] = (struct hf_arg){ hf_span_of(pair), hf_span_of(equals + 1) };
+	}
+	struct hf_send send = {
+		.contract = hf_span_of("order"),
+		.key = hf_span_of(key),
+		.event = hf_span_of(event),
+		.args = args,
+		.arg_count = count,
+		.id = hf_span_of(id),
+		.has_ifversion = ifversion >= 0,
+		.ifversion = (uint64_t)ifversion,
+	};
+	hf_engine_prepare(fixture->engine, &send);
+	hf_engine_touch(fixture->engine, &send);
+	hf_engine_send(fixture->engine, &send, &fixture->reply);
+	return fixture->reply.status;
+}
+
+static enum hf_status send_event(struct fixture *fixture, const char *key, const char *event, const char *params) {
+	return send_full(fixture, key, event, params, "", -1);
+}
+
+static void assert_text(const struct fixture *fixture, const char *part) {
+	if (fixture->reply.text == NULL || strstr(fixture->reply.text, part) == NULL)
+		fail_msg("'%s' is not in: %s", part, fixture->reply.text == NULL ? "(no text)" : fixture->reply.text);
+}
+
+static void assert_ok(const struct fixture *fixture, const char *state, uint64_t version) {
+	if (fixture->reply.status != HF_OK)
+		fail_msg("%s %s", hf_status_name(fixture->reply.status), fixture->reply.text);
+	assert_string_equal(fixture->reply.state, state);
+	assert_int_equal(fixture->reply.version, version);
+}
+
+static void state_hash(struct fixture *fixture, uint8_t hash[16]) {
+	hf_engine_hash(fixture->engine, hash, &fixture->reply);
+	assert_int_equal(fixture->reply.status, HF_OK);
+}
+
+/* Runs `request` and checks that it left nothing behind. */
+static void assert_untouched(struct fixture *fixture, const uint8_t before[16], uint64_t lsn) {
+	uint8_t after[16];
+	state_hash(fixture, after);
+	assert_memory_equal(before, after, 16);
+	assert_int_equal(fixture->reply.lsn, lsn);
+}
+
+static void refusals_say_why_and_change_nothing(void **state) {
+	struct fixture *fixture = *state;
+	send_event(fixture, "42", "Place", "q=5 s=AAPL");
+	assert_ok(fixture, "Open", 1);
+	send_full(fixture, "42", "Fill", "n=3", "f1", 1);
+	assert_ok(fixture, "Open", 2);
+	uint8_t before[16];
+	state_hash(fixture, before);
+	uint64_t lsn = fixture->reply.lsn;
+	char long_key[HF_KEY_MAX + 2];
+	memset(long_key, 'k', sizeof(long_key) - 1);
+	long_key[sizeof(long_key) - 1] = '\0';
+	const struct {
+		const char *key, *event, *params, *id;
+		int64_t ifversion;
+		enum hf_status status;
+		const char *part;
+	} cases[] = {
+		{ "42", "Place", "q=1 s=x", "", -1, HF_REFUSED, "order:42 is Open (version 2): Place" },
+		{ "42", "Fill", "n=9", "", -1, HF_REFUSED, "filled" },
+		{ "42", "Fill", "n=18446744073709551615", "", -1, HF_REFUSED, "overflow" },
+		{ "43", "Fill", "n=1", "", -1, HF_REFUSED, "order:43 does not exist yet: " },
+		{ "42", "Fil", "n=1", "", -1, HF_BADEVENT, "Fill" },
+		{ "42", "Fill", "", "", -1, HF_BADPARAM, "missing param 'n'" },
+		{ "42", "Fill", "n=1 n=1", "", -1, HF_BADPARAM, "repeated param 'n'" },
+		{ "42", "Fill", "n=1 m=1", "", -1, HF_BADPARAM, "unknown param 'm': Fill takes n: u64" },
+		{ "42", "Fill", "n=-1", "", -1, HF_BADPARAM, "n" },
+		{ "42", "Fill", "n=01", "", -1, HF_BADPARAM, "n" },
+		{ "44", "Place", "q=1 s=thirteenbytes", "", -1, HF_TOOBIG, "12" },
+		{ "42", "Fill", "n=1", "", 1, HF_STALE, "at version 2 (Open), not 1" },
+		{ "43", "Place", "q=1 s=x", "", 3, HF_STALE, "does not exist yet (version 0)" },
+		{ "42", "Fill", "n=2", "f1", -1, HF_BADPARAM, "ID 'f1' of order:42 was used for another request: Fill" },
+		{ "42", "Cancel", "", "f1", -1, HF_BADPARAM, "version 2" },
+		{ long_key, "Fill", "n=1", "", -1, HF_TOOBIG, "256 bytes, the limit is 255" },
+		{ "42", "Fill", "n=1", long_key, -1, HF_TOOBIG, "256 bytes, the limit is 255" },
+		{ "", "Fill", "n=1", "", -1, HF_BADPARAM, "empty" },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		send_full(fixture, cases[i].key, cases[i].event, cases[i].params, cases[i].id, cases[i].ifversion);
+		assert_int_equal(fixture->reply.status, cases[i].status);
+		assert_text(fixture, cases[i].part);
+		assert_untouched(fixture, before, lsn);
+	}
+}
+
+static void an_id_gets_its_original_reply_for_ever(void **state) {
+	struct fixture *fixture = *state;
+	send_full(fixture, "1", "Place", "q=5 s=A", "p", -1);
+	uint64_t lsn = fixture->reply.lsn;
+	for (int i = 0; i < 5; i++)
+		send_event(fixture, "1", "Fill", "n=1");
+	assert_ok(fixture, "Filled", 6);
+	/* An id belongs to its entity: another one may use it. */
+	send_full(fixture, "2", "Place", "q=5 s=A", "p", -1);
+	assert_ok(fixture, "Open", 1);
+	assert_false(fixture->reply.retried);
+	for (int round = 0; round < 2; round++) {
+		send_full(fixture, "1", "Place", "s=A q=5", "p", 77); /* also with a version that is stale by now */
+		assert_ok(fixture, "Open", 1);
+		assert_true(fixture->reply.retried);
+		assert_int_equal(fixture->reply.lsn, lsn);
+		reopen(fixture);
+	}
+}
+
+static void replay_gives_the_same_hash_at_every_lsn(void **state) {
+	struct fixture *fixture = *state;
+	enum { EVENTS = 600 };
+	static uint8_t hashes[EVENTS + 2][16];
+	for (int i = 0; i < EVENTS; i++) {
+		char key[16];
+		snprintf(key, sizeof(key), "%d", i / 3);
+		if (i % 3 == 0)
+			send_full(fixture, key, "Place", "q=9 s=X", "id", -1);
+		else
+			send_event(fixture, key, "Fill", i % 2 ? "n=4" : "n=5");
+		assert_int_equal(fixture->reply.status, HF_OK);
+		uint64_t lsn = fixture->reply.lsn;
+		state_hash(fixture, hashes[lsn]);
+	}
+	reopen(fixture);
+	uint8_t hash[16];
+	state_hash(fixture, hash);
+	assert_memory_equal(hash, hashes[EVENTS + 1], 16);
+	for (uint64_t lsn = 2; lsn <= EVENTS + 1; lsn += 37) {
+		struct hf_engine_options options = {
+			.data_dir = fixture->path, .read_only = true, .until_lsn = lsn, .verify = true
+		};
+		struct hf_engine *replayed;
+		assert_true(hf_engine_open(&options, &replayed, &fixture->err));
+		hf_engine_hash(replayed, hash, &fixture->reply);
+		assert_int_equal(fixture->reply.lsn, lsn);
+		assert_memory_equal(hash, hashes[lsn], 16);
+		assert_true(hf_engine_close(replayed, &fixture->err));
+	}
+}
+
+static void on_history(void *arg, const struct hf_history_event *event) {
+	struct fixture *fixture = arg;
+	assert_int_equal(event->version, fixture->next_version++);
+	if (event->version == 1) {
+		assert_string_equal(event->event, "Place");
+		assert_int_equal(event->params[0].num, 100000);
+		assert_true(hf_span_is(hf_span(event->params[1].data, event->params[1].len), "IBM"));
+		assert_true(hf_span_is(event->id, "place"));
+		return;
+	}
+	assert_string_equal(event->event, "Fill");
+	assert_int_equal(event->params[0].num, event->version);
+	assert_int_equal(event->id.len, 0);
+}
+
+static void history_is_found_from_any_version(void **state) {
+	struct fixture *fixture = *state;
+	enum { VERSIONS = 400 };
+	send_full(fixture, "h", "Place", "q=100000 s=IBM", "place", -1);
+	for (int version = 2; version <= VERSIONS; version++) {
+		char params[16];
+		snprintf(params, sizeof(params), "n=%d", version);
+		send_event(fixture, "h", "Fill", params);
+		send_event(fixture, "other", version == 2 ? "Place" : "Fill", version == 2 ? "q=9999 s=x" : "n=1");
+		assert_int_equal(fixture->reply.status, HF_OK);
+	}
+	for (int round = 0; round < 2; round++) {
+		for (uint64_t from = 1; from <= VERSIONS + 1; from++) {
+			uint64_t count = from % 67 + 1;
+			fixture->next_version = from;
+			hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"), from, count,
+					  on_history, fixture, &fixture->reply);
+			assert_int_equal(fixture->reply.status, HF_OK);
+			uint64_t end = from + count > VERSIONS + 1 ? VERSIONS + 1 : from + count;
+			assert_int_equal(fixture->next_version, end);
+		}
+		reopen(fixture);
+	}
+	hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"), 1, HF_HISTORY_MAX + 1, on_history,
+			  fixture, &fixture->reply);
+	assert_int_equal(fixture->reply.status, HF_TOOBIG);
+}
+
+struct counts {
+	char text[256];
+};
+
+static void on_count(void *arg, const char *state, uint64_t entities) {
+	struct counts *counts = arg;
+	size_t len = strlen(counts->text);
+	snprintf(counts->text + len, sizeof(counts->text) - len, "%s=%llu ", state, (unsigned long long)entities);
+}
+
+static void assert_counts(struct fixture *fixture, const char *expected) {
+	struct counts counts = { "" };
+	hf_engine_count(fixture->engine, hf_span_of("order"), on_count, &counts, &fixture->reply);
+	assert_int_equal(fixture->reply.status, HF_OK);
+	assert_string_equal(counts.text, expected);
+}
+
+/* The text with `from` in it replaced by `to`. */
+static const char *edit(char *buf, size_t cap, const char *text, const char *from, const char *to) {
+	const char *at = strstr(text, from);
+	assert_non_null(at);
+	snprintf(buf, cap, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+	return buf;
+}
+
+static void a_contract_is_upgraded_only_where_nothing_is_stranded(void **state) {
+	struct fixture *fixture = *state;
+	char a[2048], b[2048];
+	send_full(fixture, "1", "Place", "q=5 s=A", "p1", -1);
+	send_event(fixture, "2", "Place", "q=5 s=B");
+	send_event(fixture, "2", "Cancel", "");
+	uint8_t before[16];
+	state_hash(fixture, before);
+	uint64_t lsn = fixture->reply.lsn;
+
+	assert_int_equal(load(fixture, order_v1), HF_OK); /* in force: nothing to do */
+	assert_untouched(fixture, before, lsn);
+	load(fixture, edit(a, sizeof(a), order_v1, "n > 0", "n > 1"));
+	assert_int_equal(fixture->reply.status, HF_REFUSED);
+	assert_text(fixture, "higher `%% version`");
+	load(fixture, edit(b, sizeof(b), edit(a, sizeof(a), order_v1, "version 1", "version 2"), "field qty: u64",
+			   "field qty: i64"));
+	assert_int_not_equal(fixture->reply.status, HF_OK);
+	edit(a, sizeof(a), order_v1, "version 1", "version 2");
+	edit(b, sizeof(b), a, "    Open --> Cancelled : Cancel\n", "");
+	load(fixture, edit(a, sizeof(a), b, "    Cancelled --> [*]\n", ""));
+	assert_text(fixture, "Cancelled");
+	assert_int_equal(fixture->reply.status, HF_REFUSED);
+	assert_untouched(fixture, before, lsn);
+
+	edit(a, sizeof(a), order_v1, "version 1", "version 2");
+	edit(b, sizeof(b), a, "    %% field symbol", "    %% field note: bytes(4)\n    %% field symbol");
+	load(fixture, edit(a, sizeof(a), b, "    Open --> Cancelled : Cancel\n",
+			   "    Open --> Held : Hold\n    Held --> Open : Resume\n    Open --> Cancelled : Cancel\n"));
+	assert_int_equal(fixture->reply.status, HF_OK);
+	assert_int_equal(fixture->reply.version, 2);
+	assert_counts(fixture, "Open=1 Filled=0 Held=0 Cancelled=1 ");
+	for (int round = 0; round < 2; round++) {
+		send_full(fixture, "1", "Place", "q=5 s=A", "p1", -1);
+		assert_ok(fixture, "Open", 1);
+		assert_true(fixture->reply.retried);
+		reopen(fixture);
+	}
+	send_event(fixture, "1", "Hold", "");
+	assert_ok(fixture, "Held", 2);
+	struct hf_entity_view view;
+	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view, &fixture->reply);
+	assert_ok(fixture, "Held", 2);
+	int symbol = hf_contract_field(view.contract, hf_span_of("symbol"));
+	int qty = hf_contract_field(view.contract, hf_span_of("qty"));
+	struct hf_value value = hf_field_value(&view.contract->fields[symbol], view.block);
+	assert_true(hf_span_is(hf_span(value.data, value.len), "A"));
+	assert_int_equal(hf_field_value(&view.contract->fields[qty], view.block).num, 5);
+	assert_counts(fixture, "Open=0 Filled=0 Held=1 Cancelled=1 ");
+	uint8_t after[16], again[16];
+	state_hash(fixture, after);
+	reopen(fixture);
+	state_hash(fixture, again);
+	assert_memory_equal(after, again, 16);
+	assert_int_equal(load(fixture, order_v1), HF_REFUSED); /* an older version */
+}
+
+static void order_of_entities_does_not_change_the_hash(void **state) {
+	struct fixture *fixture = *state;
+	uint8_t empty[16], forth[16], back[16];
+	state_hash(fixture, empty);
+	static const uint8_t zeros[16];
+	assert_memory_equal(empty, zeros, 16);
+	send_event(fixture, "a", "Place", "q=5 s=A");
+	send_event(fixture, "b", "Place", "q=6 s=B");
+	state_hash(fixture, forth);
+	struct fixture other = { .flush = HF_FLUSH_THREAD };
+	snprintf(other.path, sizeof(other.path), "%.64s/other", fixture->path);
+	open_engine(&other);
+	assert_int_equal(load(&other, order_v1), HF_OK);
+	send_event(&other, "b", "Place", "q=6 s=B");
+	send_event(&other, "a", "Place", "q=5 s=A");
+	state_hash(&other, back);
+	assert_memory_equal(forth, back, 16);
+	send_event(&other, "a", "Cancel", "");
+	state_hash(&other, back);
+	assert_memory_not_equal(forth, back, 16);
+	assert_true(hf_engine_close(other.engine, &other.err));
+}
+
+static void a_failed_write_stops_everything(void **state) {
+	struct fixture *fixture = *state;
+	send_event(fixture, "1", "Place", "q=5 s=A");
+	assert_true(hf_engine_wait(fixture->engine, fixture->reply.lsn, &fixture->err));
+	uint64_t durable = fixture->reply.lsn;
+	/* A real failure, from the kernel: no byte may be written any more. */
+	struct rlimit old, none;
+	getrlimit(RLIMIT_FSIZE, &old);
+	none = (struct rlimit){ .rlim_cur = 512, .rlim_max = old.rlim_max };
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &none);
+	send_event(fixture, "2", "Place", "q=5 s=A");
+	assert_ok(fixture, "Open", 1);
+	assert_false(hf_engine_wait(fixture->engine, fixture->reply.lsn, &fixture->err));
+	setrlimit(RLIMIT_FSIZE, &old);
+	assert_int_equal(fixture->err.status, HF_STOPPED);
+	assert_non_null(strstr(fixture->err.text, "offset"));
+	assert_true(hf_engine_stopped(fixture->engine));
+	assert_int_equal(hf_engine_committed(fixture->engine), durable);
+	/* The disk would take it again by now; nothing is tried again. */
+	send_event(fixture, "3", "Place", "q=5 s=A");
+	assert_int_equal(fixture->reply.status, HF_STOPPED);
+	assert_false(hf_engine_close(fixture->engine, &fixture->err));
+	open_engine(fixture);
+	struct hf_entity_view view;
+	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view, &fixture->reply);
+	assert_ok(fixture, "Open", 1);
+	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("2"), &view, &fixture->reply);
+	assert_int_equal(fixture->reply.status, HF_NOTFOUND);
+}
+
+static int set_up_threaded(void **state) {
+	int result = set_up(state);
+	struct fixture *fixture = *state;
+	if (result != 0 || !hf_engine_close(fixture->engine, &fixture->err))
+		return -1;
+	fixture->flush = HF_FLUSH_THREAD;
+	open_engine(fixture);
+	return 0;
+}
+
+#define BOTH(test)                                                              \
+	cmocka_unit_test_setup_teardown(test, set_up, tear_down),               \
+	{ #test " (log thread)", test, set_up_threaded, tear_down, NULL }
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		BOTH(refusals_say_why_and_change_nothing),
+		BOTH(an_id_gets_its_original_reply_for_ever),
+		BOTH(replay_gives_the_same_hash_at_every_lsn),
+		BOTH(history_is_found_from_any_version),
+		BOTH(a_contract_is_upgraded_only_where_nothing_is_stranded),
+		BOTH(order_of_entities_does_not_change_the_hash),
+		BOTH(a_failed_write_stops_everything),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
