@@ -7,12 +7,23 @@ import time
 CLIENT_CPU = "1"
 BATCH = 64  # request counts are multiples of this, so that no pipeline is cut short at the end
 KEYS = 100_000
+STEP_TIMEOUT_S = 120
 SUMMARY = re.compile(r"throughput summary: ([\d.]+) requests per second")
 PERCENTILE = re.compile(r"^([\d.]+)% <= ([\d.]+) milliseconds \(cumulative count \d+\)$", re.MULTILINE)
 
 
 class Failed(Exception):
     """A step of the benchmark did not do what it must; the text is for the user."""
+
+
+def output_of(command, **options):
+    """What a command prints, errors and all, and its exit status. One that hangs fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                              timeout=STEP_TIMEOUT_S, **options)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{' '.join(command)}: no end after {STEP_TIMEOUT_S} s") from error
+    return done.stdout.decode(errors="replace"), done.returncode
 
 
 def percentile_us(text, wanted):
@@ -37,13 +48,12 @@ class Client:
         letter = next(self.letters)
         words = [word.replace("{letter}", letter) for word in command]
         pin = ["taskset", "-c", CLIENT_CPU] if self.pinned else []
-        done = subprocess.run(
+        text, status = output_of(
             [*pin, "redis-benchmark", "-h", "127.0.0.1", "-p", str(self.port), "-c", str(clients), "-n", str(requests),
-             "-r", str(KEYS), "-P", str(pipeline), "--precision", "3", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        text = done.stdout.replace("\r", "\n")
+             "-r", str(KEYS), "-P", str(pipeline), "--precision", "3", *words])
+        text = text.replace("\r", "\n")
         rate = SUMMARY.search(text)
-        if done.returncode != 0 or "Error from server" in text or not rate:
+        if status != 0 or "Error from server" in text or not rate:
             raise Failed(f"redis-benchmark {' '.join(words)}:\n" + "\n".join(
                 line for line in text.splitlines() if line.strip() and "overall" not in line)[-2000:])
         return {"rate": float(rate[1]), **{name: percentile_us(text, wanted) for name, wanted in
@@ -63,19 +73,16 @@ class Client:
     def feed(self, commands):
         """Sends commands (lists of strings) through redis-cli --pipe; every one must succeed."""
         data = b"".join(resp(command) for command in commands)
-        done = subprocess.run(["redis-cli", "-p", str(self.port), "--pipe"], input=data, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, check=False)
-        text = done.stdout.decode(errors="replace")
-        if done.returncode != 0 or "errors: 0," not in text:
+        text, status = output_of(["redis-cli", "-p", str(self.port), "--pipe"], input=data)
+        if status != 0 or "errors: 0," not in text:
             raise Failed(f"redis-cli --pipe: {text[-2000:]}")
 
     def ask(self, *words):
         """One command and its reply as redis-cli prints it."""
-        done = subprocess.run(["redis-cli", "-p", str(self.port), *words], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode != 0 or done.stdout.startswith("ERR"):
-            raise Failed(f"redis-cli {' '.join(words)}: {done.stdout}")
-        return done.stdout.rstrip("\n")
+        text, status = output_of(["redis-cli", "-p", str(self.port), *words])
+        if status != 0 or text.startswith("ERR"):
+            raise Failed(f"redis-cli {' '.join(words)}: {text}")
+        return text.rstrip("\n")
 
     def info(self, section):
         """INFO's fields of one section."""

@@ -151,9 +151,7 @@ class Redis(Peer):
                 "--auto-aof-rewrite-percentage", "0", "--daemonize", "no", *self.options]
 
     def is_ready(self):
-        answer = subprocess.run(["redis-cli", "-p", str(self.port), "PING"], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, check=False)
-        return answer.stdout == b"PONG\n"
+        return client.output_of(["redis-cli", "-p", str(self.port), "PING"])[0] == "PONG\n"
 
     def fill(self):
         self.client.feed(["SET", f"key:{i:012}", "x" * 100] for i in range(client.KEYS))

@@ -15,11 +15,13 @@
 static const char help[] =
 	"usage: holdfast check FILE... [--json]\n"
 	"\n"
-	"Checks contracts: Mermaid state diagrams with guards, effects and fields. - reads standard input.\n"
+	"Checks contracts: Mermaid state diagrams with guards, effects and fields. - reads "
+	"standard input.\n"
 	"\n"
 	"  --json  print one JSON object with every diagnostic, and what each good contract means\n"
 	"\n"
-	"Exits 0 if there are no errors (there may be warnings), 1 if there are, 2 on wrong usage.\n";
+	"Exits 0 if there are no errors (there may be warnings), 1 if there are, 2 on wrong "
+	"usage.\n";
 
 #define TEXT_ROOM (HF_CONTRACT_TEXT_MAX + 2)
 #define LINE_SHOWN_MAX 200u /* bytes of a source line */
@@ -29,7 +31,8 @@ struct check {
 	bool json;
 	bool colours;
 	uint32_t files, errors, warnings;
-	char text[TEXT_ROOM]; /* of the file under way: more than a contract may have, so that it is seen */
+	char text
+		[TEXT_ROOM]; /* of the file under way: more than a contract may have, so that it is seen */
 	size_t text_len;
 	struct hf_diagnostics diagnostics;
 };
@@ -68,7 +71,8 @@ static struct hf_span source_line(const struct check *check, uint32_t number) {
 			    check->text[start + 1] == '\n';
 		line += check->text[start] == '\n' || (check->text[start] == '\r' && !crlf);
 	}
-	for (end = start; end < check->text_len && check->text[end] != '\n' && check->text[end] != '\r';)
+	for (end = start;
+	     end < check->text_len && check->text[end] != '\n' && check->text[end] != '\r';)
 		end++;
 	return hf_span(check->text + start, end - start);
 }
@@ -80,7 +84,9 @@ static bool continues_character(uint8_t c) {
 /* The source line, and under it a mark from the column on. What a terminal would obey is shown as ?. */
 static void print_source(const struct check *check, const struct hf_diagnostic *diagnostic) {
 	struct hf_span line = source_line(check, diagnostic->line);
-	size_t first = diagnostic->column > LINE_SHOWN_MAX / 2 ? diagnostic->column - LINE_SHOWN_MAX / 2 : 0;
+	size_t first = diagnostic->column > LINE_SHOWN_MAX / 2
+			       ? diagnostic->column - LINE_SHOWN_MAX / 2
+			       : 0;
 	size_t end = line.len - first < LINE_SHOWN_MAX ? line.len : first + LINE_SHOWN_MAX;
 	size_t marked = diagnostic->column - 1, marked_end = marked + diagnostic->length;
 	if (first > line.len)
@@ -104,8 +110,8 @@ static void print_source(const struct check *check, const struct hf_diagnostic *
 static void print_diagnostic(const struct check *check, const char *name,
 			     const struct hf_diagnostic *diagnostic) {
 	bool error = diagnostic->severity == HF_SEVERITY_ERROR;
-	fprintf(stderr, "%s%s:%" PRIu32 ":%" PRIu32 ":%s %s%s:%s %s [%s]\n", colour(check, BOLD), name,
-		diagnostic->line, diagnostic->column, colour(check, PLAIN),
+	fprintf(stderr, "%s%s:%" PRIu32 ":%" PRIu32 ":%s %s%s:%s %s [%s]\n", colour(check, BOLD),
+		name, diagnostic->line, diagnostic->column, colour(check, PLAIN),
 		colour(check, error ? RED : YELLOW), error ? "error" : "warning",
 		colour(check, PLAIN), diagnostic->message, diagnostic->code);
 	print_source(check, diagnostic);
@@ -117,7 +123,8 @@ static const char *plural(uint32_t count) {
 	return count == 1 ? "" : "s";
 }
 
-static void print_people(const struct check *check, const char *name, const struct hf_contract *contract) {
+static void print_people(const struct check *check, const char *name,
+			 const struct hf_contract *contract) {
 	const struct hf_diagnostics *all = &check->diagnostics;
 	for (uint32_t i = 0; i < all->count; i++)
 		print_diagnostic(check, name, &all->items[i]);
@@ -128,7 +135,8 @@ static void print_people(const struct check *check, const char *name, const stru
 		return;
 	uint32_t states = contract->state_count - 1u, events = contract->event_count;
 	uint32_t fields = contract->field_count;
-	printf("%s: %s version %" PRIu64 ": %" PRIu32 " state%s, %" PRIu32 " event%s, %" PRIu32 " field%s, ok\n",
+	printf("%s: %s version %" PRIu64 ": %" PRIu32 " state%s, %" PRIu32 " event%s, %" PRIu32
+	       " field%s, ok\n",
 	       name, contract->name, contract->version, states, plural(states), events,
 	       plural(events), fields, plural(fields));
 }
@@ -138,7 +146,11 @@ static void print_people(const struct check *check, const char *name, const stru
 /* The length of the well-formed UTF-8 character at `text`, or 0. */
 static size_t character_length(struct hf_span text) {
 	uint8_t c = text.data[0];
-	size_t len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+	size_t len = c < 0x80		     ? 1
+		     : c >= 0xc2 && c < 0xe0 ? 2
+		     : c >= 0xe0 && c < 0xf0 ? 3
+		     : c >= 0xf0 && c < 0xf5 ? 4
+					     : 0;
 	if (len == 0 || len > text.len)
 		return 0;
 	for (size_t i = 1; i < len; i++)
@@ -273,8 +285,8 @@ static void print_contract(const struct hf_contract *contract) {
 	print_drawing(contract);
 }
 
-static void print_json(const struct check *check, const char *name, const struct hf_contract *contract,
-		       const struct hf_err *unreadable) {
+static void print_json(const struct check *check, const char *name,
+		       const struct hf_contract *contract, const struct hf_err *unreadable) {
 	const struct hf_diagnostics *all = &check->diagnostics;
 	printf("%s{", comma(check->files - 1));
 	print_member("file", hf_span_of(name));
@@ -283,14 +295,15 @@ static void print_json(const struct check *check, const char *name, const struct
 		print_contract(contract);
 	printf(",\"diagnostics\":[");
 	if (unreadable != NULL) {
-		printf("{\"severity\":\"error\",\"code\":\"io\",\"line\":0,\"column\":0,\"length\":0,");
+		printf("{\"severity\":\"error\",\"code\":\"io\",\"line\":0,\"column\":0,\"length\":"
+		       "0,");
 		print_member("message", hf_span_of(unreadable->text));
 		printf(",\"help\":\"\"}");
 	}
 	for (uint32_t i = 0; i < all->count; i++) {
 		const struct hf_diagnostic *item = &all->items[i];
-		printf("%s{\"severity\":\"%s\",\"code\":\"%s\",\"line\":%" PRIu32 ",\"column\":%" PRIu32
-		       ",\"length\":%" PRIu32 ",",
+		printf("%s{\"severity\":\"%s\",\"code\":\"%s\",\"line\":%" PRIu32
+		       ",\"column\":%" PRIu32 ",\"length\":%" PRIu32 ",",
 		       comma(i), item->severity == HF_SEVERITY_ERROR ? "error" : "warning",
 		       item->code, item->line, item->column, item->length);
 		print_member("message", hf_span_of(item->message));
@@ -332,7 +345,8 @@ static void print_summary(const struct check *check) {
 		return;
 	}
 	if (check->errors + check->warnings > 0)
-		fprintf(stderr, "%" PRIu32 " error%s and %" PRIu32 " warning%s in %" PRIu32 " file%s\n",
+		fprintf(stderr,
+			"%" PRIu32 " error%s and %" PRIu32 " warning%s in %" PRIu32 " file%s\n",
 			check->errors, plural(check->errors), check->warnings,
 			plural(check->warnings), check->files, plural(check->files));
 }

@@ -1,6 +1,7 @@
 /*
  * contracts.c - the contracts in force, by name, and every text they ever had.
  */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "engine/engine_private.h"

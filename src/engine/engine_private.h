@@ -109,7 +109,7 @@ struct hf_engine {
 	_Alignas(8) uint8_t block[HF_BLOCK_MAX];
 	_Alignas(8) uint8_t view_block[HF_BLOCK_MAX];
 	char text[HF_ERR_TEXT_MAX];
-	uint8_t scratch[HF_RECORD_MAX + 4];
+	uint8_t scratch[HF_RECORD_MAX];
 	struct replay_step steps[REPLAY_BATCH];
 };
 

@@ -6,6 +6,7 @@
  * does not depend on order, and changes by one subtraction and one addition per event.
  */
 #include <stddef.h>
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "engine/engine_private.h"

@@ -1,6 +1,8 @@
 #include "frame/frame.h"
 
+#define XXH_INLINE_ALL
 #include <isa-l/crc.h>
+#include <xxhash.h>
 
 #include "frame/cursor.h"
 
@@ -60,21 +62,25 @@ uint32_t hf_frame_seed(uint64_t log_id) {
 }
 
 static uint32_t header_crc(const uint8_t *bytes, uint32_t seed) {
-	return crc32c(crc32c(seed, bytes, 32), bytes + 36, 4);
+	return crc32c(seed, bytes, HF_FRAME_HEADER_SIZE - 4);
 }
 
-void hf_frame_put(const struct hf_frame *frame, uint32_t seed, uint8_t *bytes) {
+static uint32_t payload_crc(const struct hf_frame *frame, const uint8_t *bytes) {
+	return crc32c(~0u, bytes + HF_FRAME_HEADER_SIZE, frame->payload_len);
+}
+
+void hf_frame_put(struct hf_frame *frame, uint32_t seed, uint8_t *bytes) {
 	struct hf_writer writer = { .at = bytes, .end = bytes + HF_FRAME_HEADER_SIZE };
+	frame->payload_crc = payload_crc(frame, bytes);
 	hf_write_span(&writer, hf_span(frame_magic, sizeof(frame_magic)));
 	hf_write_u32(&writer, frame->payload_len);
 	hf_write_u64(&writer, frame->position);
 	hf_write_u64(&writer, frame->first_lsn);
 	hf_write_u32(&writer, frame->record_count);
-	hf_write_u32(&writer, frame->last_crc);
-	hf_write_u32(&writer, 0);
 	hf_write_u32(&writer, frame->previous_crc);
-	uint32_t crc = header_crc(bytes, seed);
-	memcpy(bytes + 32, &crc, sizeof(crc));
+	hf_write_u32(&writer, frame->payload_crc);
+	frame->crc = header_crc(bytes, seed);
+	hf_write_u32(&writer, frame->crc);
 }
 
 bool hf_frame_get(const uint8_t *bytes, uint32_t seed, uint64_t position, struct hf_frame *ret) {
@@ -86,31 +92,33 @@ bool hf_frame_get(const uint8_t *bytes, uint32_t seed, uint64_t position, struct
 	frame.position = hf_read_u64(&reader);
 	frame.first_lsn = hf_read_u64(&reader);
 	frame.record_count = hf_read_u32(&reader);
-	frame.last_crc = hf_read_u32(&reader);
-	uint32_t crc = hf_read_u32(&reader);
 	frame.previous_crc = hf_read_u32(&reader);
-	if (crc != header_crc(bytes, seed) || frame.position != position ||
+	frame.payload_crc = hf_read_u32(&reader);
+	frame.crc = hf_read_u32(&reader);
+	if (frame.crc != header_crc(bytes, seed) || frame.position != position ||
 	    frame.payload_len > HF_FRAME_MAX - HF_FRAME_HEADER_SIZE)
 		return false;
 	*ret = frame;
 	return true;
 }
 
-static uint32_t record_seed(uint32_t previous_crc, uint64_t position) {
-	return previous_crc ^ (uint32_t)position;
+bool hf_frame_payload_holds(const struct hf_frame *frame, const uint8_t *bytes) {
+	return payload_crc(frame, bytes) == frame->payload_crc;
 }
 
-uint32_t hf_record_put(uint8_t *bytes, uint64_t position, uint32_t previous_crc, uint8_t type, uint64_t lsn,
-		       int64_t time_ns, size_t body_len) {
+static uint32_t record_check(const uint8_t *bytes, size_t size, uint64_t position) {
+	return (uint32_t)XXH3_64bits_withSeed(bytes, size - 4, position);
+}
+
+void hf_record_put(uint8_t *bytes, uint64_t position, uint8_t type, uint64_t lsn, int64_t time_ns, size_t body_len) {
 	size_t size = body_len + HF_RECORD_OVERHEAD;
 	HF_ASSERT(size <= HF_RECORD_MAX);
 	struct hf_writer writer = { .at = bytes, .end = bytes + HF_RECORD_HEADER_SIZE };
 	hf_write_u32(&writer, (uint32_t)size | (uint32_t)type << 24);
 	hf_write_u64(&writer, lsn);
 	hf_write_u64(&writer, (uint64_t)time_ns);
-	uint32_t crc = crc32c(record_seed(previous_crc, position), bytes, size - 4);
-	memcpy(bytes + size - 4, &crc, sizeof(crc));
-	return crc;
+	uint32_t check = record_check(bytes, size, position);
+	memcpy(bytes + size - 4, &check, sizeof(check));
 }
 
 uint32_t hf_record_size(const uint8_t *bytes) {
@@ -120,26 +128,27 @@ uint32_t hf_record_size(const uint8_t *bytes) {
 	return size >= HF_RECORD_OVERHEAD && size <= HF_RECORD_MAX ? size : 0;
 }
 
-void hf_record_view(struct hf_span bytes, uint64_t position, struct hf_record *ret) {
-	struct hf_reader reader = hf_reader(bytes);
-	uint32_t word = hf_read_u32(&reader);
-	*ret = (struct hf_record){
-		.position = position,
-		.lsn = hf_read_u64(&reader),
-		.time_ns = (int64_t)hf_read_u64(&reader),
-		.size = (uint32_t)bytes.len,
-		.type = (uint8_t)(word >> 24),
-		.body = hf_span(bytes.data + HF_RECORD_HEADER_SIZE, bytes.len - HF_RECORD_OVERHEAD),
-	};
-	memcpy(&ret->crc, bytes.data + bytes.len - 4, sizeof(ret->crc));
-}
-
-bool hf_record_get(struct hf_span bytes, uint64_t position, uint32_t previous_crc, struct hf_record *ret) {
+bool hf_record_get(struct hf_span bytes, uint64_t position, struct hf_record *ret) {
 	if (bytes.len < HF_RECORD_OVERHEAD)
 		return false;
 	uint32_t size = hf_record_size(bytes.data);
 	if (size == 0 || size > bytes.len)
 		return false;
-	hf_record_view(hf_span(bytes.data, size), position, ret);
-	return ret->crc == crc32c(record_seed(previous_crc, position), bytes.data, size - 4);
+	struct hf_reader reader = hf_reader(hf_span(bytes.data, HF_RECORD_HEADER_SIZE));
+	uint32_t word = hf_read_u32(&reader);
+	*ret = (struct hf_record){
+		.position = position,
+		.lsn = hf_read_u64(&reader),
+		.time_ns = (int64_t)hf_read_u64(&reader),
+		.size = size,
+		.type = (uint8_t)(word >> 24),
+		.body = hf_span(bytes.data + HF_RECORD_HEADER_SIZE, size - HF_RECORD_OVERHEAD),
+	};
+	return true;
+}
+
+bool hf_record_holds(const struct hf_record *record, const uint8_t *bytes) {
+	uint32_t check;
+	memcpy(&check, bytes + record->size - 4, sizeof(check));
+	return check == record_check(bytes, record->size, record->position);
 }

@@ -20,24 +20,23 @@
  *     8  8  position of this frame
  *    16  8  LSN of the first record (of the next one to come, in a frame without records)
  *    24  4  number of records
- *    28  4  CRC of the last record of this frame (of the one before it, in a frame without records)
- *    32  4  CRC32C of bytes 0..31 and 36..39, begun with the CRC32C of the log id
- *    36  4  CRC of the last record before this frame; 0 in the first
+ *    28  4  header CRC of the frame before this one; 0 in the first
+ *    32  4  CRC32C of the payload
+ *    36  4  header CRC: CRC32C of bytes 0..35, begun with the CRC32C of the log id
  *    40     records, then zeros to a multiple of 512
  *
  *   record    24 bytes and a body
- *     0  3  length of the record, CRC included
+ *     0  3  length of the record, check included
  *     3  1  type
  *     4  8  LSN
  *    12  8  log time, ns since 1970
  *    20     body
- *   len-4 4  CRC32C of bytes 0..len-5, begun with the 4 bytes before this record (the CRC of the record before it, in
- *            this frame or an earlier one) XOR the low half of this record's position
+ *   len-4 4  check: low half of XXH3-64 of bytes 0..len-5, seeded with this record's position
  *
- * Validity: a frame is valid at position p, after a record with LSN n and CRC c, if and only if its header's CRC holds, its
- * position is p, its first LSN n + 1 and its previous CRC c, and its records fill the payload exactly, each with
- * its LSN in turn and its CRC, the last one with the CRC that the header names. So all CRCs of a log form one chain: a block
- * that is missing, misplaced, old, or of another log breaks it. And one record can be proven alone, with the 4 bytes before it.
+ * Validity: a frame is valid at position p, after a frame with header CRC c and a record with LSN n, if and only if its
+ * header CRC holds, its position is p, its first LSN n + 1, the header CRC before it c, its payload's CRC holds, and its records
+ * fill the payload exactly, with LSNs in turn. So the header CRCs of a log form one chain: a block that is missing,
+ * misplaced, old, or of another log breaks it. A record's check is for reading it alone.
  *
  * A frame without records is a *close* mark: the log was closed in order, and all before it was complete.
  */
@@ -52,7 +51,7 @@
 #define HF_FORMAT_VERSION 1u
 #define HF_FRAME_HEADER_SIZE 40u
 #define HF_RECORD_HEADER_SIZE 20u
-#define HF_RECORD_OVERHEAD 24u /* header and CRC */
+#define HF_RECORD_OVERHEAD 24u /* header and check */
 
 struct hf_segment_header {
 	uint32_t format_version;
@@ -71,14 +70,16 @@ struct hf_frame {
 	uint64_t first_lsn;
 	uint32_t payload_len;
 	uint32_t record_count;
-	uint32_t last_crc;     /* of its last record; previous_crc without records */
-	uint32_t previous_crc; /* of the last record before it */
+	uint32_t previous_crc; /* header CRC of the frame before it */
+	uint32_t payload_crc;
+	uint32_t crc; /* header CRC; set by hf_frame_put and hf_frame_get */
 };
 
 /* What the CRCs of a log's frame headers begin with. */
 uint32_t hf_frame_seed(uint64_t log_id);
-void hf_frame_put(const struct hf_frame *frame, uint32_t seed, uint8_t *bytes);
-/* True if the header itself is whole, and was written for this position. */
+/* Completes the frame whose records stand at `bytes + HF_FRAME_HEADER_SIZE`: both CRCs, and the header. */
+void hf_frame_put(struct hf_frame *frame, uint32_t seed, uint8_t *bytes);
+/* True if the header itself is whole, and was written for this position. Says nothing of the payload. */
 HF_MUST bool hf_frame_get(const uint8_t *bytes, uint32_t seed, uint64_t position, struct hf_frame *ret);
 
 enum hf_record_type { HF_RECORD_CONTRACT = 1, HF_RECORD_EVENT = 2 };
@@ -88,18 +89,19 @@ struct hf_record {
 	uint64_t lsn;
 	int64_t time_ns;
 	uint32_t size; /* overhead included */
-	uint32_t crc;
 	uint8_t type;
 	struct hf_span body;
 };
 
-/* Completes the record of `body_len` body bytes at `bytes + HF_RECORD_HEADER_SIZE`: its header and CRC around it. */
-uint32_t hf_record_put(uint8_t *bytes, uint64_t position, uint32_t previous_crc, uint8_t type, uint64_t lsn,
-		       int64_t time_ns, size_t body_len);
-/* Reads the record at the start of `bytes`. False if it is not whole or its CRC does not hold. */
-HF_MUST bool hf_record_get(struct hf_span bytes, uint64_t position, uint32_t previous_crc, struct hf_record *ret);
-/* As hf_record_get, for bytes that were proven before: no CRC is computed. `bytes` is the whole record. */
-void hf_record_view(struct hf_span bytes, uint64_t position, struct hf_record *ret);
+/* True if the payload behind the header at `bytes` has the header's CRC. */
+HF_MUST bool hf_frame_payload_holds(const struct hf_frame *frame, const uint8_t *bytes);
+
+/* Completes the record of `body_len` body bytes at `bytes + HF_RECORD_HEADER_SIZE`: its header and check around it. */
+void hf_record_put(uint8_t *bytes, uint64_t position, uint8_t type, uint64_t lsn, int64_t time_ns, size_t body_len);
+/* Takes apart the record at the start of `bytes`, of a payload whose CRC holds. False if it is none. */
+HF_MUST bool hf_record_get(struct hf_span bytes, uint64_t position, struct hf_record *ret);
+/* True if a record that was read alone has its check. `bytes` as for hf_record_get, which gave `record`. */
+HF_MUST bool hf_record_holds(const struct hf_record *record, const uint8_t *bytes);
 /* The length that a record's first bytes announce; 0 if it cannot be one. `bytes` has at least 4. */
 uint32_t hf_record_size(const uint8_t *bytes);
 

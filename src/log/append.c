@@ -28,8 +28,8 @@ void hf_log_seal(struct hf_log *log) {
 	uint8_t *bytes = hf_log_ring_at(log, log->frame.position);
 	uint64_t used = HF_FRAME_HEADER_SIZE + log->frame.payload_len;
 	uint64_t len = hf_sector_up(used);
-	log->frame.last_crc = log->crc;
 	hf_frame_put(&log->frame, log->seed, bytes);
+	log->crc = log->frame.crc;
 	memset(bytes + used, 0, len - used);
 	log->sealed[(log->sealed_head + log->sealed_count++) % SEALED_MAX] = (struct sealed){
 		.position = log->frame.position,
@@ -115,8 +115,11 @@ void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_l
 	HF_ASSERT(log->frame_open);
 	size_t size = body_len + HF_RECORD_OVERHEAD;
 	log->last_lsn++;
-	log->crc = hf_record_put(hf_log_ring_at(log, log->next), log->next, log->crc, type, log->last_lsn, time_ns,
-				 body_len);
+	uint8_t *bytes = hf_log_ring_at(log, log->next);
+	hf_record_put(bytes, log->next, type, log->last_lsn, time_ns, body_len);
+	/* The ring is larger than the caches: the next records' lines are fetched while other work is done. */
+	__builtin_prefetch(bytes + size + 128, 1);
+	__builtin_prefetch(bytes + size + 192, 1);
 	log->next += size;
 	log->record_bytes += size;
 	log->frame.payload_len += (uint32_t)size;

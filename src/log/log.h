@@ -27,8 +27,6 @@ struct hf_log_scan {
 	const struct hf_dir *dir;
 	hf_log_records_fn *records;
 	hf_log_progress_fn *progress; /* NULL: none */
-	/* NULL: none. Before a frame's records. */
-	void (*frame)(void *arg, const struct hf_frame *frame, uint64_t segment_size);
 	void *arg;
 	uint64_t until_lsn; /* 0: to the end */
 };
@@ -40,7 +38,7 @@ struct hf_log_end {
 	uint64_t segments;    /* files, the prepared one included; 0: no log here */
 	uint64_t position;    /* after the last valid frame */
 	uint64_t last_lsn;
-	uint32_t crc;	      /* of the last record, or frame header */
+	uint32_t crc;	      /* header CRC of the last frame */
 	uint64_t frames;
 	uint64_t record_bytes;
 	uint64_t torn_bytes;  /* from `position` on: an unfinished group, never acknowledged */
@@ -100,7 +98,7 @@ bool hf_log_stopped(const struct hf_log *log);
 const char *hf_log_stop_reason(const struct hf_log *log);
 
 /*
- * Reads the record at `position` (appended before, durable or not) and proves it. `ret` borrows from `scratch`, of HF_RECORD_MAX + 4
+ * Reads the record at `position` (appended before, durable or not) and proves it. `ret` borrows from `scratch`, of HF_RECORD_MAX
  * bytes, or from the ring until the next append.
  */
 HF_MUST bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch, struct hf_record *ret,

@@ -1,9 +1,6 @@
 /*
  * read.c - one record by its position: from the ring if it is still there, else from its segment.
  */
-#include <string.h>
-
-#include "base/assert.h"
 #include "log/log_private.h"
 
 #define FIRST_READ 512u /* most records are shorter */
@@ -31,32 +28,22 @@ static bool read_file(struct hf_log *log, uint64_t segment, struct hf_file **ret
 
 bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch, struct hf_record *ret, struct hf_err *err) {
 	uint64_t ring_low = log->ring_high > HF_LOG_RING_SIZE ? log->ring_high - HF_LOG_RING_SIZE : 0;
-	if (position >= log->ring_first && position - 4 >= ring_low && position < log->next) {
-		/* It is as the appender left it, so its CRC holds; checked all the same, memory rots, too. */
-		const uint8_t *bytes = hf_log_ring_at(log, position - 4);
-		uint32_t previous_crc;
-		memcpy(&previous_crc, bytes, sizeof(previous_crc));
-		/* The first record of an open frame: the header with the CRC before it is not yet there. */
-		if (log->frame_open && position == log->frame.position + HF_FRAME_HEADER_SIZE)
-			previous_crc = log->frame.previous_crc;
-		if (!hf_record_get(hf_span(bytes + 4, HF_RECORD_MAX), position, previous_crc, ret))
-			return corrupt(log, position, err);
-		return true;
+	const uint8_t *bytes = scratch;
+	size_t len = HF_RECORD_MAX;
+	if (position >= log->ring_first && position >= ring_low && position < log->next) {
+		bytes = hf_log_ring_at(log, position);
+	} else {
+		struct hf_file *file;
+		uint64_t offset = position % log->segment_size;
+		if (!read_file(log, position / log->segment_size, &file, err) ||
+		    !hf_file_read(file, scratch, FIRST_READ, offset, &len, err))
+			return false;
+		uint32_t size = len < 4 ? 0 : hf_record_size(scratch);
+		if (size > len && !hf_file_read(file, scratch, size, offset, &len, err))
+			return false;
 	}
-	struct hf_file *file;
-	uint64_t offset = position % log->segment_size - 4;
-	size_t len;
-	if (!read_file(log, position / log->segment_size, &file, err) ||
-	    !hf_file_read(file, scratch, FIRST_READ, offset, &len, err))
-		return false;
-	uint32_t size = len < 8 ? 0 : hf_record_size(scratch + 4);
-	if (size == 0)
-		return corrupt(log, position, err);
-	if (size + 4 > len && !hf_file_read(file, scratch, size + 4, offset, &len, err))
-		return false;
-	uint32_t previous_crc;
-	memcpy(&previous_crc, scratch, sizeof(previous_crc));
-	if (len < 4 || !hf_record_get(hf_span(scratch + 4, len - 4), position, previous_crc, ret))
+	/* Also from the ring: memory rots, too. */
+	if (!hf_record_get(hf_span(bytes, len), position, ret) || !hf_record_holds(ret, bytes))
 		return corrupt(log, position, err);
 	return true;
 }

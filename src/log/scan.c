@@ -127,44 +127,39 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 
 /* ---- frames -------------------------------------------------------------------------------------- */
 
-/* The records of a frame whose header holds; false if they do not. Calls nobody. */
-static bool records_hold(const struct hf_frame *frame, const uint8_t *bytes) {
+/* Does the payload of a frame whose header holds hold, too? Calls nobody. */
+static bool payload_holds(const struct hf_frame *frame, const uint8_t *bytes) {
 	uint64_t at = HF_FRAME_HEADER_SIZE, end = at + frame->payload_len;
-	uint32_t crc = frame->previous_crc;
+	if (!hf_frame_payload_holds(frame, bytes))
+		return false;
 	for (uint32_t i = 0; i < frame->record_count; i++) {
 		struct hf_record record;
-		if (!hf_record_get(hf_span(bytes + at, end - at), frame->position + at, crc, &record) ||
+		if (!hf_record_get(hf_span(bytes + at, end - at), frame->position + at, &record) ||
 		    record.lsn != frame->first_lsn + i)
 			return false;
-		crc = record.crc;
 		at += record.size;
 	}
-	return at == end && crc == frame->last_crc;
+	return at == end;
 }
 
 /* Hands out the records of a proven frame. */
 static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const uint8_t *bytes, struct hf_err *err) {
 	const struct hf_log_scan *options = scanner->options;
 	struct hf_record batch[BATCH];
-	uint64_t at = HF_FRAME_HEADER_SIZE;
-	uint32_t done = 0;
-	if (options->frame != NULL)
-		options->frame(options->arg, frame, scanner->end.segment_size);
-	while (done < frame->record_count && !scanner->stopped) {
+	uint64_t at = HF_FRAME_HEADER_SIZE, end = at + frame->payload_len;
+	while (at < end && !scanner->stopped) {
 		uint32_t count = 0;
-		for (; count < BATCH && done + count < frame->record_count; count++) {
-			struct hf_record *record = &batch[count];
-			uint32_t size = hf_record_size(bytes + at);
-			hf_record_view(hf_span(bytes + at, size), frame->position + at, record);
-			if (options->until_lsn != 0 && record->lsn > options->until_lsn) {
+		for (; count < BATCH && at < end; count++) {
+			bool whole = hf_record_get(hf_span(bytes + at, end - at), frame->position + at, &batch[count]);
+			HF_ASSERT(whole);
+			if (options->until_lsn != 0 && batch[count].lsn > options->until_lsn) {
 				scanner->stopped = true;
 				break;
 			}
-			at += size;
+			at += batch[count].size;
 		}
 		if (count > 0 && options->records != NULL && !options->records(options->arg, batch, count, err))
 			return false;
-		done += count;
 		scanner->end.last_lsn += count;
 	}
 	scanner->end.record_bytes += at - HF_FRAME_HEADER_SIZE;
@@ -188,7 +183,7 @@ static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame
 		return true;
 	if (!fetch(scanner, offset, HF_FRAME_HEADER_SIZE + frame.payload_len, ret_bytes, err))
 		return false;
-	*ret_valid = records_hold(&frame, *ret_bytes);
+	*ret_valid = payload_holds(&frame, *ret_bytes);
 	*ret = frame;
 	return true;
 }
@@ -270,7 +265,7 @@ static bool take_frame(struct scanner *scanner, const struct hf_frame *frame, co
 	if (scanner->stopped)
 		return true;
 	scanner->end.frames++;
-	scanner->end.crc = frame->last_crc;
+	scanner->end.crc = frame->crc;
 	scanner->end.closed = frame->record_count == 0;
 	if (scanner->options->until_lsn != 0 && scanner->end.last_lsn >= scanner->options->until_lsn)
 		scanner->stopped = true;

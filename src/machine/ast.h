@@ -9,8 +9,8 @@
 
 #include "machine/machine.h"
 
-#define CHAIN_MAX 9u	   /* arcs of one path: the event's own and those through choices */
-#define CHAIN_TERMS_MAX 256u /* height of an expression's tree: a + b + c + ... */
+#define CHAIN_MAX 9u	       /* arcs of one path: the event's own and those through choices */
+#define CHAIN_TERMS_MAX 256u   /* height of an expression's tree: a + b + c + ... */
 #define STATE_TABLE_SIZE 4096u /* a power of two, at least twice HF_STATES_MAX */
 
 /* A run of the text. */
@@ -55,8 +55,8 @@ enum expr_op {
 
 struct expr {
 	enum expr_op op;
-	int type;	   /* filled by check_expr */
-	struct slice at;   /* the whole expression */
+	int type;	    /* filled by check_expr */
+	struct slice at;    /* the whole expression */
 	struct slice op_at; /* the operator or the name of the function */
 	struct expr *left, *right;
 	uint64_t number;
@@ -91,8 +91,8 @@ struct label {
 	struct slice params_at; /* with the parens */
 	struct param *params;
 	bool has_parens;
-	bool is_else; /* [else] */
-	bool bad;     /* did not parse */
+	bool is_else;	       /* [else] */
+	bool bad;	       /* did not parse */
 	struct slice guard_at; /* without the brackets; len 0: none */
 	struct expr *guard;
 	struct effect *effects;
@@ -110,10 +110,10 @@ struct state {
 	struct state *initial; /* composite: the target of its [*] --> */
 	struct slice initial_at;
 	struct slice brace_at; /* of its { ; len 0: it has none */
-	bool end;      /* has an unlabelled edge to [*] */
+	bool end;	       /* has an unlabelled edge to [*] */
 	struct slice end_at;
-	bool reached;  /* by an arc, directly */
-	bool visiting; /* by a walk over choices */
+	bool reached;	/* by an arc, directly */
+	bool visiting;	/* by a walk over choices */
 	uint16_t index; /* plain: in the contract's states */
 	uint16_t depth;
 };
@@ -177,7 +177,7 @@ struct source {
 	bool stop; /* a limit was passed: reading on would only repeat it */
 
 	/* the declarations */
-	struct slice title;	/* of the front matter; len 0: none */
+	struct slice title; /* of the front matter; len 0: none */
 	struct slice version_at;
 	uint64_t version;
 	struct field *first_field, *last_field;
@@ -197,12 +197,12 @@ struct source {
 	char name[HF_NAME_MAX + 1];
 	struct event *first_event, *last_event;
 	uint32_t event_count;
-	struct arc *initial; /* the unlabelled [*] --> of the diagram, or NULL */
+	struct arc *initial;	     /* the unlabelled [*] --> of the diagram, or NULL */
 	struct state *initial_state; /* where it leads in the end; NULL: new entities wait in [*] */
-	struct path *paths; /* malloc'd */
+	struct path *paths;	     /* malloc'd */
 	uint32_t path_count;
 	uint32_t follow_count; /* steps taken to find them */
-	uint32_t plain_count; /* plain states: they have the indexes 1..plain_count */
+	uint32_t plain_count;  /* plain states: they have the indexes 1..plain_count */
 	bool has_end;
 };
 
@@ -210,7 +210,7 @@ struct source {
 
 /* `text` and `file_name` are borrowed. False: out of memory. */
 HF_MUST bool mc_source_init(struct source *source, struct hf_span text, const char *file_name,
-			 struct hf_diagnostics *diagnostics);
+			    struct hf_diagnostics *diagnostics);
 void mc_source_fini(struct source *source);
 
 /* Zeroed memory. It cannot fail: the arena is sized for the text, and each thing made in it comes
@@ -219,9 +219,9 @@ void *mc_source_alloc(struct source *source, size_t size);
 
 /* Adds a diagnostic; returns it, for help_on, or NULL if there are too many to keep. */
 struct hf_diagnostic *mc_error_at(struct source *source, const char *code, struct slice at,
-			       const char *fmt, ...) HF_PRINTF(4, 5);
+				  const char *fmt, ...) HF_PRINTF(4, 5);
 struct hf_diagnostic *mc_warning_at(struct source *source, const char *code, struct slice at,
-				 const char *fmt, ...) HF_PRINTF(4, 5);
+				    const char *fmt, ...) HF_PRINTF(4, 5);
 /* What to do about it. `diagnostic` may be NULL. */
 void mc_help_on(struct hf_diagnostic *diagnostic, const char *fmt, ...) HF_PRINTF(2, 3);
 /* Orders the diagnostics by place. */
@@ -276,7 +276,7 @@ struct slice mc_here(const struct cursor *cursor);
 
 /* False: an error was reported. */
 bool mc_read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_max,
-	       struct slice *ret_at);
+		  struct slice *ret_at);
 bool mc_read_label(struct source *source, struct slice at, struct label *ret);
 /* NULL: an error was reported. Stops before what cannot go on an expression. */
 struct expr *mc_read_expr(struct cursor *cursor);

@@ -4,8 +4,8 @@
 /* ---- declarations ------------------------------------------------------------------------------ */
 
 static bool is_reserved_field(const struct source *source, struct slice name) {
-	static const char *const words[] = { "state", "version", "lsn", "time", "now", "true",
-					     "false" };
+	static const char *const words[] = { "state", "version", "lsn",	 "time",
+					     "now",   "true",	 "false" };
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (mc_slice_is(source, name, words[i]))
 			return true;
@@ -16,14 +16,16 @@ static void check_field(struct source *source, const struct field *field) {
 	struct shown name = mc_show(source, field->name);
 	if (field->name.len > HF_NAME_MAX)
 		mc_error_at(source, "too-long", field->name, "a name has at most %u bytes",
-			 HF_NAME_MAX);
+			    HF_NAME_MAX);
 	if (is_reserved_field(source, field->name))
-		mc_help_on(mc_error_at(source, "reserved-name", field->name,
-				 "a field cannot be called %s", name.text),
+		mc_help_on(
+			mc_error_at(source, "reserved-name", field->name,
+				    "a field cannot be called %s", name.text),
 			"state, version, lsn and time are in every reply, now, true and false in "
 			"expressions: choose another name");
 	if (mc_field_named(source, field->name) != field)
-		mc_error_at(source, "duplicate", field->name, "field %s is declared twice", name.text);
+		mc_error_at(source, "duplicate", field->name, "field %s is declared twice",
+			    name.text);
 }
 
 /* A param must not hide a field: `filled = filled` would read as it is not meant. */
@@ -34,8 +36,10 @@ static void check_param_names(struct source *source) {
 			struct shown name = mc_show(source, param->name);
 			if (mc_field_named(source, param->name) != NULL)
 				mc_help_on(mc_error_at(source, "duplicate", param->name,
-						 "param %s has the name of a field", name.text),
-					"give the param another name, such as new_%s", name.text);
+						       "param %s has the name of a field",
+						       name.text),
+					   "give the param another name, such as new_%s",
+					   name.text);
 		}
 }
 
@@ -55,10 +59,11 @@ static void check_contract_name(struct source *source) {
 		memcpy(source->name, base, len);
 	else
 		mc_help_on(mc_error_at(source, "title", (struct slice){ 0, 1 },
-				 "the contract has no title, and its file's name \"%.64s\" is not a name",
-				 base),
-			"begin the file with front matter: ---, title: %s, ---",
-			mc_suggested_name(hf_span(base, len), buf));
+				       "the contract has no title, and its file's name \"%.64s\" "
+				       "is not a name",
+				       base),
+			   "begin the file with front matter: ---, title: %s, ---",
+			   mc_suggested_name(hf_span(base, len), buf));
 }
 
 void mc_check_declarations(struct source *source) {
@@ -140,10 +145,10 @@ static void check_finals(struct graph *graph) {
 		if (path->from == NULL || path->from->kind != STATE_PLAIN || !path->from->end)
 			continue;
 		mc_help_on(mc_error_at(source, "leaves-final", path->arcs[0]->at,
-				 "%s is an end (line %u), and this arrow leaves it",
-				 mc_show(source, path->from->name).text,
-				 mc_line_of(source, path->from->end_at.at)),
-			"take away one of the two");
+				       "%s is an end (line %u), and this arrow leaves it",
+				       mc_show(source, path->from->name).text,
+				       mc_line_of(source, path->from->end_at.at)),
+			   "take away one of the two");
 	}
 }
 
@@ -151,21 +156,23 @@ static void check_state(struct graph *graph, const struct state *state) {
 	struct source *source = graph->source;
 	struct shown name = mc_show(source, state->name);
 	if (!graph->reached[state->index])
-		mc_help_on(mc_error_at(source, "unreachable", state->name, "no event leads to %s",
-				 name.text),
+		mc_help_on(
+			mc_error_at(source, "unreachable", state->name, "no event leads to %s",
+				    name.text),
 			"draw an arrow to it, or take it away; a misspelt name makes a new state");
 	else if (source->has_end && !graph->ends[state->index])
-		mc_help_on(mc_error_at(source, "no-end", state->name, "no end can be reached from %s",
-				 name.text),
-			"draw %s --> [*] if it is an end, or an arrow that leads on", name.text);
+		mc_help_on(mc_error_at(source, "no-end", state->name,
+				       "no end can be reached from %s", name.text),
+			   "draw %s --> [*] if it is an end, or an arrow that leads on", name.text);
 }
 
 void mc_check_graph(struct source *source) {
 	struct graph storage = { .source = source }, *graph = &storage;
 	for (struct state *state = source->first_state; state != NULL; state = state->next) {
 		if (state->kind == STATE_CHOICE && !state->reached)
-			mc_error_at(source, "unreachable", state->name, "no event leads to choice %s",
-				 mc_show(source, state->name).text);
+			mc_error_at(source, "unreachable", state->name,
+				    "no event leads to choice %s",
+				    mc_show(source, state->name).text);
 		if (state->kind != STATE_PLAIN)
 			continue;
 		graph->states[state->index] = state;
@@ -180,7 +187,7 @@ void mc_check_graph(struct source *source) {
 			check_state(graph, state);
 	if (!source->has_end)
 		mc_help_on(mc_warning_at(source, "no-end", source->header, "no state is an end"),
-			"if life ends somewhere, draw that state --> [*]");
+			   "if life ends somewhere, draw that state --> [*]");
 }
 
 /* ---- guards that overlap ----------------------------------------------------------------------- */
@@ -221,8 +228,9 @@ static bool check_pair(struct prover *prover, struct source *source, const struc
 	uint32_t line = mc_line_of(source, a->at.at);
 	struct slice at = b->label.at.len > 0 ? b->label.at : b->at;
 	if (takes_the_rest(first, fork) || mc_holds_only_with(prover, second, first)) {
-		mc_help_on(mc_error_at(source, "never-taken", at,
-				 "this can never be taken: line %u always goes first", line),
+		mc_help_on(
+			mc_error_at(source, "never-taken", at,
+				    "this can never be taken: line %u always goes first", line),
 			"the first in the file that holds wins: put this one before it, or narrow "
 			"the guard of line %u",
 			line);
@@ -231,9 +239,9 @@ static bool check_pair(struct prover *prover, struct source *source, const struc
 	if (is_rest(b) || mc_never_together(prover, first, second))
 		return false;
 	mc_help_on(mc_warning_at(source, "overlap", at,
-			   "this may hold together with line %u, which then wins", line),
-		b->label.guard == NULL ? "write [else] if it is meant for the rest" :
-					 "make the guards exclude each other");
+				 "this may hold together with line %u, which then wins", line),
+		   b->label.guard == NULL ? "write [else] if it is meant for the rest"
+					  : "make the guards exclude each other");
 	return true;
 }
 
@@ -247,7 +255,8 @@ static void check_path_overlaps(struct prover *prover, struct source *source, ui
 		for (uint32_t i = 0; i < path->arc_count; i++)
 			if (path->arcs[i]->label.guard != NULL)
 				arc = path->arcs[i];
-		mc_error_at(source, "never-holds", arc->label.guard_at, "this guard can never hold");
+		mc_error_at(source, "never-holds", arc->label.guard_at,
+			    "this guard can never hold");
 		return;
 	}
 	bool said = false;

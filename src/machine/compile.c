@@ -53,8 +53,8 @@ static void too_much(struct builder *builder, struct slice at, const char *what)
 	builder->failed = true;
 }
 
-static uint32_t emit(struct builder *builder, enum opcode op, struct slice place, struct operand dst,
-		     struct operand a, struct operand b) {
+static uint32_t emit(struct builder *builder, enum opcode op, struct slice place,
+		     struct operand dst, struct operand a, struct operand b) {
 	struct hf_program *program = builder->program;
 	uint32_t cap = builder->code_cap;
 	if (program->code_count == HF_CODE_MAX)
@@ -144,8 +144,8 @@ static struct operand name_operand(const struct builder *builder, const struct e
 }
 
 static struct operand bytes_operand(struct builder *builder, const struct expr *expr) {
-	return expr->op == EXPR_STRING ? bytes_literal(builder, expr->op_at) :
-					 name_operand(builder, expr);
+	return expr->op == EXPR_STRING ? bytes_literal(builder, expr->op_at)
+				       : name_operand(builder, expr);
 }
 
 static enum opcode arithmetic_op(const struct expr *expr) {
@@ -245,8 +245,8 @@ static void branch_compared(struct builder *builder, const struct expr *expr, bo
 	} else {
 		/* not (a < b) is b <= a, and so on */
 		bool straight = less == sense;
-		enum opcode op = strict == sense ? (is_signed ? OP_JUMP_LT_I : OP_JUMP_LT_U) :
-						   (is_signed ? OP_JUMP_LE_I : OP_JUMP_LE_U);
+		enum opcode op = strict == sense ? (is_signed ? OP_JUMP_LT_I : OP_JUMP_LT_U)
+						 : (is_signed ? OP_JUMP_LE_I : OP_JUMP_LE_U);
 		jump(builder, op, expr->at, straight ? a : b, straight ? b : a, jumps);
 	}
 	builder->temps = in_use;
@@ -372,9 +372,9 @@ static void build_fields(struct builder *builder) {
 		if (field->type == HF_TYPE_U64 || field->type == HF_TYPE_I64)
 			offset = (offset + 7) & ~7u;
 		ret->offset = (uint16_t)offset;
-		offset += field->type == HF_TYPE_BYTES ? 1u + field->bytes_max :
-			  field->type == HF_TYPE_BOOL  ? 1u :
-							 8u;
+		offset += field->type == HF_TYPE_BYTES	? 1u + field->bytes_max
+			  : field->type == HF_TYPE_BOOL ? 1u
+							: 8u;
 	}
 	contract->block_size = (uint16_t)((offset + 7) & ~7u);
 	HF_ASSERT(contract->block_size <= HF_BLOCK_MAX);
@@ -413,7 +413,8 @@ static void build_states(struct builder *builder) {
 		copy_name(source, state->name, contract->states[state->index].name);
 		contract->states[state->index].final = state->end;
 	}
-	contract->initial = source->initial_state != NULL ? source->initial_state->index : HF_STATE_NEW;
+	contract->initial =
+		source->initial_state != NULL ? source->initial_state->index : HF_STATE_NEW;
 }
 
 /* The texts of a path's guards, for explanations. */
@@ -431,7 +432,8 @@ static void add_transition(struct builder *builder, const struct path *path, uin
 	struct hf_contract *contract = builder->contract;
 	if (contract->transition_count == HF_TRANSITIONS_MAX) {
 		too_much(builder, path->arcs[0]->at,
-			 "with its composite states taken apart, the contract has too many transitions");
+			 "with its composite states taken apart, the contract has too many "
+			 "transitions");
 		return;
 	}
 	contract->transitions[contract->transition_count] = (struct hf_transition){
@@ -484,7 +486,8 @@ static void build_cells(struct builder *builder, const uint16_t *depths) {
 		return;
 	for (uint32_t i = 0; i < contract->transition_count; i++) {
 		const struct hf_transition *transition = &contract->transitions[i];
-		program->cells[transition->from * contract->event_count + transition->event].count++;
+		program->cells[transition->from * contract->event_count + transition->event]
+			.count++;
 	}
 	uint16_t first = 0;
 	for (uint32_t i = 0; i < cell_count; i++) {
@@ -494,8 +497,8 @@ static void build_cells(struct builder *builder, const uint16_t *depths) {
 	}
 	for (uint16_t i = 0; i < contract->transition_count; i++) {
 		const struct hf_transition *transition = &contract->transitions[i];
-		struct cell *cell =
-			&program->cells[transition->from * contract->event_count + transition->event];
+		struct cell *cell = &program->cells[transition->from * contract->event_count +
+						    transition->event];
 		program->candidates[cell->first + cell->count++] = i;
 	}
 	for (uint32_t i = 0; i < cell_count; i++)
@@ -521,9 +524,9 @@ static void build_drawing(struct builder *builder) {
 		program->drawn_states[program->drawn_state_count++] = (struct hf_drawn_state){
 			.name = kept(builder, state->name),
 			.within = kept(builder, state->parent ? state->parent->name : empty),
-			.kind = state->kind == STATE_CHOICE    ? HF_DRAWN_CHOICE :
-				state->kind == STATE_COMPOSITE ? HF_DRAWN_COMPOSITE :
-								 HF_DRAWN_STATE,
+			.kind = state->kind == STATE_CHOICE	 ? HF_DRAWN_CHOICE
+				: state->kind == STATE_COMPOSITE ? HF_DRAWN_COMPOSITE
+								 : HF_DRAWN_STATE,
 			.line = mc_line_of(source, state->name.at),
 		};
 	for (const struct arc *arc = source->first_arc; arc != NULL; arc = arc->next)
@@ -557,11 +560,11 @@ static void build_names(struct builder *builder) {
 	const struct hf_contract *contract = builder->contract;
 	struct hf_program *program = builder->program;
 	bool good = mc_name_table_init(&program->state_names, contract->state_count,
-				    sizeof(struct hf_state), contract->states) &&
+				       sizeof(struct hf_state), contract->states) &&
 		    mc_name_table_init(&program->event_names, contract->event_count,
-				    sizeof(struct hf_event), contract->events) &&
+				       sizeof(struct hf_event), contract->events) &&
 		    mc_name_table_init(&program->field_names, contract->field_count,
-				    sizeof(struct hf_field), contract->fields);
+				       sizeof(struct hf_field), contract->fields);
 	if (!good)
 		builder->nomem = builder->failed = true;
 }

@@ -22,7 +22,7 @@ static bool check_source(struct source *source) {
 	uint32_t *errors = &source->diagnostics->error_count;
 	if (source->text.len > HF_CONTRACT_TEXT_MAX) {
 		mc_error_at(source, "too-many", (struct slice){ 0, 1 },
-			 "a contract has at most %u bytes", HF_CONTRACT_TEXT_MAX);
+			    "a contract has at most %u bytes", HF_CONTRACT_TEXT_MAX);
 		return true;
 	}
 	uint32_t start = mc_read_comments(source), errors_before = *errors;
@@ -104,7 +104,8 @@ static const char *name_at(const void *names, uint32_t stride, uint32_t index) {
 	return (const char *)names + (size_t)index * stride;
 }
 
-bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t stride, const void *names) {
+bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t stride,
+			const void *names) {
 	uint32_t size = 4;
 	while (size < 2 * count)
 		size *= 2;
@@ -124,7 +125,7 @@ bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t strid
 }
 
 int mc_name_table_find(const struct name_table *table, uint32_t stride, const void *names,
-		    struct hf_span name) {
+		       struct hf_span name) {
 	if (name.len == 0 || name.len > HF_NAME_MAX)
 		return -1;
 	uint32_t slot = (uint32_t)XXH3_64bits(name.data, name.len) & table->mask;
@@ -138,17 +139,17 @@ int mc_name_table_find(const struct name_table *table, uint32_t stride, const vo
 
 int hf_contract_event(const struct hf_contract *contract, struct hf_span name) {
 	return mc_name_table_find(&contract->program->event_names, sizeof(struct hf_event),
-			       contract->events, name);
+				  contract->events, name);
 }
 
 int hf_contract_state(const struct hf_contract *contract, struct hf_span name) {
 	return mc_name_table_find(&contract->program->state_names, sizeof(struct hf_state),
-			       contract->states, name);
+				  contract->states, name);
 }
 
 int hf_contract_field(const struct hf_contract *contract, struct hf_span name) {
 	return mc_name_table_find(&contract->program->field_names, sizeof(struct hf_field),
-			       contract->fields, name);
+				  contract->fields, name);
 }
 
 int hf_event_param(const struct hf_event *event, struct hf_span name) {

@@ -79,9 +79,9 @@ static void explain_not_allowed(struct account *account, uint16_t state) {
 			continue;
 		told[transition->from] = true;
 		hf_text_add(account->text, any ? " or %s" : "from %s",
-			    transition->from == HF_STATE_NEW ?
-				    "[*], as its first event" :
-				    contract->states[transition->from].name);
+			    transition->from == HF_STATE_NEW
+				    ? "[*], as its first event"
+				    : contract->states[transition->from].name);
 		any = true;
 	}
 	bool can_go_on = false;
@@ -123,8 +123,7 @@ static void explain_guard(struct account *account, uint16_t state, uint8_t event
 static bool find_failure(const struct hf_program *program, const struct rule *rule,
 			 struct frame *frame, uint32_t *ret_pc, bool *ret_after) {
 	*ret_after = false;
-	if (rule->guard != NO_CODE &&
-	    mc_run(program, frame, rule->guard, ret_pc) == RUN_ARITHMETIC)
+	if (rule->guard != NO_CODE && mc_run(program, frame, rule->guard, ret_pc) == RUN_ARITHMETIC)
 		return true;
 	if (rule->effect != NO_CODE &&
 	    mc_run(program, frame, rule->effect, ret_pc) == RUN_ARITHMETIC)

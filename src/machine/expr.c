@@ -43,14 +43,14 @@ struct slice mc_here(const struct cursor *cursor) {
 
 static bool bad_type(struct cursor *cursor, struct slice at) {
 	mc_help_on(mc_error_at(cursor->source, "unknown-type", at.len > 0 ? at : mc_here(cursor),
-			 at.len > 0 ? "there is no type %s" : "a type is missing here%s",
-			 at.len > 0 ? mc_show(cursor->source, at).text : ""),
-		"the types are u64, i64, bool and bytes(N) with N from 1 to %u", HF_BYTES_MAX);
+			       at.len > 0 ? "there is no type %s" : "a type is missing here%s",
+			       at.len > 0 ? mc_show(cursor->source, at).text : ""),
+		   "the types are u64, i64, bool and bytes(N) with N from 1 to %u", HF_BYTES_MAX);
 	return false;
 }
 
 bool mc_read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_max,
-	       struct slice *ret_at) {
+		  struct slice *ret_at) {
 	struct source *source = cursor->source;
 	struct slice word = mc_take_word(cursor);
 	*ret_at = word;
@@ -100,9 +100,9 @@ static struct expr *new_expr(struct cursor *cursor, enum expr_op op, struct slic
 	if (expr->height <= CHAIN_TERMS_MAX)
 		return expr;
 	mc_help_on(mc_error_at(cursor->source, "too-deep", op_at,
-			 "this expression has more than %u operators on top of each other",
-			 CHAIN_TERMS_MAX),
-		"split it");
+			       "this expression has more than %u operators on top of each other",
+			       CHAIN_TERMS_MAX),
+		   "split it");
 	return NULL;
 }
 
@@ -112,12 +112,13 @@ static struct expr *bad_expr(struct cursor *cursor) {
 					"and min max abs u64 i64";
 	struct slice at = mc_here(cursor);
 	if (at.at >= cursor->end)
-		mc_help_on(mc_error_at(cursor->source, "expression", at, "a value is missing here"), "%s",
-			help);
+		mc_help_on(mc_error_at(cursor->source, "expression", at, "a value is missing here"),
+			   "%s", help);
 	else
 		mc_help_on(mc_error_at(cursor->source, "expression", at,
-				 "a value should stand here, not %s", mc_show(cursor->source, at).text),
-			"%s", help);
+				       "a value should stand here, not %s",
+				       mc_show(cursor->source, at).text),
+			   "%s", help);
 	return NULL;
 }
 
@@ -129,8 +130,9 @@ static struct expr *parse_number(struct cursor *cursor) {
 	at.len = cursor->at - at.at;
 	uint64_t number;
 	if (!hf_span_u64(mc_span_of(source, at), &number)) {
-		mc_help_on(mc_error_at(source, "literal", at, "%s is not a number of 64 bits",
-				 mc_show(source, at).text),
+		mc_help_on(
+			mc_error_at(source, "literal", at, "%s is not a number of 64 bits",
+				    mc_show(source, at).text),
 			"numbers are decimal, without a leading zero, up to 18446744073709551615");
 		return NULL;
 	}
@@ -153,12 +155,13 @@ static struct expr *parse_string(struct cursor *cursor) {
 	cursor->at++;
 	at.len++;
 	if (at.len - 2 > HF_BYTES_MAX) {
-		mc_error_at(source, "literal", at, "a literal has at most %u bytes, this one has %u",
-			 HF_BYTES_MAX, at.len - 2);
+		mc_error_at(source, "literal", at,
+			    "a literal has at most %u bytes, this one has %u", HF_BYTES_MAX,
+			    at.len - 2);
 		return NULL;
 	}
-	struct expr *expr = new_expr(cursor, EXPR_STRING, (struct slice){ start + 1, at.len - 2 },
-				     NULL, NULL);
+	struct expr *expr =
+		new_expr(cursor, EXPR_STRING, (struct slice){ start + 1, at.len - 2 }, NULL, NULL);
 	expr->bytes_max = (uint8_t)(at.len - 2);
 	expr->at = at;
 	return expr;
@@ -186,8 +189,8 @@ static struct expr *parse_call(struct cursor *cursor, struct slice name) {
 	const struct function *function = function_named(source, name);
 	if (function == NULL) {
 		mc_help_on(mc_error_at(source, "unknown-name", name, "there is no function %s",
-				 mc_show(source, name).text),
-			"the functions are min(a, b), max(a, b), abs(a), u64(a) and i64(a)");
+				       mc_show(source, name).text),
+			   "the functions are min(a, b), max(a, b), abs(a), u64(a) and i64(a)");
 		return NULL;
 	}
 	cursor->at++; /* the ( */
@@ -202,8 +205,9 @@ static struct expr *parse_call(struct cursor *cursor, struct slice name) {
 			return NULL;
 	}
 	if (!good || !mc_take_char(cursor, ')')) {
-		mc_error_at(source, "expression", mc_here(cursor), "%s takes %u value%s in parentheses",
-			 function->name, function->operands, function->operands == 1 ? "" : "s");
+		mc_error_at(source, "expression", mc_here(cursor),
+			    "%s takes %u value%s in parentheses", function->name,
+			    function->operands, function->operands == 1 ? "" : "s");
 		return NULL;
 	}
 	struct expr *expr = new_expr(cursor, function->op, name, left, right);
@@ -221,9 +225,9 @@ static struct expr *parse_name(struct cursor *cursor) {
 		return parse_call(cursor, name);
 	}
 	bool truth = mc_slice_is(source, name, "true");
-	enum expr_op op = truth || mc_slice_is(source, name, "false") ? EXPR_BOOL :
-			  mc_slice_is(source, name, "now")		    ? EXPR_NOW :
-								      EXPR_NAME;
+	enum expr_op op = truth || mc_slice_is(source, name, "false") ? EXPR_BOOL
+			  : mc_slice_is(source, name, "now")	      ? EXPR_NOW
+								      : EXPR_NAME;
 	struct expr *expr = new_expr(cursor, op, name, NULL, NULL);
 	expr->at = name;
 	expr->number = truth;
@@ -257,8 +261,7 @@ static struct expr *parse_prefix(struct cursor *cursor, char op) {
 	struct expr *operand = parse_binary(cursor, 7);
 	if (operand == NULL)
 		return NULL;
-	struct expr *expr =
-		new_expr(cursor, op == '-' ? EXPR_NEG : EXPR_NOT, op_at, operand, NULL);
+	struct expr *expr = new_expr(cursor, op == '-' ? EXPR_NEG : EXPR_NOT, op_at, operand, NULL);
 	if (expr != NULL)
 		expr->at = (struct slice){ op_at.at, operand->at.at + operand->at.len - op_at.at };
 	return expr;
@@ -267,17 +270,17 @@ static struct expr *parse_prefix(struct cursor *cursor, char op) {
 static struct expr *parse_operand(struct cursor *cursor) {
 	if (cursor->depth == HF_EXPR_DEPTH_MAX) {
 		mc_error_at(cursor->source, "too-deep", mc_here(cursor),
-			 "expressions nest at most %u deep", HF_EXPR_DEPTH_MAX);
+			    "expressions nest at most %u deep", HF_EXPR_DEPTH_MAX);
 		return NULL;
 	}
 	cursor->depth++;
 	char c = next_char(cursor);
-	struct expr *expr = c == '('		     ? parse_parens(cursor) :
-			    c == '"'		     ? parse_string(cursor) :
-			    c == '-' || c == '!'     ? parse_prefix(cursor, c) :
-			    c >= '0' && c <= '9'     ? parse_number(cursor) :
-			    c != '\0' && mc_is_word_byte(c) ? parse_name(cursor) :
-							   bad_expr(cursor);
+	struct expr *expr = c == '('			      ? parse_parens(cursor)
+			    : c == '"'			      ? parse_string(cursor)
+			    : c == '-' || c == '!'	      ? parse_prefix(cursor, c)
+			    : c >= '0' && c <= '9'	      ? parse_number(cursor)
+			    : c != '\0' && mc_is_word_byte(c) ? parse_name(cursor)
+							      : bad_expr(cursor);
 	cursor->depth--;
 	return expr;
 }
@@ -308,15 +311,15 @@ static const struct binary *next_operator(struct cursor *cursor) {
 
 /* C's operators that we lack, or have under another name. */
 static bool is_strange_operator(struct cursor *cursor) {
-	static const char *const helps[] = { "=", "== compares", "&", "&& means and", "|",
-					     "|| means or" };
+	static const char *const helps[] = { "=", "== compares", "&", "&& means and",
+					     "|", "|| means or" };
 	char c = next_char(cursor);
 	for (size_t i = 0; i < sizeof(helps) / sizeof(helps[0]); i += 2) {
 		if (c != helps[i][0])
 			continue;
 		mc_help_on(mc_error_at(cursor->source, "expression", mc_here(cursor),
-				 "there is no operator %c in an expression", c),
-			"%s", helps[i + 1]);
+				       "there is no operator %c in an expression", c),
+			   "%s", helps[i + 1]);
 		return true;
 	}
 	return false;

@@ -38,14 +38,16 @@ static void check_signature(struct source *source, const struct event *event,
 	struct shown name = mc_show(source, label->event);
 	uint32_t line = mc_line_of(source, event->name.at);
 	struct hf_diagnostic *error =
-		mc_error_at(source, "signature", label->has_parens ? label->params_at : label->event,
-			 "%s has other params here than on line %u", name.text, line);
+		mc_error_at(source, "signature",
+			    label->has_parens ? label->params_at : label->event,
+			    "%s has other params here than on line %u", name.text, line);
 	if (first.len > 0)
 		mc_help_on(error, "an event has the same params everywhere: write %s%s", name.text,
-			mc_show(source, first).text);
+			   mc_show(source, first).text);
 	else
-		mc_help_on(error, "an event has the same params everywhere: write them on line %u, too",
-			line);
+		mc_help_on(error,
+			   "an event has the same params everywhere: write them on line %u, too",
+			   line);
 }
 
 static void add_event(struct source *source, struct label *label) {
@@ -58,7 +60,7 @@ static void add_event(struct source *source, struct label *label) {
 	}
 	if (source->event_count == HF_EVENTS_MAX) {
 		mc_error_at(source, "too-many", label->event, "a contract has at most %u events",
-			 HF_EVENTS_MAX);
+			    HF_EVENTS_MAX);
 		source->stop = true;
 		return;
 	}
@@ -108,16 +110,17 @@ static void note_initial(struct source *source, struct arc *arc) {
 	if (scope == NULL) {
 		if (source->initial != NULL)
 			mc_help_on(mc_error_at(source, "initial", arc->at, "a second beginning"),
-				"one arrow from [*] has no label, or several have events");
+				   "one arrow from [*] has no label, or several have events");
 		else
 			source->initial = arc;
 	} else if (scope->initial != NULL) {
 		mc_error_at(source, "initial", arc->at, "%s has a second beginning",
-			 mc_show(source, scope->name).text);
+			    mc_show(source, scope->name).text);
 	} else if (!mc_is_within(arc->to, scope) || arc->to == scope) {
 		mc_help_on(mc_error_at(source, "initial", arc->to_at, "%s is not within %s",
-				 mc_show(source, arc->to_at).text, mc_show(source, scope->name).text),
-			"a composite begins in one of its own states");
+				       mc_show(source, arc->to_at).text,
+				       mc_show(source, scope->name).text),
+			   "a composite begins in one of its own states");
 	} else {
 		scope->initial = arc->to;
 		scope->initial_at = arc->at;
@@ -129,12 +132,13 @@ static void read_beginning(struct source *source, struct arc *arc) {
 		note_initial(source, arc);
 	else if (arc->scope != NULL)
 		mc_help_on(mc_error_at(source, "initial", arc->label.at,
-				 "the beginning of a composite has no label"),
-			"put the event on the arrow that enters %s",
-			mc_show(source, arc->scope->name).text);
+				       "the beginning of a composite has no label"),
+			   "put the event on the arrow that enters %s",
+			   mc_show(source, arc->scope->name).text);
 	else if (arc->label.event.len == 0 && !arc->label.bad)
-		mc_help_on(mc_error_at(source, "no-event", arc->label.at, "this arrow has no event"),
-			"a label is event(params) [guard] / effects");
+		mc_help_on(mc_error_at(source, "no-event", arc->label.at,
+				       "this arrow has no event"),
+			   "a label is event(params) [guard] / effects");
 }
 
 static void read_end_arrow(struct source *source, struct arc *arc) {
@@ -142,12 +146,14 @@ static void read_end_arrow(struct source *source, struct arc *arc) {
 		mc_error_at(source, "end", arc->at, "an arrow from [*] to [*] has no meaning");
 	else if (arc->label.at.len > 0)
 		mc_help_on(mc_error_at(source, "labelled-end", arc->label.at,
-				 "an arrow to [*] takes no event"),
-			"name the last state: %s --> Done : %s, and Done --> [*]",
-			mc_show(source, arc->from->name).text, mc_show(source, arc->label.at).text);
+				       "an arrow to [*] takes no event"),
+			   "name the last state: %s --> Done : %s, and Done --> [*]",
+			   mc_show(source, arc->from->name).text,
+			   mc_show(source, arc->label.at).text);
 	else if (arc->from->kind == STATE_CHOICE)
-		mc_help_on(mc_error_at(source, "labelled-end", arc->at, "a choice cannot lead to [*]"),
-			"name the last state, and draw an arrow from it to [*]");
+		mc_help_on(mc_error_at(source, "labelled-end", arc->at,
+				       "a choice cannot lead to [*]"),
+			   "name the last state, and draw an arrow from it to [*]");
 	else {
 		arc->from->end = true;
 		arc->from->end_at = arc->at;
@@ -160,19 +166,21 @@ static void read_plain_arrow(struct source *source, struct arc *arc) {
 	struct shown from = mc_show(source, arc->from_at), to = mc_show(source, arc->to_at);
 	if (arc->label.at.len == 0)
 		mc_help_on(mc_error_at(source, "no-event", arc->at,
-				 "no event takes an entity from %s to %s", from.text, to.text),
-			"name one: %s --> %s : event", from.text, to.text);
+				       "no event takes an entity from %s to %s", from.text,
+				       to.text),
+			   "name one: %s --> %s : event", from.text, to.text);
 	else
-		mc_help_on(mc_error_at(source, "no-event", arc->label.at, "this arrow has no event"),
-			"a label without an event stands only after a choice: write event %s",
-			mc_show(source, arc->label.at).text);
+		mc_help_on(mc_error_at(source, "no-event", arc->label.at,
+				       "this arrow has no event"),
+			   "a label without an event stands only after a choice: write event %s",
+			   mc_show(source, arc->label.at).text);
 }
 
 static void check_choice_label(struct source *source, const struct arc *arc) {
 	if (arc->label.event.len > 0)
 		mc_help_on(mc_error_at(source, "choice", arc->label.event,
-				 "an arrow from a choice has no event of its own"),
-			"write a guard in brackets, such as [qty > 0] or [else]");
+				       "an arrow from a choice has no event of its own"),
+			   "write a guard in brackets, such as [qty > 0] or [else]");
 }
 
 static void read_arrows(struct source *source) {
@@ -202,10 +210,11 @@ static void check_inner_ends(struct source *source) {
 			if (up->end)
 				continue;
 			struct shown outer = mc_show(source, up->name);
-			mc_help_on(mc_error_at(source, "inner-end", arc->at, "%s ends here, and then?",
-					 outer.text),
-				"if life ends: draw %s --> [*] outside the braces; else draw %s --> T : event",
-				outer.text, name.text);
+			mc_help_on(mc_error_at(source, "inner-end", arc->at,
+					       "%s ends here, and then?", outer.text),
+				   "if life ends: draw %s --> [*] outside the braces; else draw %s "
+				   "--> T : event",
+				   outer.text, name.text);
 			break;
 		}
 		bool has_end = arc->from->kind != STATE_COMPOSITE;
@@ -215,8 +224,8 @@ static void check_inner_ends(struct source *source) {
 				  other->scope == arc->from;
 		if (!has_end)
 			mc_help_on(mc_error_at(source, "inner-end", arc->at,
-					 "no state within %s ends it", name.text),
-				"draw an arrow to [*] from its last state, inside the braces");
+					       "no state within %s ends it", name.text),
+				   "draw an arrow to [*] from its last state, inside the braces");
 	}
 }
 
@@ -225,7 +234,7 @@ static void check_inner_ends(struct source *source) {
 static void add_path(struct source *source, const struct path *path, struct state *to) {
 	if (source->path_count == HF_TRANSITIONS_MAX) {
 		mc_error_at(source, "too-many", path->arcs[0]->at,
-			 "a contract has at most %u transitions", HF_TRANSITIONS_MAX);
+			    "a contract has at most %u transitions", HF_TRANSITIONS_MAX);
 		source->stop = true;
 		return;
 	}
@@ -239,11 +248,12 @@ static struct state *descend(struct source *source, struct state *state, struct 
 	while (state->kind == STATE_COMPOSITE) {
 		if (state->initial == NULL) {
 			struct shown name = mc_show(source, state->name);
-			mc_help_on(mc_error_at(source, "initial", at, "%s does not say where it begins",
-					 name.text),
-				"draw [*] --> first state inside the braces of %s, or lead the arrow to "
-				"a state within",
-				name.text);
+			mc_help_on(mc_error_at(source, "initial", at,
+					       "%s does not say where it begins", name.text),
+				   "draw [*] --> first state inside the braces of %s, or lead the "
+				   "arrow to "
+				   "a state within",
+				   name.text);
 			return NULL;
 		}
 		state = state->initial;
@@ -256,7 +266,7 @@ struct state *mc_entered(struct source *source, struct state *state, struct slic
 	if (ret == NULL || ret->kind != STATE_CHOICE)
 		return ret;
 	mc_help_on(mc_error_at(source, "choice", at, "an entity cannot begin in a choice"),
-		"put an event on this arrow");
+		   "put an event on this arrow");
 	return NULL;
 }
 
@@ -265,16 +275,16 @@ static void follow(struct source *source, struct path *path, struct state *state
 static void follow_choice(struct source *source, struct path *path, struct state *choice) {
 	if (choice->visiting || path->arc_count == CHAIN_MAX) {
 		mc_error_at(source, "choice", choice->name,
-			 choice->visiting ? "choice %s leads back to itself" :
-					    "%s: too many choices in a row",
-			 mc_show(source, choice->name).text);
+			    choice->visiting ? "choice %s leads back to itself"
+					     : "%s: too many choices in a row",
+			    mc_show(source, choice->name).text);
 		return;
 	}
 	if (choice->first_out == NULL)
 		mc_help_on(mc_error_at(source, "choice", choice->name, "choice %s leads nowhere",
-				 mc_show(source, choice->name).text),
-			"draw an arrow from it for each case: %s --> A : [guard]",
-			mc_show(source, choice->name).text);
+				       mc_show(source, choice->name).text),
+			   "draw an arrow from it for each case: %s --> A : [guard]",
+			   mc_show(source, choice->name).text);
 	choice->visiting = true;
 	choice->reached = true;
 	for (struct arc *arc = choice->first_out; arc != NULL && !source->stop;
@@ -290,8 +300,9 @@ static void follow_choice(struct source *source, struct path *path, struct state
 
 static void follow(struct source *source, struct path *path, struct state *state, struct slice at) {
 	if (++source->follow_count > CHAIN_MAX * HF_TRANSITIONS_MAX) {
-		mc_error_at(source, "too-many", path->arcs[0]->at, "there are too many ways through "
-			 "the choices");
+		mc_error_at(source, "too-many", path->arcs[0]->at,
+			    "there are too many ways through "
+			    "the choices");
 		source->stop = true;
 		return;
 	}
@@ -329,16 +340,16 @@ static void check_beginning(struct source *source, uint32_t errors_before) {
 	if (source->initial == NULL && labelled == NULL &&
 	    source->diagnostics->error_count == errors_before)
 		mc_help_on(mc_error_at(source, "initial", source->header,
-				 "the diagram does not say where an entity begins"),
-			"draw [*] --> First, or [*] --> First : event");
+				       "the diagram does not say where an entity begins"),
+			   "draw [*] --> First, or [*] --> First : event");
 	if (source->initial == NULL)
 		return;
 	source->initial_state = mc_entered(source, source->initial->to, source->initial->to_at);
 	if (labelled != NULL)
 		mc_help_on(mc_error_at(source, "initial", source->initial->at,
-				 "this beginning has no event, that of line %u has one",
-				 mc_line_of(source, labelled->at.at)),
-			"either one arrow from [*] without a label, or all of them with events");
+				       "this beginning has no event, that of line %u has one",
+				       mc_line_of(source, labelled->at.at)),
+			   "either one arrow from [*] without a label, or all of them with events");
 }
 
 void mc_flatten(struct source *source) {

@@ -14,8 +14,9 @@ static bool not_one_word(struct cursor *cursor, uint32_t start) {
 		end++;
 	struct slice at = mc_trimmed(source, (struct slice){ start, end - start });
 	char buf[HF_NAME_MAX + 1];
-	mc_help_on(mc_error_at(source, "event-name", at.len > 0 ? at : mc_here(cursor),
-			 "\"%s\" cannot be an event's name", mc_show(source, at).text),
+	mc_help_on(
+		mc_error_at(source, "event-name", at.len > 0 ? at : mc_here(cursor),
+			    "\"%s\" cannot be an event's name", mc_show(source, at).text),
 		"clients send it: one word of letters, digits, _, - and ., such as %s; a label is "
 		"event(params) [guard] / effects",
 		mc_suggested_name(mc_span_of(source, at), buf));
@@ -43,8 +44,9 @@ static bool read_event(struct cursor *cursor, struct label *label) {
 
 static bool is_reserved_param(const struct source *source, struct slice name) {
 	return hf_span_is_nocase(mc_span_of(source, name), "ifversion") ||
-	       hf_span_is_nocase(mc_span_of(source, name), "id") || mc_slice_is(source, name, "now") ||
-	       mc_slice_is(source, name, "true") || mc_slice_is(source, name, "false");
+	       hf_span_is_nocase(mc_span_of(source, name), "id") ||
+	       mc_slice_is(source, name, "now") || mc_slice_is(source, name, "true") ||
+	       mc_slice_is(source, name, "false");
 }
 
 static bool check_param(struct source *source, const struct label *label, struct slice name,
@@ -53,17 +55,19 @@ static bool check_param(struct source *source, const struct label *label, struct
 		mc_error_at(source, "too-long", name, "a name has at most %u bytes", HF_NAME_MAX);
 	} else if (is_reserved_param(source, name)) {
 		mc_help_on(mc_error_at(source, "reserved-name", name, "a param cannot be called %s",
-				 mc_show(source, name).text),
-			"IFVERSION and ID are words of HF.SEND, now, true and false are "
-			"expressions: choose another name");
+				       mc_show(source, name).text),
+			   "IFVERSION and ID are words of HF.SEND, now, true and false are "
+			   "expressions: choose another name");
 	} else if (count == HF_PARAMS_MAX) {
-		mc_error_at(source, "too-many", name, "an event has at most %u params", HF_PARAMS_MAX);
+		mc_error_at(source, "too-many", name, "an event has at most %u params",
+			    HF_PARAMS_MAX);
 	} else {
-		for (const struct param *other = label->params; other != NULL; other = other->next) {
+		for (const struct param *other = label->params; other != NULL;
+		     other = other->next) {
 			if (!mc_slices_equal(source, other->name, name))
 				continue;
 			mc_error_at(source, "duplicate", name, "param %s is there twice",
-				 mc_show(source, name).text);
+				    mc_show(source, name).text);
 			return false;
 		}
 		return true;
@@ -113,7 +117,8 @@ static bool read_guard(struct cursor *cursor, struct label *label) {
 		return true;
 	struct source *source = cursor->source;
 	struct cursor ahead = *cursor;
-	label->is_else = mc_slice_is(source, mc_take_word(&ahead), "else") && mc_take_char(&ahead, ']');
+	label->is_else =
+		mc_slice_is(source, mc_take_word(&ahead), "else") && mc_take_char(&ahead, ']');
 	if (label->is_else) {
 		*cursor = ahead;
 		return true;

@@ -34,21 +34,23 @@ static struct slice title_value(const struct source *source, uint32_t at, uint32
 static void read_title(struct source *source, uint32_t at, uint32_t end) {
 	if (source->title.len > 0) {
 		mc_error_at(source, "title", (struct slice){ at, end - at },
-			 "the front matter has a second title");
+			    "the front matter has a second title");
 		return;
 	}
 	source->title = title_value(source, at + 6, end);
 	struct slice title = source->title;
 	if (title.len == 0) {
-		mc_help_on(mc_error_at(source, "title", (struct slice){ at, 6 }, "the title is empty"),
-			"the title is the contract's name: write title: order, or leave it out");
+		mc_help_on(mc_error_at(source, "title", (struct slice){ at, 6 },
+				       "the title is empty"),
+			   "the title is the contract's name: write title: order, or leave it out");
 	} else if (!mc_is_name(mc_span_of(source, title), "-.") || title.len > HF_NAME_MAX) {
 		char buf[HF_NAME_MAX + 1];
 		mc_help_on(mc_error_at(source, "title", title,
-				 "the title \"%s\" cannot be a contract's name",
-				 mc_show(source, title).text),
-			"clients type it: one word of at most %u letters, digits, _, - and ., such as %s",
-			HF_NAME_MAX, mc_suggested_name(mc_span_of(source, title), buf));
+				       "the title \"%s\" cannot be a contract's name",
+				       mc_show(source, title).text),
+			   "clients type it: one word of at most %u letters, digits, _, - and ., "
+			   "such as %s",
+			   HF_NAME_MAX, mc_suggested_name(mc_span_of(source, title), buf));
 	}
 }
 
@@ -72,8 +74,8 @@ static uint32_t read_front_matter(struct source *source) {
 		at = end;
 	}
 	mc_help_on(mc_error_at(source, "front-matter", (struct slice){ 0, 3 },
-			 "the front matter is not closed"),
-		"close it with a line of three dashes before stateDiagram-v2");
+			       "the front matter is not closed"),
+		   "close it with a line of three dashes before stateDiagram-v2");
 	return (uint32_t)source->text.len;
 }
 
@@ -83,14 +85,15 @@ static void expect_end(struct cursor *cursor, const char *what) {
 	mc_skip_blanks(cursor);
 	if (cursor->at < cursor->end)
 		mc_error_at(cursor->source, "declaration",
-			 (struct slice){ cursor->at, cursor->end - cursor->at },
-			 "this does not belong to the %s", what);
+			    (struct slice){ cursor->at, cursor->end - cursor->at },
+			    "this does not belong to the %s", what);
 }
 
 static void read_version(struct cursor *cursor) {
 	struct source *source = cursor->source;
 	mc_skip_blanks(cursor);
-	struct slice at = mc_trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
+	struct slice at =
+		mc_trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
 	if (source->version_at.len > 0) {
 		mc_error_at(source, "duplicate", at, "the version is declared twice");
 		return;
@@ -98,8 +101,8 @@ static void read_version(struct cursor *cursor) {
 	if (!hf_span_u64(mc_span_of(source, at), &source->version) || source->version == 0) {
 		source->version = 1;
 		mc_help_on(mc_error_at(source, "declaration", at.len > 0 ? at : mc_here(cursor),
-				 "the version must be a number from 1"),
-			"for example: %%%% version 2");
+				       "the version must be a number from 1"),
+			   "for example: %%%% version 2");
 		return;
 	}
 	source->version_at = at;
@@ -111,8 +114,8 @@ static void read_field(struct cursor *cursor) {
 	bool good = field.name.len > 0 && mc_take_char(cursor, ':');
 	if (!good) {
 		mc_help_on(mc_error_at(source, "declaration", mc_here(cursor),
-				 "a field is declared as name: type"),
-			"for example: %%%% field qty: u64");
+				       "a field is declared as name: type"),
+			   "for example: %%%% field qty: u64");
 		return;
 	}
 	if (!mc_read_type(cursor, &field.type, &field.bytes_max, &field.type_at))
@@ -128,13 +131,14 @@ static void read_field(struct cursor *cursor) {
 	source->last_field = copy;
 	if (source->field_count == HF_FIELDS_MAX + 1)
 		mc_error_at(source, "too-many", field.name, "a contract has at most %u fields",
-			 HF_FIELDS_MAX);
+			    HF_FIELDS_MAX);
 }
 
 static void read_invariant(struct cursor *cursor) {
 	struct source *source = cursor->source;
 	mc_skip_blanks(cursor);
-	struct slice at = mc_trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
+	struct slice at =
+		mc_trimmed(source, (struct slice){ cursor->at, cursor->end - cursor->at });
 	struct expr *expr = mc_read_expr(cursor);
 	if (expr == NULL)
 		return;
@@ -148,7 +152,7 @@ static void read_invariant(struct cursor *cursor) {
 	source->last_invariant = invariant;
 	if (++source->invariant_count == HF_INVARIANTS_MAX + 1)
 		mc_error_at(source, "too-many", at, "a contract has at most %u invariants",
-			 HF_INVARIANTS_MAX);
+			    HF_INVARIANTS_MAX);
 }
 
 /* A comment that starts with almost one of our words is perhaps meant to be a declaration. */
@@ -163,12 +167,13 @@ static void warn_of_near_word(struct source *source, struct slice word) {
 	}
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		uint32_t allowed = strlen(words[i]) > 5 ? 2 : 1;
-		if (mc_edit_distance(hf_span(lower, word.len), hf_span_of(words[i]), allowed) > allowed)
+		if (mc_edit_distance(hf_span(lower, word.len), hf_span_of(words[i]), allowed) >
+		    allowed)
 			continue;
 		mc_help_on(mc_warning_at(source, "near-declaration", word,
-				   "this comment is not a declaration"),
-			"if it should be one, its first word is %s; if not, begin it otherwise",
-			words[i]);
+					 "this comment is not a declaration"),
+			   "if it should be one, its first word is %s; if not, begin it otherwise",
+			   words[i]);
 		return;
 	}
 }
@@ -188,21 +193,39 @@ void mc_read_comment(struct source *source, uint32_t at, uint32_t end) {
 
 /* ---- comments and directives ------------------------------------------------------------------- */
 
-/* %%{init: ...}%% says how Mermaid draws; it may span lines and stand anywhere. */
+static const char *after_blanks(const char *at) {
+	while (mc_is_blank(*at))
+		at++;
+	return at;
+}
+
+static const char *after_word(const char *at) {
+	while (mc_is_word_byte(*at))
+		at++;
+	return after_blanks(at);
+}
+
+/* %%{name}%%, %%{name: anything}%%; but after a single word Mermaid stops reading, and draws the rest. */
+static bool is_directive(const char *at, const char *close) {
+	const char *name = after_blanks(at + 3), *value = after_word(name);
+	if (*value == ':')
+		value = after_blanks(value + 1);
+	return close != NULL && value > name && mc_is_word_byte(*name) &&
+	       (!mc_is_word_byte(*value) || after_word(value) == close);
+}
+
+/* Directives say how Mermaid draws; they may span lines and stand anywhere. */
 static void blank_directives(struct source *source, uint32_t from) {
 	char *at = source->clean + from;
 	while ((at = strstr(at, "%%{")) != NULL) {
 		uint32_t start = (uint32_t)(at - source->clean);
 		char *close = strstr(at, "}%%");
-		const char *name = at + 3;
-		while (mc_is_blank(*name))
-			name++;
-		if (close == NULL || !mc_is_word_byte(*name)) {
+		if (!is_directive(at, close))
 			mc_help_on(mc_error_at(source, "directive", (struct slice){ start, 3 },
-					 close == NULL ? "this directive is not closed" :
-							 "this directive has no name"),
-				"a directive is %%%%{name: ...}%%%%, a comment is %%%% text");
-		}
+					       "this is not a directive"),
+				   "a directive is %%%%{name}%%%% or %%%%{name: ...}%%%%, a "
+				   "comment is "
+				   "%%%% text");
 		if (close == NULL)
 			return;
 		uint32_t end = (uint32_t)(close - source->clean) + 3;
@@ -217,7 +240,7 @@ static void copy_clean(struct source *source) {
 		char c = (char)source->text.data[i];
 		if (c == '\0')
 			mc_error_at(source, "encoding", (struct slice){ i, 1 },
-				 "a NUL byte cannot be part of a diagram");
+				    "a NUL byte cannot be part of a diagram");
 		source->clean[i] = c == '\r' ? '\n' : c == '\0' ? '?' : c;
 	}
 }

@@ -65,9 +65,9 @@ struct hf_transition {
 
 struct hf_contract {
 	char name[HF_NAME_MAX + 1];
-	uint64_t version;   /* `%% version N`, 1 if not declared */
-	uint8_t hash[16];   /* XXH3-128 of the text, canonical (big-endian) bytes */
-	uint16_t initial;   /* HF_STATE_NEW, or the state of an unlabelled initial transition */
+	uint64_t version;    /* `%% version N`, 1 if not declared */
+	uint8_t hash[16];    /* XXH3-128 of the text, canonical (big-endian) bytes */
+	uint16_t initial;    /* HF_STATE_NEW, or the state of an unlabelled initial transition */
 	uint16_t block_size; /* of an entity's field block, a multiple of 8; 0 with no fields */
 	uint16_t state_count;
 	uint16_t event_count;
@@ -87,20 +87,20 @@ enum hf_severity { HF_SEVERITY_ERROR, HF_SEVERITY_WARNING };
 /* One message of the checker. */
 struct hf_diagnostic {
 	enum hf_severity severity;
-	uint32_t line;	 /* 1-based */
-	uint32_t column; /* 1-based, in bytes */
-	uint32_t length; /* bytes to underline, at least 1 */
-	char code[32];	 /* stable, such as "unknown-name" */
+	uint32_t line;	   /* 1-based */
+	uint32_t column;   /* 1-based, in bytes */
+	uint32_t length;   /* bytes to underline, at least 1 */
+	char code[32];	   /* stable, such as "unknown-name" */
 	char message[256]; /* what is wrong */
-	char help[256];	 /* what to do; may be empty */
+	char help[256];	   /* what to do; may be empty */
 };
 
 #define HF_DIAGNOSTICS_MAX 64u
 
 struct hf_diagnostics {
-	uint32_t error_count;	/* all of them, also those past the limit */
+	uint32_t error_count; /* all of them, also those past the limit */
 	uint32_t warning_count;
-	uint32_t count;		/* entries below, in the order of their positions */
+	uint32_t count; /* entries below, in the order of their positions */
 	struct hf_diagnostic items[HF_DIAGNOSTICS_MAX];
 };
 
@@ -122,7 +122,8 @@ void hf_contract_free(struct hf_contract *contract); /* NULL is fine */
  */
 HF_MUST bool hf_contract_upgrade(const struct hf_contract *old, const struct hf_contract *next,
 				 bool (*state_in_use)(void *arg, uint16_t state), void *arg,
-				 uint16_t *ret_state_map, uint16_t *ret_field_map, struct hf_err *err);
+				 uint16_t *ret_state_map, uint16_t *ret_field_map,
+				 struct hf_err *err);
 
 /* Copies a field block laid out for `old` into one for `next` (new fields are zero). */
 void hf_contract_convert(const struct hf_contract *old, const struct hf_contract *next,
@@ -201,8 +202,8 @@ HF_MUST enum hf_verdict hf_contract_step(const struct hf_contract *contract, uin
  * "Fill needs [n > 0 && filled + n < qty] or [filled + n == qty], with n = 9, filled = 3, qty = 5",
  * "Fill overflows in filled + n, with filled = ..., n = ...", "Fill would break the invariant filled <= qty, with ...".
  */
-void hf_step_explain(const struct hf_contract *contract, uint16_t state, const uint8_t *block, uint8_t event,
-		     const struct hf_value *params, int64_t now_ns, enum hf_verdict verdict,
-		     const struct hf_step *step, struct hf_text *text);
+void hf_step_explain(const struct hf_contract *contract, uint16_t state, const uint8_t *block,
+		     uint8_t event, const struct hf_value *params, int64_t now_ns,
+		     enum hf_verdict verdict, const struct hf_step *step, struct hf_text *text);
 
 #endif

@@ -69,7 +69,8 @@ static bool at_line_end(const struct parser *parser) {
 
 static struct slice rest_of_line(const struct parser *parser) {
 	return mc_trimmed(parser->source,
-		       (struct slice){ parser->at, mc_end_of_line(parser->source, parser->at) - parser->at });
+			  (struct slice){ parser->at, mc_end_of_line(parser->source, parser->at) -
+							      parser->at });
 }
 
 static struct slice one_byte(const struct parser *parser) {
@@ -94,7 +95,8 @@ static bool set_parent(struct parser *parser, struct state *state, struct slice 
 	if (parser->scope == state->parent || mc_is_within(state->parent, parser->scope))
 		return true;
 	if (mc_is_within(parser->scope, state)) {
-		mc_error_at(source, "contains-itself", at, "%s cannot stand within itself", name.text);
+		mc_error_at(source, "contains-itself", at, "%s cannot stand within itself",
+			    name.text);
 		return false;
 	}
 	if (mc_is_within(parser->scope, state->parent)) {
@@ -102,8 +104,9 @@ static bool set_parent(struct parser *parser, struct state *state, struct slice 
 		return true;
 	}
 	mc_help_on(mc_error_at(source, "two-composites", at, "%s already belongs to %s", name.text,
-			 mc_show(source, state->parent->name).text),
-		"a state is drawn in one composite; draw an arrow between two of them outside both");
+			       mc_show(source, state->parent->name).text),
+		   "a state is drawn in one composite; draw an arrow between two of them outside "
+		   "both");
 	return false;
 }
 
@@ -116,9 +119,10 @@ static bool check_state_name(struct parser *parser, struct slice name) {
 			       "end the statement with the line instead");
 	if (!mc_is_name(mc_span_of(source, name), ".")) {
 		mc_help_on(mc_error_at(source, "state-name", name, "%s cannot be a state's name",
-				 mc_show(source, name).text),
-			"a name is letters, digits, _ and .; for example state \"%s\" as %s",
-			mc_show(source, name).text, mc_suggested_name(mc_span_of(source, name), buf));
+				       mc_show(source, name).text),
+			   "a name is letters, digits, _ and .; for example state \"%s\" as %s",
+			   mc_show(source, name).text,
+			   mc_suggested_name(mc_span_of(source, name), buf));
 		return false;
 	}
 	if (name.len <= HF_NAME_MAX)
@@ -137,7 +141,7 @@ static struct state *mention(struct parser *parser, struct slice name) {
 		return set_parent(parser, *slot, name) ? *slot : NULL;
 	if (source->state_count == HF_STATES_MAX - 1) {
 		mc_error_at(source, "too-many", name, "a contract has at most %u states",
-			 HF_STATES_MAX - 1);
+			    HF_STATES_MAX - 1);
 		source->stop = true;
 		return NULL;
 	}
@@ -197,10 +201,10 @@ static bool read_text(struct parser *parser, bool colons, struct slice *ret) {
 			       "leave the ; out, or write #59; in a text");
 	if (byte_at(parser, parser->at) == ':')
 		return fail_at(parser, "syntax", one_byte(parser),
-			       colons ? "this colon cannot stand here" :
-					"a note on one line has no second colon",
-			       colons ? "Mermaid takes single colons with something after them" :
-					"write it over several lines, up to `end note`");
+			       colons ? "this colon cannot stand here"
+				      : "a note on one line has no second colon",
+			       colons ? "Mermaid takes single colons with something after them"
+				      : "write it over several lines, up to `end note`");
 	if (ret->len == 0)
 		return fail_at(parser, "syntax", (struct slice){ start - 1, 1 },
 			       "a text is missing after the colon", "");
@@ -249,7 +253,7 @@ static bool read_end(struct parser *parser, struct state **ret, struct slice *re
 				       "a state should stand here",
 				       "a line is A --> B : event, or A : text");
 		if (byte_at(parser, parser->at) == '-' && !starts_with(parser, parser->at, "--"))
-			return fail_at(parser, "syntax", one_byte(parser),
+			return fail_at(parser, "state-name", one_byte(parser),
 				       "a state's name has no -, and an arrow is -->",
 				       "names are letters, digits, _ and .");
 		*ret = mention(parser, *ret_at);
@@ -265,7 +269,8 @@ static bool read_end(struct parser *parser, struct state **ret, struct slice *re
 	while (mc_is_word_byte(byte_at(parser, parser->at)))
 		parser->at++;
 	if (parser->at == style)
-		return fail_at(parser, "syntax", one_byte(parser), "a class is missing after :::", "");
+		return fail_at(parser, "style", one_byte(parser),
+			       "a class is missing after :::", "");
 	skip_line_blanks(parser);
 	return true;
 }
@@ -279,8 +284,7 @@ static bool check_label_text(struct parser *parser, struct slice at) {
 				       "an entity cannot stand in an event's label",
 				       "write the character itself");
 		if (starts_with(parser, i, "%%"))
-			return fail_at(parser, "comment",
-				       (struct slice){ i, at.at + at.len - i },
+			return fail_at(parser, "comment", (struct slice){ i, at.at + at.len - i },
 				       "Mermaid takes this as part of the label, not as a comment",
 				       "put the comment on a line of its own");
 	}
@@ -324,8 +328,8 @@ static bool open_composite(struct parser *parser, struct state *state) {
 	struct slice brace = one_byte(parser);
 	if (parser->depth == HF_EXPR_DEPTH_MAX) {
 		parser->source->stop = true;
-		mc_error_at(parser->source, "too-deep", brace, "composite states nest at most %u deep",
-			 HF_EXPR_DEPTH_MAX);
+		mc_error_at(parser->source, "too-deep", brace,
+			    "composite states nest at most %u deep", HF_EXPR_DEPTH_MAX);
 		return false;
 	}
 	parser->at++;
@@ -350,9 +354,10 @@ static bool read_odd_line(struct parser *parser, bool *ret_is_one) {
 		return fail_at(parser, "line-break", at, "this line has no beginning",
 			       "a transition is one line: A --> B : event");
 	if (starts_with(parser, parser->at, "--") && parser->depth > 0)
-		return fail_at(parser, "concurrency", (struct slice){ parser->at, 2 },
-			       "an entity is in one state at a time: there are no concurrent regions",
-			       "give each region a contract of its own");
+		return fail_at(
+			parser, "concurrency", (struct slice){ parser->at, 2 },
+			"an entity is in one state at a time: there are no concurrent regions",
+			"give each region a contract of its own");
 	if (byte_at(parser, parser->at) == '}')
 		return fail_at(parser, "brace", one_byte(parser), "no brace is open here", "");
 	*ret_is_one = false;
@@ -371,7 +376,8 @@ static bool read_state_line(struct parser *parser) {
 	if (byte_at(parser, parser->at) == '{') {
 		fail_at(parser, "syntax", one_byte(parser), "this brace belongs to no composite",
 			"write state name { ... }");
-		return open_composite(parser, mc_source_alloc(parser->source, sizeof(*state))) && false;
+		return open_composite(parser, mc_source_alloc(parser->source, sizeof(*state))) &&
+		       false;
 	}
 	if (starts_with(parser, parser->at, "-->")) {
 		parser->at += 3;
@@ -401,15 +407,16 @@ static bool read_pseudo_state(struct parser *parser, bool *ret_is_one) {
 	*ret_is_one = found < end;
 	if (found == end)
 		return true;
-	struct slice name = mc_trimmed(parser->source,
-				    (struct slice){ parser->at, found - parser->at });
+	struct slice name =
+		mc_trimmed(parser->source, (struct slice){ parser->at, found - parser->at });
 	struct slice mark = { found, (uint32_t)strlen(marks[which]) };
 	parser->at = found + mark.len;
 	if (which % 3 != 2)
-		return fail_at(parser, "fork", mark,
-			       "an entity is in one state at a time: there is no fork and no join",
-			       "draw the states one after the other, or give each branch a contract of "
-			       "its own");
+		return fail_at(
+			parser, "fork", mark,
+			"an entity is in one state at a time: there is no fork and no join",
+			"draw the states one after the other, or give each branch a contract of "
+			"its own");
 	struct state *state = name.len > 0 ? mention(parser, name) : NULL;
 	if (state == NULL)
 		return name.len > 0 ||
@@ -427,14 +434,14 @@ static bool read_alias_text(struct parser *parser) {
 		parser->at++;
 	if (byte_at(parser, parser->at) == '\0') {
 		parser->at = start;
-		return fail_at(parser, "syntax", one_byte(parser), "the closing quote is missing", "");
+		return fail_at(parser, "syntax", one_byte(parser), "the closing quote is missing",
+			       "");
 	}
 	parser->at++;
 	skip_line_blanks(parser);
 	if (!take_keyword(parser, "as"))
-		return fail_at(parser, "syntax", one_byte(parser),
-			       "the name of the described state is missing",
-			       "write state \"text\" as name");
+		return fail_at(parser, "alias", one_byte(parser),
+			       "the name for this text is missing", "write state \"text\" as name");
 	return true;
 }
 
@@ -479,9 +486,11 @@ static bool read_declaration(struct parser *parser) {
 		return false;
 	if (at_line_end(parser) || at_comment(parser))
 		return true;
-	return fail_at(parser, "state-declaration", rest_of_line(parser),
-		       "this is lost after the state's name",
-		       "write state \"text\" as name, or name : text on a line without `state`");
+	struct slice rest = rest_of_line(parser);
+	fail_at(parser, "state-declaration", rest, "this is lost after the state's name",
+		"write state \"text\" as name, or name : text on a line without `state`");
+	parser->at = rest.at + rest.len - 1;
+	return byte_at(parser, parser->at) == '{' && open_composite(parser, state) && false;
 }
 
 /* ---- notes and looks --------------------------------------------------------------------------- */
@@ -519,8 +528,8 @@ static bool read_note(struct parser *parser) {
 				!ends_text(byte_at(&ahead, ahead.at + 1));
 		if (is_short)
 			*parser = ahead;
-		return (is_short ? read_text(parser, false, &text) :
-				   skip_long_note(parser, note)) &&
+		return (is_short ? read_text(parser, false, &text)
+				 : skip_long_note(parser, note)) &&
 		       mention(parser, name) != NULL;
 	}
 	if (byte_at(parser, parser->at) != '"')
@@ -540,8 +549,10 @@ static bool read_style(struct parser *parser, const char *also, bool needs_rest)
 	       (byte_at(parser, parser->at) != '\0' &&
 		strchr(also, byte_at(parser, parser->at)) != NULL))
 		parser->at++;
-	bool good = parser->at > start;
-	if (also[0] == '\0' && hf_span_is_nocase(hf_span(parser->source->clean + start, parser->at - start), "default"))
+	bool good = parser->at > start && (!needs_rest || mc_is_blank(byte_at(parser, parser->at)));
+	if (also[0] == '\0' &&
+	    hf_span_is_nocase(hf_span(parser->source->clean + start, parser->at - start),
+			      "default"))
 		return fail_at(parser, "syntax", line, "Mermaid takes no class `default` here",
 			       "give it another name, and write class A,B name");
 	skip_line_blanks(parser);
@@ -562,7 +573,8 @@ static bool read_scale(struct parser *parser) {
 	uint32_t end = parser->at;
 	skip_line_blanks(parser);
 	if (!good || parser->at == end || !at_word(parser, "width"))
-		return fail_at(parser, "syntax", at, "this is not a scale", "write scale 350 width");
+		return fail_at(parser, "syntax", at, "this is not a scale",
+			       "write scale 350 width");
 	parser->at += 5;
 	return true;
 }
@@ -580,8 +592,9 @@ static bool read_click(struct parser *parser) {
 			close = memchr(parser->source->clean + parser->at + 1, '"',
 				       end - parser->at - 1);
 		if (close == NULL)
-			return fail_at(parser, "click", at, "this is not a link",
-				       "write click A \"address\" \"tip\", or click A href \"address\"");
+			return fail_at(
+				parser, "click", at, "this is not a link",
+				"write click A \"address\" \"tip\", or click A href \"address\"");
 		parser->at = (uint32_t)(close - parser->source->clean) + 1;
 		skip_line_blanks(parser);
 	}
@@ -636,9 +649,10 @@ static bool read_direction(struct parser *parser, bool *ret_is_one) {
 		struct slice word = { at, ahead.at + 2 - at };
 		bool good = at == parser->at;
 		parser->at = end;
-		return good || fail_at(parser, "direction", word,
-				       "Mermaid reads this whole line as a direction",
-				       "put the direction on a line of its own, or use other words");
+		return good ||
+		       fail_at(parser, "direction", word,
+			       "Mermaid reads this whole line as a direction",
+			       "put the direction on a line of its own, or use other words");
 	}
 	return true;
 }
@@ -705,6 +719,9 @@ static bool read_header(struct parser *parser) {
 		return fail_at(parser, "header", at.len > 0 ? at : one_byte(parser),
 			       "a contract is a state diagram, and begins with stateDiagram-v2",
 			       "only front matter, directives and comments may stand before it");
+	bool is_direction, good = read_direction(parser, &is_direction);
+	if (is_direction)
+		return good;
 	source->header = (struct slice){ at.at, len };
 	parser->at += len;
 	return true;
@@ -735,7 +752,8 @@ void mc_read_diagram(struct source *source, uint32_t at) {
 		} else if (!fresh) {
 			fail_at(&parser, "two-statements", rest_of_line(&parser),
 				"this stands after a complete statement",
-				"a label begins with a colon: A --> B : event; else begin a new line");
+				"a label begins with a colon: A --> B : event; else begin a new "
+				"line");
 			parser.at = mc_end_of_line(source, parser.at);
 		} else {
 			struct state *scope = parser.scope;
@@ -746,6 +764,6 @@ void mc_read_diagram(struct source *source, uint32_t at) {
 	}
 	if (parser.depth > 0)
 		mc_help_on(mc_error_at(source, "brace", parser.scope->brace_at,
-				 "this brace is not closed"),
-			"write } where the composite ends");
+				       "this brace is not closed"),
+			   "write } where the composite ends");
 }

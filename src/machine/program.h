@@ -25,18 +25,38 @@ enum base {
  * bool are one byte; everywhere else a bool is a 64-bit 0 or 1.
  */
 enum opcode {
-	OP_ADD_U, OP_SUB_U, OP_MUL_U, OP_DIV_U, OP_MOD_U, OP_MIN_U, OP_MAX_U,
-	OP_ADD_I, OP_SUB_I, OP_MUL_I, OP_DIV_I, OP_MOD_I, OP_MIN_I, OP_MAX_I,
-	OP_NEG_I, OP_ABS_I,
-	OP_CONVERT,    /* dst = a, which must be in 0..INT64_MAX */
-	OP_MOVE,       /* dst = a */
-	OP_LOAD_BOOL,  /* dst = the byte at a */
-	OP_STORE_BOOL, /* the byte at dst = a */
+	OP_ADD_U,
+	OP_SUB_U,
+	OP_MUL_U,
+	OP_DIV_U,
+	OP_MOD_U,
+	OP_MIN_U,
+	OP_MAX_U,
+	OP_ADD_I,
+	OP_SUB_I,
+	OP_MUL_I,
+	OP_DIV_I,
+	OP_MOD_I,
+	OP_MIN_I,
+	OP_MAX_I,
+	OP_NEG_I,
+	OP_ABS_I,
+	OP_CONVERT,	/* dst = a, which must be in 0..INT64_MAX */
+	OP_MOVE,	/* dst = a */
+	OP_LOAD_BOOL,	/* dst = the byte at a */
+	OP_STORE_BOOL,	/* the byte at dst = a */
 	OP_STORE_BYTES, /* the bytes field of b bytes at dst = a */
 	OP_JUMP,
-	OP_JUMP_LT_U, OP_JUMP_LE_U, OP_JUMP_LT_I, OP_JUMP_LE_I, OP_JUMP_EQ, OP_JUMP_NE,
-	OP_JUMP_BYTES_EQ, OP_JUMP_BYTES_NE,
-	OP_JUMP_ZERO, OP_JUMP_NOT_ZERO,
+	OP_JUMP_LT_U,
+	OP_JUMP_LE_U,
+	OP_JUMP_LT_I,
+	OP_JUMP_LE_I,
+	OP_JUMP_EQ,
+	OP_JUMP_NE,
+	OP_JUMP_BYTES_EQ,
+	OP_JUMP_BYTES_NE,
+	OP_JUMP_ZERO,
+	OP_JUMP_NOT_ZERO,
 	OP_TRUE,  /* ends the run */
 	OP_FALSE, /* ends the run; `a` says which invariant */
 };
@@ -75,11 +95,11 @@ struct hf_program {
 	uint32_t code_count;
 	uint64_t *consts;
 	uint8_t *bytes;
-	struct rule *rules;	/* one per transition */
+	struct rule *rules; /* one per transition */
 	struct slice *guard_texts;
-	struct cell *cells;	/* [state * event_count + event] */
+	struct cell *cells; /* [state * event_count + event] */
 	uint16_t *candidates;
-	uint32_t invariants;	/* code; NO_CODE: there are none */
+	uint32_t invariants; /* code; NO_CODE: there are none */
 	uint16_t invariant_count;
 	struct slice *invariant_texts;
 	struct name_table state_names, event_names, field_names;
@@ -98,16 +118,16 @@ struct frame {
 	int64_t now;
 };
 void mc_frame_init(struct frame *frame, const struct hf_program *program, const uint8_t *block,
-		uint8_t *out, const struct hf_value *params, int64_t now_ns);
+		   uint8_t *out, const struct hf_value *params, int64_t now_ns);
 /* Runs from `pc`; `ret_pc` is where it ended. */
 enum outcome mc_run(const struct hf_program *program, struct frame *frame, uint32_t pc,
-		 uint32_t *ret_pc);
+		    uint32_t *ret_pc);
 
 /* Turns a checked source into a contract. False: too much code (a diagnostic says so), or out of memory. */
 HF_MUST bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem);
 HF_MUST bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t stride,
-			     const void *names);
+				const void *names);
 int mc_name_table_find(const struct name_table *table, uint32_t stride, const void *names,
-		    struct hf_span name);
+		       struct hf_span name);
 
 #endif

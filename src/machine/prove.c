@@ -35,7 +35,7 @@ struct prover {
 	uint64_t total;	 /* work left for this text */
 	uint64_t budget; /* work left for this question */
 	uint32_t depth;
-	bool lost;	 /* something was not understood: the answer is "perhaps" */
+	bool lost; /* something was not understood: the answer is "perhaps" */
 	const struct expr *vars[VARS_MAX]; /* what does not come apart further */
 	uint32_t var_count;
 	uint32_t row_count, bytes_count;
@@ -240,9 +240,9 @@ static uint32_t eliminate(struct prover *prover, struct row *rows, uint32_t coun
 static void add_bounds(struct prover *prover, struct row *rows, uint32_t *count, uint32_t v) {
 	int type = prover->vars[v]->type;
 	wide least = type == HF_TYPE_I64 ? (wide)INT64_MIN : 0;
-	wide most = type == HF_TYPE_I64	 ? (wide)INT64_MAX :
-		    type == HF_TYPE_BOOL ? 1 :
-					   (wide)UINT64_MAX;
+	wide most = type == HF_TYPE_I64	   ? (wide)INT64_MAX
+		    : type == HF_TYPE_BOOL ? 1
+					   : (wide)UINT64_MAX;
 	struct row low = { .constant = least }, high = { .constant = -most };
 	low.coefficients[v] = -1;
 	high.coefficients[v] = 1;

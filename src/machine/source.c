@@ -12,7 +12,7 @@
 static void find_lines(struct source *source);
 
 bool mc_source_init(struct source *source, struct hf_span text, const char *file_name,
-		 struct hf_diagnostics *diagnostics) {
+		    struct hf_diagnostics *diagnostics) {
 	memset(source, 0, sizeof(*source));
 	source->text = text;
 	source->file_name = file_name;
@@ -138,7 +138,7 @@ static struct hf_diagnostic *add(struct source *source, enum hf_severity severit
 }
 
 struct hf_diagnostic *mc_error_at(struct source *source, const char *code, struct slice at,
-			       const char *fmt, ...) {
+				  const char *fmt, ...) {
 	va_list args;
 	va_start(args, fmt);
 	struct hf_diagnostic *ret = add(source, HF_SEVERITY_ERROR, code, at, fmt, args);
@@ -147,7 +147,7 @@ struct hf_diagnostic *mc_error_at(struct source *source, const char *code, struc
 }
 
 struct hf_diagnostic *mc_warning_at(struct source *source, const char *code, struct slice at,
-				 const char *fmt, ...) {
+				    const char *fmt, ...) {
 	va_list args;
 	va_start(args, fmt);
 	struct hf_diagnostic *ret = add(source, HF_SEVERITY_WARNING, code, at, fmt, args);
@@ -271,7 +271,8 @@ uint32_t mc_edit_distance(struct hf_span a, struct hf_span b, uint32_t max) {
 	for (uint32_t j = 0; j <= b.len; j++)
 		rows[0][j] = j;
 	for (uint32_t i = 1; i <= a.len; i++) {
-		uint32_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *two_up = rows[(i + 1) % 3];
+		uint32_t *row = rows[i % 3], *above = rows[(i + 2) % 3],
+			 *two_up = rows[(i + 1) % 3];
 		row[0] = i;
 		for (uint32_t j = 1; j <= b.len; j++) {
 			uint32_t best = above[j - 1] + (a.data[i - 1] != b.data[j - 1]);

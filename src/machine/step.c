@@ -2,7 +2,7 @@
 #include "machine/program.h"
 
 void mc_frame_init(struct frame *frame, const struct hf_program *program, const uint8_t *block,
-		uint8_t *out, const struct hf_value *params, int64_t now_ns) {
+		   uint8_t *out, const struct hf_value *params, int64_t now_ns) {
 	frame->bases[BASE_BLOCK] = block;
 	frame->bases[BASE_OUT] = out;
 	frame->bases[BASE_PARAMS] = (const uint8_t *)params;
@@ -80,27 +80,28 @@ static bool divide(uint64_t a, uint64_t b, uint8_t op, uint64_t *ret) {
 /* Within mc_run(): the operands, and what an instruction does with them. */
 #define A load(frame, insn->a_base, insn->a)
 #define B load(frame, insn->b_base, insn->b)
-#define SET(value)                                                                                 \
-	do {                                                                                       \
-		store(frame, insn, (uint64_t)(value));                                             \
-		goto next;                                                                         \
+#define SET(value) \
+	do { \
+		store(frame, insn, (uint64_t)(value)); \
+		goto next; \
 	} while (0)
-#define CHECKED(operation, type)                                                                   \
-	do {                                                                                       \
-		type result;                                                                       \
-		if (operation((type)A, (type)B, &result))                                          \
-			goto arithmetic;                                                           \
-		SET(result);                                                                       \
+#define CHECKED(operation, type) \
+	do { \
+		type result; \
+		if (operation((type)A, (type)B, &result)) \
+			goto arithmetic; \
+		SET(result); \
 	} while (0)
-#define JUMP_IF(condition)                                                                         \
-	do {                                                                                       \
-		if (condition)                                                                     \
-			insn = code + insn->dst;                                                   \
-		else                                                                               \
-			insn++;                                                                    \
-		goto jumped;                                                                       \
+#define JUMP_IF(condition) \
+	do { \
+		if (condition) \
+			insn = code + insn->dst; \
+		else \
+			insn++; \
+		goto jumped; \
 	} while (0)
 
+/* clang-format off */
 enum outcome mc_run(const struct hf_program *program, struct frame *frame, uint32_t pc,
 		 uint32_t *ret_pc) {
 	const struct insn *code = program->code, *insn = code + pc;
@@ -159,6 +160,7 @@ next:
 	insn++;
 	goto jumped;
 }
+/* clang-format on */
 
 /* ---- the step ---------------------------------------------------------------------------------- */
 
@@ -170,8 +172,8 @@ static enum hf_verdict choose(const struct hf_contract *contract, const struct c
 	for (uint32_t i = 0; i < cell->count; i++) {
 		uint16_t transition = program->candidates[cell->first + i];
 		uint32_t guard = program->rules[transition].guard;
-		enum outcome outcome = guard == NO_CODE ? RUN_TRUE :
-							  mc_run(program, frame, guard, &pc);
+		enum outcome outcome =
+			guard == NO_CODE ? RUN_TRUE : mc_run(program, frame, guard, &pc);
 		if (outcome == RUN_FALSE)
 			continue;
 		ret->transition = transition;
@@ -184,9 +186,8 @@ static enum hf_verdict choose(const struct hf_contract *contract, const struct c
 }
 
 enum hf_verdict hf_contract_step(const struct hf_contract *contract, uint16_t state,
-				 const uint8_t *block, uint8_t event,
-				 const struct hf_value *params, int64_t now_ns, uint8_t *block_out,
-				 struct hf_step *ret) {
+				 const uint8_t *block, uint8_t event, const struct hf_value *params,
+				 int64_t now_ns, uint8_t *block_out, struct hf_step *ret) {
 	const struct hf_program *program = contract->program;
 	struct frame frame;
 	uint32_t pc;
@@ -205,9 +206,9 @@ enum hf_verdict hf_contract_step(const struct hf_contract *contract, uint16_t st
 		memcpy(block_out, block, contract->block_size);
 	if (rule->effect != NO_CODE && mc_run(program, &frame, rule->effect, &pc) != RUN_TRUE)
 		return HF_STEP_ARITHMETIC;
-	enum outcome outcome = program->invariants == NO_CODE ?
-				       RUN_TRUE :
-				       mc_run(program, &frame, program->invariants, &pc);
+	enum outcome outcome = program->invariants == NO_CODE
+				       ? RUN_TRUE
+				       : mc_run(program, &frame, program->invariants, &pc);
 	if (outcome == RUN_ARITHMETIC)
 		return HF_STEP_ARITHMETIC;
 	if (outcome == RUN_FALSE) {

@@ -21,22 +21,24 @@ static struct shown type_text(const struct expr *expr, int type) {
 	return ret;
 }
 
-static int wrong_type(struct source *source, const struct expr *expr, int type, const char *wanted) {
+static int wrong_type(struct source *source, const struct expr *expr, int type,
+		      const char *wanted) {
 	mc_error_at(source, "type", expr->at, "%s is %s, but %s is needed",
-		 mc_show(source, expr->at).text, type_text(expr, type).text, wanted);
+		    mc_show(source, expr->at).text, type_text(expr, type).text, wanted);
 	return TYPE_UNKNOWN;
 }
 
 static int unlike_types(struct source *source, const struct expr *expr, int left, int right) {
 	struct shown a = mc_show(source, expr->left->at), b = mc_show(source, expr->right->at);
-	struct hf_diagnostic *error =
-		mc_error_at(source, "type", expr->at, "%s is %s, %s is %s", a.text,
-			 type_text(expr->left, left).text, b.text,
-			 type_text(expr->right, right).text);
+	struct hf_diagnostic *error = mc_error_at(source, "type", expr->at, "%s is %s, %s is %s",
+						  a.text, type_text(expr->left, left).text, b.text,
+						  type_text(expr->right, right).text);
 	bool numbers = left <= HF_TYPE_I64 && right <= HF_TYPE_I64;
 	if (numbers)
-		mc_help_on(error, "convert one: i64(%s) or u64(%s); what does not fit refuses the event",
-			left == HF_TYPE_U64 ? a.text : b.text, left == HF_TYPE_U64 ? b.text : a.text);
+		mc_help_on(error,
+			   "convert one: i64(%s) or u64(%s); what does not fit refuses the event",
+			   left == HF_TYPE_U64 ? a.text : b.text,
+			   left == HF_TYPE_U64 ? b.text : a.text);
 	return TYPE_UNKNOWN;
 }
 
@@ -47,8 +49,8 @@ struct nearest {
 
 static void consider(const struct source *source, struct nearest *nearest, struct slice wanted,
 		     struct slice name) {
-	uint32_t distance =
-		mc_edit_distance(mc_span_of(source, wanted), mc_span_of(source, name), nearest->distance);
+	uint32_t distance = mc_edit_distance(mc_span_of(source, wanted), mc_span_of(source, name),
+					     nearest->distance);
 	if (distance >= nearest->distance)
 		return;
 	*nearest = (struct nearest){ name, distance };
@@ -64,11 +66,11 @@ static int unknown_name(struct source *source, struct slice name, const struct e
 	struct hf_diagnostic *error;
 	if (event != NULL)
 		error = mc_error_at(source, "unknown-name", name,
-				 "there is no field %s, and %s has no such param",
-				 mc_show(source, name).text, mc_show(source, event->name).text);
+				    "there is no field %s, and %s has no such param",
+				    mc_show(source, name).text, mc_show(source, event->name).text);
 	else
 		error = mc_error_at(source, "unknown-name", name, "there is no field %s",
-				 mc_show(source, name).text);
+				    mc_show(source, name).text);
 	if (nearest.name.len > 0)
 		mc_help_on(error, "did you mean %s?", mc_show(source, nearest.name).text);
 	else
@@ -84,7 +86,7 @@ static bool adapt_number(struct source *source, struct expr *expr, int type) {
 	expr->type = type;
 	if (!fits)
 		mc_error_at(source, "literal", expr->at, "%s does not fit into %s",
-			 mc_show(source, expr->at).text, type == HF_TYPE_U64 ? "u64" : "i64");
+			    mc_show(source, expr->at).text, type == HF_TYPE_U64 ? "u64" : "i64");
 	return fits;
 }
 
@@ -136,15 +138,16 @@ static int check_name(struct source *source, struct expr *expr, const struct eve
 static int check_now(struct source *source, const struct expr *expr, const struct event *event) {
 	if (event != NULL)
 		return HF_TYPE_I64;
-	mc_help_on(mc_error_at(source, "invariant-now", expr->at, "an invariant cannot depend on time"),
-		"time goes on without events: use now in a guard");
+	mc_help_on(mc_error_at(source, "invariant-now", expr->at,
+			       "an invariant cannot depend on time"),
+		   "time goes on without events: use now in a guard");
 	return TYPE_UNKNOWN;
 }
 
 static int check_unary(struct source *source, struct expr *expr, int operand) {
 	if (expr->op == EXPR_NOT)
-		return operand == HF_TYPE_BOOL ? HF_TYPE_BOOL :
-						 wrong_type(source, expr->left, operand, "bool");
+		return operand == HF_TYPE_BOOL ? HF_TYPE_BOOL
+					       : wrong_type(source, expr->left, operand, "bool");
 	bool number = operand <= HF_TYPE_I64 || operand == TYPE_LITERAL;
 	if (!number)
 		return wrong_type(source, expr->left, operand, "a number");
@@ -168,7 +171,8 @@ static int check_comparison(struct source *source, struct expr *expr, int common
 	bool equality = expr->op == EXPR_EQ || expr->op == EXPR_NE;
 	if (common == HF_TYPE_BYTES && (literal_is_too_long(expr->left, expr->right) ||
 					literal_is_too_long(expr->right, expr->left))) {
-		mc_error_at(source, "type", expr->at, "these bytes are never equal: the literal is too long");
+		mc_error_at(source, "type", expr->at,
+			    "these bytes are never equal: the literal is too long");
 		return TYPE_UNKNOWN;
 	}
 	if (common == TYPE_LITERAL) {
@@ -179,8 +183,8 @@ static int check_comparison(struct source *source, struct expr *expr, int common
 	if (common <= HF_TYPE_I64 || equality)
 		return HF_TYPE_BOOL;
 	mc_help_on(mc_error_at(source, "type", expr->op_at, "%s compares only numbers",
-			 mc_show(source, expr->op_at).text),
-		"bool and bytes have == and !=");
+			       mc_show(source, expr->op_at).text),
+		   "bool and bytes have == and !=");
 	return TYPE_UNKNOWN;
 }
 
@@ -188,8 +192,8 @@ static int check_binary(struct source *source, struct expr *expr, int left, int 
 	if (expr->op == EXPR_AND || expr->op == EXPR_OR) {
 		if (left != HF_TYPE_BOOL)
 			return wrong_type(source, expr->left, left, "bool");
-		return right == HF_TYPE_BOOL ? HF_TYPE_BOOL :
-					       wrong_type(source, expr->right, right, "bool");
+		return right == HF_TYPE_BOOL ? HF_TYPE_BOOL
+					     : wrong_type(source, expr->right, right, "bool");
 	}
 	int common = common_type(source, expr, left, right);
 	if (common == TYPE_UNKNOWN)
@@ -228,8 +232,8 @@ int mc_check_expr(struct source *source, struct expr *expr, const struct event *
 		expr->type = check_now(source, expr, event);
 		break;
 	default:
-		expr->type = expr->right == NULL ? check_unary(source, expr, left) :
-						   check_binary(source, expr, left, right);
+		expr->type = expr->right == NULL ? check_unary(source, expr, left)
+						 : check_binary(source, expr, left, right);
 	}
 	return expr->type;
 }
@@ -241,8 +245,8 @@ bool mc_check_guard(struct source *source, struct expr *guard, const struct even
 	if (type == HF_TYPE_BOOL || type == TYPE_UNKNOWN)
 		return type == HF_TYPE_BOOL;
 	mc_help_on(mc_error_at(source, "type", guard->at, "%s is %s, not a condition",
-			 mc_show(source, guard->at).text, type_text(guard, type).text),
-		"compare it: [%s != 0]", mc_show(source, guard->at).text);
+			       mc_show(source, guard->at).text, type_text(guard, type).text),
+		   "compare it: [%s != 0]", mc_show(source, guard->at).text);
 	return false;
 }
 
@@ -259,20 +263,20 @@ static bool check_effect(struct source *source, struct effect *effect, const str
 	char wanted[16];
 	hf_type_text(field->type, field->bytes_max, wanted);
 	if (type != (int)field->type) {
-		mc_help_on(mc_error_at(source, "type", effect->value->at, "%s is %s, %s is %s", name.text,
-				 wanted, mc_show(source, effect->value->at).text,
-				 type_text(effect->value, type).text),
-			type == HF_TYPE_U64 && field->type == HF_TYPE_I64 ?
-				"write i64(...): what does not fit refuses the event" :
-			type == HF_TYPE_I64 && field->type == HF_TYPE_U64 ?
-				"write u64(...): what does not fit refuses the event" :
-				"a field keeps its type");
+		mc_help_on(mc_error_at(source, "type", effect->value->at, "%s is %s, %s is %s",
+				       name.text, wanted, mc_show(source, effect->value->at).text,
+				       type_text(effect->value, type).text),
+			   type == HF_TYPE_U64 && field->type == HF_TYPE_I64
+				   ? "write i64(...): what does not fit refuses the event"
+			   : type == HF_TYPE_I64 && field->type == HF_TYPE_U64
+				   ? "write u64(...): what does not fit refuses the event"
+				   : "a field keeps its type");
 		return false;
 	}
 	if (type != HF_TYPE_BYTES || effect->whole->bytes_max <= field->bytes_max)
 		return true;
-	mc_error_at(source, "type", effect->value->at, "%s is %s, %u bytes may not fit", name.text, wanted,
-		 effect->whole->bytes_max);
+	mc_error_at(source, "type", effect->value->at, "%s is %s, %u bytes may not fit", name.text,
+		    wanted, effect->whole->bytes_max);
 	return false;
 }
 
@@ -299,9 +303,9 @@ static bool check_effects(struct source *source, struct path *path) {
 			if (!is_assigned_before(source, path, effect))
 				continue;
 			mc_help_on(mc_error_at(source, "assigned-twice", effect->field_at,
-					 "%s is assigned twice in one transition",
-					 mc_show(source, effect->field_at).text),
-				"all effects read the old values: write one assignment");
+					       "%s is assigned twice in one transition",
+					       mc_show(source, effect->field_at).text),
+				   "all effects read the old values: write one assignment");
 			good = false;
 		}
 	return good;

@@ -7,13 +7,14 @@ static bool map_states(const struct hf_contract *old, const struct hf_contract *
 		       bool (*state_in_use)(void *arg, uint16_t state), void *arg,
 		       uint16_t *ret_state_map, struct hf_err *err) {
 	for (uint16_t i = 0; i < old->state_count; i++) {
-		int index = i == HF_STATE_NEW ?
-				    (int)HF_STATE_NEW :
-				    hf_contract_state(next, hf_span_of(old->states[i].name));
+		int index = i == HF_STATE_NEW
+				    ? (int)HF_STATE_NEW
+				    : hf_contract_state(next, hf_span_of(old->states[i].name));
 		ret_state_map[i] = index < 0 ? UINT16_MAX : (uint16_t)index;
 		if (index < 0 && state_in_use(arg, i))
 			return hf_fail(err, HF_BADCONTRACT,
-				       "%s version %" PRIu64 " has no state %s, but entities are in it; "
+				       "%s version %" PRIu64
+				       " has no state %s, but entities are in it; "
 				       "keep the state, with arrows that lead out of it",
 				       next->name, next->version, old->states[i].name);
 	}
@@ -25,7 +26,8 @@ static bool map_field(const struct hf_field *old, const struct hf_contract *next
 	int index = hf_contract_field(next, hf_span_of(old->name));
 	if (index < 0)
 		return hf_fail(err, HF_BADCONTRACT,
-			       "%s version %" PRIu64 " has no field %s; keep it, fields are for ever",
+			       "%s version %" PRIu64
+			       " has no field %s; keep it, fields are for ever",
 			       next->name, next->version, old->name);
 	const struct hf_field *field = &next->fields[index];
 	*ret_index = (uint16_t)index;
@@ -33,7 +35,8 @@ static bool map_field(const struct hf_field *old, const struct hf_contract *next
 		return true;
 	char was[16], is[16];
 	return hf_fail(err, HF_BADCONTRACT,
-		       "%s version %" PRIu64 " makes field %s %s, it was %s; a field keeps its type, "
+		       "%s version %" PRIu64
+		       " makes field %s %s, it was %s; a field keeps its type, "
 		       "only bytes may grow",
 		       next->name, next->version, old->name,
 		       hf_type_text(field->type, field->bytes_max, is),
@@ -48,7 +51,8 @@ bool hf_contract_upgrade(const struct hf_contract *old, const struct hf_contract
 			       next->name, old->name);
 	if (next->version <= old->version)
 		return hf_fail(err, HF_BADCONTRACT,
-			       "%s version %" PRIu64 " is in force: a changed contract needs a higher "
+			       "%s version %" PRIu64
+			       " is in force: a changed contract needs a higher "
 			       "version, such as %%%% version %" PRIu64,
 			       old->name, old->version, old->version + 1);
 	for (uint16_t i = 0; i < old->field_count; i++)
@@ -62,9 +66,9 @@ void hf_contract_convert(const struct hf_contract *old, const struct hf_contract
 	memset(ret_block, 0, next->block_size);
 	for (uint16_t i = 0; i < old->field_count; i++) {
 		const struct hf_field *from = &old->fields[i], *to = &next->fields[field_map[i]];
-		size_t size = from->type == HF_TYPE_BYTES ? 1u + from->bytes_max :
-			      from->type == HF_TYPE_BOOL  ? 1u :
-							    8u;
+		size_t size = from->type == HF_TYPE_BYTES  ? 1u + from->bytes_max
+			      : from->type == HF_TYPE_BOOL ? 1u
+							   : 8u;
 		memcpy(ret_block + to->offset, block + from->offset, size);
 	}
 }

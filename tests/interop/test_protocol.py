@@ -317,7 +317,7 @@ def test_contracts(server):
         equal(listed[1][b"states"], [b"Shut", b"Ajar"])
         equal(listed[1][b"hash"], loaded[2])
         equal(conn.call("HF.SEND", "door", "1", "Open")[:2], [b"Ajar", 1])
-        is_error(conn.call("HF.CONTRACT", "LOAD", SECOND.replace("Ajar", "Wide")), "BADCONTRACT ")
+        is_error(conn.call("HF.CONTRACT", "LOAD", SECOND.replace("Ajar", "Wide")), "REFUSED ")
         equal(conn.call("HF.CONTRACT", "SHOW", "door"), SECOND.encode())
         assert len(conn.call("HF.CONTRACT", "HELP")) == 5
 

@@ -35,16 +35,22 @@ def test_hf_send(server):
         conn.call(*place("bench"))
         for pipeline in ("1", "16", "64"):
             before = conn.call("HF.GET", "order", "bench", "version")[1]
-            benchmark(server, "-e", "-n", "20000", "-P", pipeline, "HF.SEND", "order", "bench", "Touch")
-            equal(conn.call("HF.GET", "order", "bench", "version")[1], before + 20000)
+            benchmark(server, "-n", "20000", "-P", pipeline, "HF.SEND", "order", "bench", "Touch")
+            done = conn.call("HF.GET", "order", "bench", "version")[1] - before
+            # redis-benchmark rounds up to whole pipelines.
+            assert 20000 <= done <= 20000 + 50 * int(pipeline), done
 
 
-def test_random_keys(server):
+def test_random_ids(server):
+    """redis-benchmark's random ids repeat: a repeated one gets the original reply, which is no error."""
+    def ids(conn):
+        return int(conn.call("INFO", "holdfast").split(b"\r\nids:")[1].split(b"\r\n")[0])
+
     with Connection(server.connect()) as conn:
-        before = conn.call("DBSIZE")
-        benchmark(server, "-n", "20000", "-P", "16", "-r", "1000000", "HF.SEND", "order",
-                  "key:__rand_int__", "Place", "q", "9", "p", "1", "s", "ACME")
-        assert conn.call("DBSIZE") > before + 15000
+        before = ids(conn)
+        benchmark(server, "-n", "20000", "-P", "16", "-r", "1000000", "HF.SEND", "order", "bench",
+                  "Touch", "ID", "id-__rand_int__")
+        assert 15000 < ids(conn) - before <= 20000
 
 
 def main():

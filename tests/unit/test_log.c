@@ -23,7 +23,7 @@ struct fixture {
 	uint64_t seen;	/* records that recovery handed out */
 	uint64_t cut;	/* notices of a cut */
 	uint64_t positions[RECORDS_MAX + 3];
-	uint8_t scratch[HF_RECORD_MAX + 4];
+	uint8_t scratch[HF_RECORD_MAX];
 	struct hf_err err;
 };
 
