@@ -8,7 +8,7 @@
 
 struct hf_allocator {
 	void *(*alloc)(size_t bytes); /* zeroed; NULL if there is none */
-	void (*free)(void *memory);   /* NULL is fine */
+	void (*free)(void *memory, size_t bytes); /* NULL is fine */
 };
 
 #endif

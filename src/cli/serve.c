@@ -258,14 +258,11 @@ static void print_contract(struct hf_engine *engine, const struct hf_contract *c
 		(unsigned long long)contract->version, states, (unsigned long long)entities);
 }
 
+/* The engine's own notice has told by now if io_uring is missing, and why. */
 static void print_warnings(const struct hf_engine_info *info) {
 	if (!info->synced)
 		fprintf(stderr,
 			"WARNING: --no-sync: a crash of the machine loses acknowledged events.\n");
-	if (!info->io_uring)
-		fprintf(stderr,
-			"WARNING: io_uring is not available here (often forbidden in containers): "
-			"plain calls are used, which is slower.\n");
 	if (!info->direct_io)
 		fprintf(stderr, "WARNING: the file system does not take direct writes: the log "
 				"goes through "

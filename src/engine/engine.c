@@ -5,7 +5,7 @@
 #include "os/clock.h"
 #include "os/memory.h"
 
-static const struct hf_allocator allocator = { .alloc = hf_memory_new, .free = hf_memory_free };
+static const struct hf_allocator allocator = { .alloc = hf_pages_new, .free = hf_pages_free };
 
 static void log_notice(void *arg, const char *line) {
 	struct hf_engine *engine = arg;
@@ -138,8 +138,8 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.committed_lsn = hf_log_committed(engine->log),
 		.events = engine->events,
 		.contracts = engine->family_count,
-		.entities = engine->entities.count,
-		.ids = engine->ids.count,
+		.entities = hf_map_count(&engine->entities),
+		.ids = hf_map_count(&engine->ids),
 		.log_bytes = log.bytes,
 		.segments = log.segments,
 		.segment_size = log.segment_size,

@@ -81,7 +81,8 @@ struct hf_send {
 	bool has_ifversion;
 	uint64_t ifversion;
 	struct hf_span id; /* len 0: none */
-	uint64_t hash[2];  /* filled by hf_engine_prepare */
+	uint64_t hash[2];  /* filled by hf_engine_prepare; 0 otherwise */
+	uint32_t family;   /* likewise */
 };
 
 struct hf_reply {
@@ -96,7 +97,7 @@ struct hf_reply {
 
 /*
  * For batches: call prepare on each request of a batch, then touch on each, then send on each. Prepare and touch only
- * fetch memory ahead of need; leaving them out is correct, with hash zeroed.
+ * fetch memory ahead of need; leaving them out is correct. No contract is loaded within a batch.
  */
 void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send);
 void hf_engine_touch(struct hf_engine *engine, const struct hf_send *send);

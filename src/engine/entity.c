@@ -109,9 +109,9 @@ bool hf_change_reserve(struct hf_engine *engine, const struct change *change, st
 	if (needs_memory(change) &&
 	    !arena_reserve(&engine->arena, entity_size(change->slot->contract->block_size, change->key.len), err))
 		return false;
-	if (change->entity == NULL && !hf_map_reserve(&engine->entities, change->hash, err))
+	if (change->entity == NULL && !hf_map_reserve(&engine->entities, err))
 		return false;
-	return !change->has_id || hf_map_reserve(&engine->ids, change->id_hash, err);
+	return !change->has_id || hf_map_reserve(&engine->ids, err);
 }
 
 static struct entity *new_entity(struct hf_engine *engine, const struct change *change) {

@@ -242,6 +242,7 @@ void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send) {
 	send->hash[0] = send->hash[1] = 0;
 	if (family == UINT32_MAX || send->key.len == 0 || send->key.len > HF_KEY_MAX)
 		return;
+	send->family = family;
 	send->hash[0] = hf_entity_hash(engine, family, send->key);
 	hf_map_prefetch(&engine->entities, send->hash[0]);
 	if (send->id.len > 0) {
@@ -267,7 +268,7 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		return;
 	}
 
-	uint32_t family = hf_request_family(engine, send->contract, send->key, ret);
+	uint32_t family = send->hash[0] != 0 ? send->family : hf_request_family(engine, send->contract, send->key, ret);
 	if (family == UINT32_MAX)
 		return;
 	if (send->id.len > HF_ID_MAX) {

@@ -241,7 +241,7 @@ static void copy_clean(struct source *source) {
 		if (c == '\0')
 			mc_error_at(source, "encoding", (struct slice){ i, 1 },
 				    "a NUL byte cannot be part of a diagram");
-		source->clean[i] = c == '\r' ? '\n' : c == '\0' ? '?' : c;
+		source->clean[i] = c == '\r' ? '\n' : c == '\0' ? ' ' : c;
 	}
 }
 

@@ -2,8 +2,8 @@
  * map.h - an index from hashes to 48-bit values: entity addresses, log positions.
  *
  * It knows no keys: several entries may share a hash, and the caller tells them apart by looking at what the values
- * point to. Entries are never removed. 12 bytes a slot, linear probing, at most 7/8 full; cut into 256 tables
- * by the hash's high bits, each of which doubles by itself, so that no insertion moves more than a 256th of the whole.
+ * point to. Entries are never removed. 12 bytes a slot, linear probing, at most 7/8 full. A table that is full
+ * gets a successor of twice its size; each insertion then moves a few slots, so that none ever moves many.
  *
  * Thread rules: the caller's lock. (The concurrent map takes this place; see README.md.)
  */
@@ -15,7 +15,6 @@
 #include "base/allocator.h"
 #include "base/err.h"
 
-#define HF_MAP_TABLES 256u
 #define HF_MAP_VALUE_MAX (((uint64_t)1 << 48) - 1)
 
 struct hf_map_slot {
@@ -23,34 +22,35 @@ struct hf_map_slot {
 };
 
 struct hf_map_table {
-	struct hf_map_slot *slots;
-	uint32_t mask;
-	uint32_t count;
+	struct hf_map_slot *slots; /* NULL: no table */
+	uint64_t mask;
+	uint64_t count;
 };
 
 struct hf_map {
 	const struct hf_allocator *allocator;
-	uint64_t count;
-	uint64_t slot_count;
-	struct hf_map_table tables[HF_MAP_TABLES];
+	struct hf_map_table now;
+	struct hf_map_table old; /* while it is being emptied into `now` */
+	uint64_t moved;		 /* slots of `old` before this one are in `now`, too */
 };
 
 /* Where a search stands; valid until the next insertion. */
 struct hf_map_cursor {
 	const struct hf_map_table *table;
+	const struct hf_map_table *next_table; /* to search behind it, or NULL */
 	uint64_t tag;
-	uint32_t at;
+	uint64_t at;
 };
 
 void hf_map_init(struct hf_map *map, const struct hf_allocator *allocator);
 void hf_map_fini(struct hf_map *map);
 
-/* The first value under `hash`, and the ones after it; 0 when there are no more. */
+/* The first value under `hash`, and the ones after it (one may come twice); 0 when there are no more. */
 uint64_t hf_map_first(const struct hf_map *map, uint64_t hash, struct hf_map_cursor *ret);
 uint64_t hf_map_next(struct hf_map_cursor *cursor);
 
-/* Room for one more entry under `hash`, so that the next hf_map_add of it cannot fail. False: out of memory, nothing changed. */
-HF_MUST bool hf_map_reserve(struct hf_map *map, uint64_t hash, struct hf_err *err);
+/* Room for one more entry, so that the next hf_map_add cannot fail. False: out of memory, nothing changed. */
+HF_MUST bool hf_map_reserve(struct hf_map *map, struct hf_err *err);
 /* Adds an entry (1 <= value <= HF_MAP_VALUE_MAX) for which hf_map_reserve made room. */
 void hf_map_add(struct hf_map *map, uint64_t hash, uint64_t value);
 /* Puts `value` in the place of what the cursor stands on. */
@@ -59,6 +59,7 @@ void hf_map_replace(const struct hf_map_cursor *cursor, uint64_t value);
 /* Fetches the memory that hf_map_first will look at. */
 void hf_map_prefetch(const struct hf_map *map, uint64_t hash);
 
+uint64_t hf_map_count(const struct hf_map *map);
 /* Bytes held. */
 uint64_t hf_map_bytes(const struct hf_map *map);
 

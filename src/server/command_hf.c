@@ -337,10 +337,10 @@ void hf_cmd_contract_show(struct hf_loop *loop, struct hf_conn *conn,
 }
 
 /*
- * Stands for the file in messages about a text that came over the wire. Gives no contract its
- * name: it needs a title.
+ * Stands for the file in messages about a text that came over the wire. It is no name, so such a
+ * text needs a title.
  */
-#define WIRE_FILE_NAME ""
+#define WIRE_FILE_NAME "<text>"
 
 void hf_cmd_contract_check(struct hf_loop *loop, struct hf_conn *conn,
 			   const struct hf_resp_command *request) {

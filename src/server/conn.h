@@ -65,8 +65,8 @@ struct hf_conn {
 	bool paused;	   /* too many unread replies: nothing is read or parsed */
 	bool finishing;	   /* nothing more is read; closed when all replies are sent */
 	bool lingering;	   /* all is said: what still comes is thrown away */
-	bool in_multi;	  /* between MULTI and EXEC: nothing is executed */
-	size_t discarded; /* bytes thrown away while lingering */
+	bool in_multi;	   /* between MULTI and EXEC: nothing is executed */
+	size_t discarded;  /* bytes thrown away while lingering */
 
 	/* Membership in the loop's lists. */
 	bool dirty, waiting, again, unsettled;

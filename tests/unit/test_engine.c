@@ -56,7 +56,9 @@ static void reopen(struct fixture *fixture) {
 }
 
 static enum hf_status load(struct fixture *fixture, const char *text) {
+	hf_engine_lock(fixture->engine);
 	hf_engine_contract_load(fixture->engine, hf_span_of(text), "test", &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	return fixture->reply.status;
 }
 
@@ -101,9 +103,11 @@ static enum hf_status send_full(struct fixture *fixture, const char *key, const 
 		.has_ifversion = ifversion >= 0,
 		.ifversion = (uint64_t)ifversion,
 	};
+	hf_engine_lock(fixture->engine);
 	hf_engine_prepare(fixture->engine, &send);
 	hf_engine_touch(fixture->engine, &send);
 	hf_engine_send(fixture->engine, &send, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	return fixture->reply.status;
 }
 
@@ -124,7 +128,9 @@ static void assert_ok(const struct fixture *fixture, const char *state, uint64_t
 }
 
 static void state_hash(struct fixture *fixture, uint8_t hash[16]) {
+	hf_engine_lock(fixture->engine);
 	hf_engine_hash(fixture->engine, hash, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	assert_int_equal(fixture->reply.status, HF_OK);
 }
 
@@ -226,7 +232,9 @@ static void replay_gives_the_same_hash_at_every_lsn(void **state) {
 		};
 		struct hf_engine *replayed;
 		assert_true(hf_engine_open(&options, &replayed, &fixture->err));
+		hf_engine_lock(replayed);
 		hf_engine_hash(replayed, hash, &fixture->reply);
+		hf_engine_unlock(replayed);
 		assert_int_equal(fixture->reply.lsn, lsn);
 		assert_memory_equal(hash, hashes[lsn], 16);
 		assert_true(hf_engine_close(replayed, &fixture->err));
@@ -257,22 +265,26 @@ static void history_is_found_from_any_version(void **state) {
 		snprintf(params, sizeof(params), "n=%d", version);
 		send_event(fixture, "h", "Fill", params);
 		send_event(fixture, "other", version == 2 ? "Place" : "Fill", version == 2 ? "q=9999 s=x" : "n=1");
-		assert_int_equal(fixture->reply.status, HF_OK);
+		assert_ok(fixture, "Open", (uint64_t)version - 1);
 	}
 	for (int round = 0; round < 2; round++) {
 		for (uint64_t from = 1; from <= VERSIONS + 1; from++) {
 			uint64_t count = from % 67 + 1;
 			fixture->next_version = from;
+			hf_engine_lock(fixture->engine);
 			hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"), from, count,
 					  on_history, fixture, &fixture->reply);
+			hf_engine_unlock(fixture->engine);
 			assert_int_equal(fixture->reply.status, HF_OK);
 			uint64_t end = from + count > VERSIONS + 1 ? VERSIONS + 1 : from + count;
 			assert_int_equal(fixture->next_version, end);
 		}
 		reopen(fixture);
 	}
+	hf_engine_lock(fixture->engine);
 	hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"), 1, HF_HISTORY_MAX + 1, on_history,
 			  fixture, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	assert_int_equal(fixture->reply.status, HF_TOOBIG);
 }
 
@@ -288,7 +300,9 @@ static void on_count(void *arg, const char *state, uint64_t entities) {
 
 static void assert_counts(struct fixture *fixture, const char *expected) {
 	struct counts counts = { "" };
+	hf_engine_lock(fixture->engine);
 	hf_engine_count(fixture->engine, hf_span_of("order"), on_count, &counts, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	assert_int_equal(fixture->reply.status, HF_OK);
 	assert_string_equal(counts.text, expected);
 }
@@ -342,7 +356,9 @@ static void a_contract_is_upgraded_only_where_nothing_is_stranded(void **state) 
 	send_event(fixture, "1", "Hold", "");
 	assert_ok(fixture, "Held", 2);
 	struct hf_entity_view view;
+	hf_engine_lock(fixture->engine);
 	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	assert_ok(fixture, "Held", 2);
 	int symbol = hf_contract_field(view.contract, hf_span_of("symbol"));
 	int qty = hf_contract_field(view.contract, hf_span_of("qty"));
@@ -406,9 +422,13 @@ static void a_failed_write_stops_everything(void **state) {
 	assert_false(hf_engine_close(fixture->engine, &fixture->err));
 	open_engine(fixture);
 	struct hf_entity_view view;
+	hf_engine_lock(fixture->engine);
 	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	assert_ok(fixture, "Open", 1);
+	hf_engine_lock(fixture->engine);
 	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("2"), &view, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
 	assert_int_equal(fixture->reply.status, HF_NOTFOUND);
 }
 

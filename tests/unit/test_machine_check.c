@@ -1,14 +1,31 @@
 /*
  * The checker: every code that it gives, with the place it points at; and diagrams with which it is content.
  *
- * In the texts, {{ and }} enclose what the diagnostic must underline.
+ * In the texts, @ and $ enclose what the diagnostic must underline.
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
 #include <cmocka.h>
 
 #include "machine/machine.h"
+
+/* All codes; the last test fails if one of them was not provoked by the others. */
+static const char *const codes[] = {
+	"acc", "alias", "arrow", "assigned-twice", "brace", "choice", "click", "comment",
+	"concurrency", "contains-itself", "declaration", "direction", "directive", "duplicate",
+	"encoding", "end", "entity", "event-name", "expression", "fork", "front-matter", "header",
+	"initial", "inner-end", "invariant-now", "label", "labelled-end", "leaves-final",
+	"line-break", "literal", "near-declaration", "never-holds", "never-taken", "no-end",
+	"no-event", "overlap", "reserved-name", "semicolon", "signature", "state-declaration",
+	"state-name", "style", "syntax", "title", "too-deep", "too-long", "too-many",
+	"two-composites", "two-statements", "type", "unknown-name", "unknown-type", "unreachable",
+};
+#define CODES (sizeof(codes) / sizeof(codes[0]))
+static bool seen[CODES];
 
 /* ---- one text ---------------------------------------------------------------------------------- */
 
@@ -18,19 +35,17 @@ struct place {
 
 /* Takes the marks out of the text; they say where the diagnostic must be. */
 static struct place unmark(char *text, size_t *len) {
-	struct place ret = { 0 };
-	char *start = strstr(text, "{{"), *end = start != NULL ? strstr(start, "}}") : NULL;
+	struct place ret = { .line = 1, .column = 1 };
+	char *start = strchr(text, '@'), *end = start != NULL ? strchr(start, '$') : NULL;
 	assert_non_null(end);
-	ret.line = 1;
-	ret.column = 1;
 	for (char *at = text; at < start; at++) {
 		ret.line += *at == '\n';
 		ret.column = *at == '\n' ? 1 : ret.column + 1;
 	}
-	ret.length = (uint32_t)(end - start) - 2;
-	memmove(end, end + 2, *len - (size_t)(end + 2 - text) + 1);
-	memmove(start, start + 2, *len - 2 - (size_t)(start + 2 - text) + 1);
-	*len -= 4;
+	ret.length = end - start > 1 ? (uint32_t)(end - start) - 1 : 1;
+	memmove(end, end + 1, (size_t)(text + *len - end));
+	memmove(start, start + 1, (size_t)(text + *len - 1 - start));
+	*len -= 2;
 	return ret;
 }
 
@@ -47,7 +62,7 @@ static struct hf_contract *compile(const char *text, size_t len, const char *fil
 	return contract;
 }
 
-static void fail_with_diagnostics(const char *text) {
+static void fail_showing(const char *text) {
 	print_error("of this text:\n%s\n", text);
 	for (uint32_t i = 0; i < diagnostics.count; i++)
 		print_error("%u:%u (%u) %s [%s]\n", diagnostics.items[i].line,
@@ -73,8 +88,10 @@ static void expect(enum hf_severity severity, const char *code, const char *mark
 	}
 	if (!found) {
 		print_error("no %s at %u:%u (%u)\n", code, place.line, place.column, place.length);
-		fail_with_diagnostics(text);
+		fail_showing(text);
 	}
+	for (size_t i = 0; i < CODES; i++)
+		seen[i] |= strcmp(codes[i], code) == 0;
 	hf_contract_free(contract);
 	free(text);
 }
@@ -90,144 +107,338 @@ static void expect_warning(const char *code, const char *marked) {
 static void expect_silence(const char *text) {
 	struct hf_contract *contract = compile(text, strlen(text), "test.mmd");
 	if (diagnostics.count > 0)
-		fail_with_diagnostics(text);
+		fail_showing(text);
 	hf_contract_free(contract);
 }
 
 /* A life with an end, and room for more. */
 #define LIFE(more) "stateDiagram-v2\n[*] --> A\nA --> B : go\nB --> [*]\n" more
-/* One transition under test, among fields of each type. */
-#define FIELDS                                                                                     \
-	"stateDiagram-v2\n%% field u: u64\n%% field i: i64\n%% field b: bool\n%% field s: "        \
-	"bytes(4)\n[*] --> A\nB --> [*]\n"
-#define STEP(label) FIELDS "A --> B : " label "\n"
+/* Transitions among fields of each type. */
+#define FIELDS(more) \
+	"stateDiagram-v2\n%% field u: u64\n%% field i: i64\n%% field b: bool\n" \
+	"%% field s: bytes(4)\n[*] --> A\nB --> [*]\n" more
+#define STEP(label) FIELDS("A --> B : " label "\n")
+#define TWO(first, second) FIELDS("A --> A : " first "\nA --> B : " second "\n")
 
 /* ---- text and drawing -------------------------------------------------------------------------- */
 
-static void test_outside_the_diagram(void **state) {
-	expect_error("header", "{{flowchart TD}}\nA --> B\n");
-	expect_error("header", "{{stateDiagram-v3}}\n[*] --> A\n");
-	expect_error("encoding", "stateDiagram-v2\n[*] --> A\n{{---}}") ;
+static void outside_the_diagram(void **state) {
+	expect_error("header", "@flowchart TD$\nA --> B\n");
+	expect_error("header", "@stateDiagram-v3$\n[*] --> A\n");
+	expect_error("header", "@statediagram-v2$\n[*] --> A\n");
+	expect_error("header", "@$");
+	expect_error("directive", LIFE("@%%{$init: 1\n"));
+	expect_error("directive", LIFE("@%%{$init: word more}%%\n"));
+	expect_silence("%%{init: {\"theme\": \"dark\"}}%%\n" LIFE("%%{\nwrap }%%\n"));
 }
 
-static void test_front_matter(void **state) {
-	expect_error("front-matter", "{{---}}\ntitle: a\nstateDiagram-v2\n");
-	expect_error("title", "---\ntitle: {{my order}}\n---\n" LIFE(""));
-	expect_error("title", "---\n{{title:}}\n---\n" LIFE(""));
-	expect_error("title", "---\ntitle: a\n{{title: b}}\n---\n" LIFE(""));
+static void nul_bytes(void **state) {
+	static const char text[] = "stateDiagram-v2\n[*] --> A\nA --> B\0 : go\nB --> [*]\n";
+	assert_null(compile(text, sizeof(text) - 1, "test.mmd"));
+	assert_string_equal(diagnostics.items[0].code, "encoding");
+	assert_int_equal(diagnostics.items[0].line, 3);
+	assert_int_equal(diagnostics.items[0].column, 8);
+	for (size_t i = 0; i < CODES; i++)
+		seen[i] |= strcmp(codes[i], "encoding") == 0;
+}
+
+static void front_matter(void **state) {
+	expect_error("front-matter", "@---$\ntitle: a\nstateDiagram-v2\n");
+	expect_error("title", "---\ntitle: @my order$\n---\n" LIFE(""));
+	expect_error("title", "---\n@title:$\n---\n" LIFE(""));
+	expect_error("title", "---\ntitle: a\n@title: b$\n---\n" LIFE(""));
 	expect_silence("---\ntitle: 'my-order' # the name\nconfig:\n  theme: dark\n---\n" LIFE(""));
 }
 
-static void test_declarations(void **state) {
-	expect_error("declaration", LIFE("%% field qty {{u}}64\n"));
-	expect_error("declaration", LIFE("%% field qty: u64 {{too much}}\n"));
-	expect_error("declaration", LIFE("%% version {{one}}\n"));
-	expect_error("declaration", LIFE("%% version {{0}}\n"));
-	expect_error("declaration", LIFE("%% field a: u64\n%% invariant a > 1 {{, a < 9}}\n"));
-	expect_error("duplicate", LIFE("%% version 1\n%% version {{2}}\n"));
-	expect_error("duplicate", LIFE("%% field a: u64\n%% field {{a}}: i64\n"));
-	expect_error("unknown-type", LIFE("%% field a: {{int}}\n"));
-	expect_error("unknown-type", LIFE("%% field a: {{bytes(65}})\n"));
-	expect_error("unknown-type", LIFE("%% field a: {{bytes(0}})\n"));
-	expect_error("reserved-name", LIFE("%% field {{version}}: u64\n"));
-	expect_error("reserved-name", LIFE("%% field {{now}}: u64\n"));
-	expect_error("directive", LIFE("{{%%{}}init: 1\n"));
-	expect_error("invariant-now", LIFE("%% field a: i64\n%% invariant a < {{now}}\n"));
-	expect_warning("near-declaration", LIFE("%% {{filed}} qty: u64\n"));
-	expect_warning("near-declaration", LIFE("%% {{invariants}} hold\n"));
-	expect_warning("near-declaration", LIFE("%% {{Field}} qty: u64\n"));
+static void name_from_the_file(void **state) {
+	const char *text = LIFE("");
+	struct hf_contract *contract = compile(text, strlen(text), "some/where/my-order.v2.mmd");
+	assert_string_equal(contract->name, "my-order.v2");
+	hf_contract_free(contract);
+	assert_null(compile(text, strlen(text), "some/where/my order.mmd"));
+	assert_string_equal(diagnostics.items[0].code, "title");
+}
+
+static void declarations(void **state) {
+	expect_error("declaration", LIFE("%% field qty @u$64\n"));
+	expect_error("declaration", LIFE("%% field qty: u64 @too much$\n"));
+	expect_error("declaration", LIFE("%% version @one$\n"));
+	expect_error("declaration", LIFE("%% version @0$\n"));
+	expect_error("declaration", LIFE("%% version@$\n"));
+	expect_error("declaration", LIFE("%% field a: u64\n%% invariant a > 1 @, a < 9$\n"));
+	expect_error("duplicate", LIFE("%% version 1\n%% version @2$\n"));
+	expect_error("duplicate", LIFE("%% field a: u64\n%% field @a$: i64\n"));
+	expect_error("unknown-type", LIFE("%% field a: @int$\n"));
+	expect_error("unknown-type", LIFE("%% field a:@$\n"));
+	expect_error("unknown-type", LIFE("%% field a: @bytes(65$)\n"));
+	expect_error("unknown-type", LIFE("%% field a: @bytes(0$)\n"));
+	expect_error("reserved-name", LIFE("%% field @version$: u64\n"));
+	expect_error("reserved-name", LIFE("%% field @now$: u64\n"));
+	expect_error("invariant-now", LIFE("%% field a: i64\n%% invariant a < @now$\n"));
+	expect_error("type", LIFE("%% field a: i64\n%% invariant @a + 1$\n"));
+	expect_warning("near-declaration", LIFE("%% @filed$ qty: u64\n"));
+	expect_warning("near-declaration", LIFE("%% @invariants$ hold\n"));
+	expect_warning("near-declaration", LIFE("%% @Field$ qty: u64\n"));
 	expect_silence(LIFE("%% fine words, not declarations\n%%\n%%%%\n"));
+	expect_silence(LIFE("note right of A\n%% field a: u64\nend note\nB %% field c: u64\n"));
 }
 
-static void test_statements(void **state) {
-	expect_error("syntax", LIFE("A --> B {{:}}\n"));
-	expect_error("syntax", LIFE("A --> B : x {{:}}: y\n"));
-	expect_error("syntax", LIFE("{{note above A}} : no\n" + 0) );
-	expect_error("arrow", LIFE("A {{-}}> B : x\n"));
-	expect_error("line-break", LIFE("A -->{{\n}}"));
-	expect_error("line-break", LIFE("{{--> B : x}}\n"));
-	expect_error("two-statements", LIFE("A --> B {{go}}\n"));
-	expect_error("semicolon", LIFE("A --> B : x{{;}}\n"));
-	expect_error("semicolon", LIFE("A --> {{B;}}\n"));
-	expect_error("comment", LIFE("A --> B : x {{%% not one}}\n"));
-	expect_error("entity", LIFE("A --> B : x{{#35;}}\n"));
-	expect_error("direction", LIFE("A --> B : {{direction TB}}\n"));
-	expect_error("state-name", LIFE("A --> {{B!}} : x\n"));
-	expect_error("state-name", LIFE("A --> {{\xc3\xa9}} : x\n"));
-	expect_error("state-name", LIFE("A --> in{{-}}flight : x\n"));
-	expect_error("state-declaration", LIFE("state A {{with words}}\n"));
-	expect_error("alias", LIFE("state \"words\" {{i}}s A\n"));
-	expect_error("style", LIFE("classDef {{hot}}\n"));
-	expect_error("click", LIFE("click {{A there}}\n"));
-	expect_error("acc", LIFE("{{accTitle}}:\n"));
-	expect_error("too-long", LIFE("A --> "
-				      "{{a23456789012345678901234567890123456789012345678901234567890"
-				      "1234}} : x\n"));
+static void statements(void **state) {
+	expect_error("syntax", LIFE("A --> B @:$\n"));
+	expect_error("syntax", LIFE("A --> B : x @:$: y\n"));
+	expect_error("syntax", LIFE("note @above A : no$\n"));
+	expect_error("syntax", LIFE("note left of A : one@:$ two\n"));
+	expect_error("syntax", LIFE("note @left of A$\nwithout an end\n"));
+	expect_error("syntax", LIFE("scale @350$\n"));
+	expect_error("syntax", LIFE("A --> @default : x$\n"));
+	expect_error("arrow", LIFE("A @-$> B : x\n"));
+	expect_error("line-break", LIFE("A -->@$\n"));
+	expect_error("line-break", LIFE("@--> B : x$\n"));
+	expect_error("two-statements", LIFE("A --> B @go$\n"));
+	expect_error("semicolon", LIFE("A --> B : x@;$\n"));
+	expect_error("semicolon", LIFE("A --> @B;$\n"));
+	expect_error("comment", LIFE("A --> B : x @%% not one$\n"));
+	expect_error("entity", LIFE("A --> B : x@#35;$\n"));
+	expect_error("direction", LIFE("A --> B : @direction TB$\n"));
+	expect_error("state-name", LIFE("A --> @B!$ : x\n"));
+	expect_error("state-name", LIFE("A --> @\xc3\xa9$ : x\n"));
+	expect_error("state-name", LIFE("A --> in@-$flight : x\n"));
+	expect_error("state-declaration", LIFE("state A @with words$\n"));
+	expect_error("alias", LIFE("state \"words\" @i$s A\n"));
+	expect_error("style", LIFE("classDef @hot$\n"));
+	expect_error("click", LIFE("click @A there$\n"));
+	expect_error("acc", LIFE("@accTitle$:\n"));
+	expect_error("too-long", LIFE("@a23456789012345678901234567890123456789012345678901234567890"
+				      "1234$ --> B : x\n"));
 }
 
-static void test_composites(void **state) {
-	expect_error("brace", LIFE("state C {{{}}\n"));
-	expect_error("brace", LIFE("{{}}}\n" + 0));
-	expect_error("duplicate", LIFE("A --> C : x\nstate {{C}} {\n[*] --> D\nD --> [*]\n}\nC --> "
-				       "[*]\nstate C {\n}\n"));
-	expect_error("contains-itself", LIFE("state C {\nD --> {{C}} : x\n}\n"));
-	expect_error("two-composites", LIFE("state C {\nD\n}\nstate E {\n{{D}}\n}\n"));
-	expect_error("concurrency", LIFE("state C {\nD\n{{--}}\nE\n}\n"));
-	expect_error("fork", LIFE("state F {{<<fork>>}}\n"));
-	expect_error("fork", LIFE("state F {{[[join]]}}\n"));
-	expect_error("initial", LIFE("A --> {{C}} : x\nstate C {\nD --> D : y\n}\nC --> B : z\n"));
-	expect_error("initial", LIFE("A --> C : x\nstate C {\n[*] --> D : {{y}}\n}\nC --> B : z\n"));
-	expect_error("initial", LIFE("A --> C : x\nstate C {\n[*] --> D\n{{[*] --> E}}\n}\nC --> B : "
-				     "z\n"));
-	expect_error("inner-end", LIFE("A --> C : x\nstate C {\n[*] --> D\n{{D --> [*]}}\n}\nC --> B : "
-				       "z\n"));
-	expect_error("inner-end", LIFE("A --> C : x\nstate C {\n[*] --> D\n}\n{{C --> [*]}}\n"));
-	expect_error("too-deep", "stateDiagram-v2\nstate A {\nstate B {\nstate C {\nstate D {\nstate E "
-				 "{{{}}{") ;
+static void composites(void **state) {
+	expect_error("brace", LIFE("state C @{$\n"));
+	expect_error("brace", LIFE("@}$\n"));
+	expect_error("syntax", LIFE("C @{$\n}\n"));
+	expect_error("duplicate", LIFE("state @C$ {\nD\n}\nstate C {\nE\n}\n"));
+	expect_error("contains-itself", LIFE("state C {\nD --> @C$ : x\n}\n"));
+	expect_error("two-composites", LIFE("state C {\nD\n}\nstate E {\n@D$\n}\n"));
+	expect_error("concurrency", LIFE("state C {\nD\n@--$\nE\n}\n"));
+	expect_error("fork", LIFE("state F @<<fork>>$\n"));
+	expect_error("fork", LIFE("state F @[[join]]$\n"));
+	expect_error("initial", LIFE("A --> @C$ : x\nstate C {\nD --> D : y\n}\nC --> B : z\n"));
+	expect_error("initial", LIFE("state C {\n[*] --> D : @y$\n}\n"));
+	expect_error("initial", LIFE("state C {\n[*] --> D\n@[*] --> E$\n}\n"));
+	expect_error("inner-end", LIFE("state C {\n[*] --> D\n@D --> [*]$\n}\n"));
+	expect_error("inner-end", LIFE("state C {\n[*] --> D\n}\n@C --> [*]$\n"));
+}
+
+static void deep_composites(void **state) {
+	char text[2048] = "stateDiagram-v2\n";
+	size_t len = strlen(text);
+	for (int i = 0; i < 65; i++)
+		len += (size_t)sprintf(text + len, "state s%d %s{%s\n", i, i == 64 ? "@" : "",
+				       i == 64 ? "$" : "");
+	expect_error("too-deep", text);
 }
 
 /* ---- meaning ----------------------------------------------------------------------------------- */
 
-static void test_beginnings_and_ends(void **state) {
-	expect_error("initial", "{{stateDiagram-v2}}\nA --> B : go\nB --> [*]\n");
-	expect_error("initial", LIFE("{{[*] --> B}}\n"));
-	expect_error("initial", "stateDiagram-v2\n{{[*] --> A}}\n[*] --> B : x\nA --> B : go\nB --> [*]\n");
-	expect_error("end", LIFE("{{[*] --> [*]}}\n"));
-	expect_error("labelled-end", LIFE("A --> [*] : {{stop}}\n"));
-	expect_error("no-event", LIFE("{{A --> B}}\n"));
-	expect_error("no-event", LIFE("A --> B : {{[true]}}\n"));
-	expect_error("leaves-final", LIFE("{{B --> A}} : back\n"));
-	expect_error("unreachable", LIFE("{{C}} --> B : x\n"));
-	expect_error("no-end", LIFE("A --> {{C}} : x\nC --> C : y\n"));
-	expect_warning("no-end", "{{stateDiagram-v2}}\n[*] --> A\nA --> A : x\n");
+static void beginnings_and_ends(void **state) {
+	expect_error("initial", "@stateDiagram-v2$\nA --> B : go\nB --> [*]\n");
+	expect_error("initial", LIFE("@[*] --> B$\n"));
+	expect_error("initial", "stateDiagram-v2\n@[*] --> A$\n[*] --> B : x\nA --> B : go\n");
+	expect_error("end", LIFE("@[*] --> [*]$\n"));
+	expect_error("labelled-end", LIFE("A --> [*] : @stop$\n"));
+	expect_error("no-event", LIFE("@A --> B$\n"));
+	expect_error("no-event", LIFE("A --> B : @[true]$\n"));
+	expect_error("no-event", "stateDiagram-v2\n[*] --> A : @[true]$\n");
+	expect_error("leaves-final", LIFE("@B --> A$ : back\n"));
+	expect_error("unreachable", LIFE("@C$ --> B : x\n"));
+	expect_error("no-end", LIFE("A --> @C$ : x\nC --> C : y\n"));
+	expect_warning("no-end", "@stateDiagram-v2$\n[*] --> A\nA --> A : x\n");
 }
 
-static void test_choices(void **state) {
-	expect_error("choice", LIFE("state {{c}} <<choice>>\nA --> c : x\n"));
-	expect_error("choice", LIFE("state c <<choice>>\nA --> c : x\nc --> B : {{y}}\n"));
-	expect_error("choice", LIFE("state {{c}} <<choice>>\nA --> c : x\nc --> c : [true]\n"));
-	expect_error("choice", "stateDiagram-v2\nstate c <<choice>>\n[*] --> {{c}}\nc --> B\nB --> [*]\n");
-	expect_error("unreachable", LIFE("state {{c}} <<choice>>\nc --> B\n"));
-	expect_error("no-event", LIFE("state c <<choice>>\n{{A --> c}}\nc --> B\n"));
-	expect_error("labelled-end", LIFE("state c <<choice>>\nA --> c : x\n{{c --> [*]}}\n"));
-	expect_error("assigned-twice", FIELDS "state c <<choice>>\nA --> c : x / u = 1\nc --> B : / "
-					      "{{u}} = 2\n");
-	expect_silence(FIELDS "state c <<choice>>\nA --> c : x(n: u64) / u = n\nc --> B : [n > 5] / i = "
-			      "1\nc --> A : [else]\n");
+static void choices(void **state) {
+	expect_error("choice", LIFE("state @c$ <<choice>>\nA --> c : x\n"));
+	expect_error("choice", LIFE("state c <<choice>>\nA --> c : x\nc --> B : @y$\n"));
+	expect_error("choice", LIFE("state @c$ <<choice>>\nA --> c : x\nc --> c : [true]\n"));
+	expect_error("choice", "stateDiagram-v2\nstate c <<choice>>\n[*] --> @c$\nc --> B\n");
+	expect_error("unreachable", LIFE("state @c$ <<choice>>\nc --> B\n"));
+	expect_error("no-event", LIFE("state c <<choice>>\n@A --> c$\nc --> B\n"));
+	expect_error("labelled-end", LIFE("state c <<choice>>\nA --> c : x\n@c --> [*]$\n"));
+	expect_error("assigned-twice", FIELDS("state c <<choice>>\nA --> c : x / u = 1\n"
+					      "c --> B : / @u$ = 2\n"));
+	expect_silence(FIELDS("state c <<choice>>\nA --> c : x(n: u64) / u = n\n"
+			      "c --> B : [n > 5] / i = 1\nc --> A : [else]\n"));
+	expect_error("unknown-name", FIELDS("state c <<choice>>\nA --> c : x(n: u64)\n"
+					    "A --> c : y\nc --> B : [@n$ > 5]\n"));
 }
 
-static void test_labels(void **state) {
-	expect_error("event-name", LIFE("A --> B : {{order placed}}\n"));
-	expect_error("event-name", LIFE("A --> B : {{9lives}}\n"));
-	expect_error("label", STEP("x(n: u64) {{?}}"));
-	expect_error("label", STEP("x({{:}} u64)"));
-	expect_error("label", STEP("x(n {{u}}64)"));
-	expect_error("label", STEP("x(n: u64{{;}}").text + 0) ;
+static void labels(void **state) {
+	expect_error("event-name", LIFE("A --> B : @order placed$\n"));
+	expect_error("event-name", LIFE("A --> B : @9lives$\n"));
+	expect_error("label", STEP("x(n: u64 @?$)"));
+	expect_error("label", STEP("x(@:$ u64)"));
+	expect_error("label", STEP("x(n @u$64)"));
+	expect_error("label", STEP("x [u > 0@$"));
+	expect_error("label", STEP("x / u @:$ 1"));
+	expect_error("label", STEP("x / u =@=$ 1"));
+	expect_error("label", STEP("x / u = 1 @i$ = 2"));
+	expect_error("reserved-name", STEP("x(@Id$: u64)"));
+	expect_error("reserved-name", STEP("x(@IFVERSION$: u64)"));
+	expect_error("duplicate", STEP("x(n: u64, @n$: u64)"));
+	expect_error("duplicate", STEP("x(@u$: u64)"));
+	expect_error("signature", TWO("x(n: u64) [n < 5]", "x@(n: i64)$ [n > 7]"));
+	expect_error("signature", TWO("x(n: u64) [n < 5]", "@x$ [u > 7]"));
+	expect_error("signature", TWO("x [u < 5]", "x@(n: u64)$ [u > 7]"));
+}
+
+/* ---- expressions ------------------------------------------------------------------------------- */
+
+static void expressions(void **state) {
+	expect_error("expression", STEP("x [u > @]$") );
+	expect_error("expression", STEP("x [u @=$ 1]"));
+	expect_error("expression", STEP("x [u > 1 @&$ b]"));
+	expect_error("expression", STEP("x [(u > 1@]$"));
+	expect_error("expression", STEP("x [min(u@)$ > 1]"));
+	expect_error("literal", STEP("x [u > @007$]"));
+	expect_error("literal", STEP("x [u > @18446744073709551616$]"));
+	expect_error("literal", STEP("x [i > @9223372036854775808$]"));
+	expect_error("literal", STEP("x [u > @-1$]"));
+	expect_error("literal", STEP("x [s == @\"open]$"));
+	expect_error("unknown-name", STEP("x [@v$ > 1]"));
+	expect_error("unknown-name", STEP("x [@sqrt$(u) > 1]"));
+	expect_error("unknown-name", STEP("x / @v$ = 1"));
+	expect_error("type", STEP("x [@u < i$]"));
+	expect_error("type", STEP("x [@u$]"));
+	expect_error("type", STEP("x [!@u$]"));
+	expect_error("type", STEP("x [@-u$ == 1]"));
+	expect_error("type", STEP("x [b @<$ true]"));
+	expect_error("type", STEP("x [@s == \"12345\"$]"));
+	expect_error("type", STEP("x / u = @b$"));
+	expect_error("type", STEP("x / u = @i$"));
+	expect_error("type", STEP("x(t: bytes(5)) / s = @t$"));
+	expect_error("type", STEP("x / s = @\"12345\"$"));
+	expect_error("assigned-twice", STEP("x / u = 1, @u$ += 2"));
+	expect_silence(STEP("x(n: i64) [n > -9223372036854775808 && u64(n) + 1 < max(u, 5) && "
+			    "i % 2 == abs(i) && !b && s != \"a\" && now > 5] / u += 1, i = -n, b = u > "
+			    "3, s = \"abcd\""));
+}
+
+static void deep_expressions(void **state) {
+	char text[4096] = FIELDS("A --> B : x [");
+	size_t len = strlen(text);
+	for (int i = 0; i < 64; i++)
+		text[len++] = '(';
+	strcpy(text + len, "@u$ > 1\n");
+	expect_error("too-deep", text);
+	strcpy(text, FIELDS("A --> B : x [0"));
+	for (int i = 0; i < 256; i++)
+		strcat(text, i == 255 ? " @+$ 1" : " + 1");
+	expect_error("too-deep", text);
+}
+
+static void too_many(void **state) {
+	char *text = malloc(200000);
+	assert_non_null(text);
+	size_t len = (size_t)sprintf(text, "%s", LIFE(""));
+	for (int i = 0; i < 65; i++)
+		len += (size_t)sprintf(text + len, i == 64 ? "%%%% field @f%d$: u64\n" :
+							     "%%%% field f%d: u64\n", i);
+	expect_error("too-many", text);
+	len = (size_t)sprintf(text, "%s", LIFE(""));
+	for (int i = 0; i < 255; i++)
+		len += (size_t)sprintf(text + len, i == 254 ? "A --> A : @e%d$\n" : "A --> A : e%d\n", i);
+	expect_error("too-many", text);
+	len = (size_t)sprintf(text, "%s", LIFE(""));
+	for (int i = 0; i < 1022; i++)
+		len += (size_t)sprintf(text + len, i == 1021 ? "@s%d$\n" : "s%d\n", i);
+	expect_error("too-many", text);
+	len = (size_t)sprintf(text, "%s", LIFE("A --> B : x("));
+	for (int i = 0; i < 33; i++)
+		len += (size_t)sprintf(text + len, i == 32 ? "@p%d$: u64)\n" : "p%d: u64, ", i);
+	expect_error("too-many", text);
+	memset(text, ' ', 65537);
+	text[0] = '@';
+	text[2] = '$';
+	text[65539] = '\0';
+	memset(text + 65537, ' ', 2);
+	expect_error("too-many", text);
+	free(text);
+}
+
+/* ---- guards that overlap ----------------------------------------------------------------------- */
+
+static void overlaps(void **state) {
+	expect_error("never-holds", STEP("x [@u < 0$]"));
+	expect_error("never-holds", STEP("x [@u > 5 && u < 6$]"));
+	expect_error("never-holds", STEP("x [@s == \"a\" && s == \"b\"$]"));
+	expect_error("never-holds", STEP("x [@b && !b$]"));
+	expect_error("never-taken", TWO("x", "@x [u > 1]$"));
+	expect_error("never-taken", TWO("x [u > 1]", "@x [u > 2]$"));
+	expect_error("never-taken", TWO("x [else]", "@x [u > 2]$"));
+	expect_warning("overlap", TWO("x [u > 1]", "@x [u < 9]$"));
+	expect_warning("overlap", TWO("x [u > 1]", "@x$"));
+	expect_warning("overlap", TWO("x [u * u > 9]", "@x [u < 9]$"));
+	expect_warning("overlap", TWO("x [s == \"a\"]", "@x [s != \"b\"]$"));
+}
+
+static void proven_apart(void **state) {
+	expect_silence(TWO("x(n: u64) [n > 0 && u + n < 5]", "x(n: u64) [u + n == 5]"));
+	expect_silence(TWO("x [u > 1]", "x [else]"));
+	expect_silence(TWO("x [u < 5 || u > 9]", "x [u >= 5 && u <= 9]"));
+	expect_silence(TWO("x [s == \"a\"]", "x [s == \"b\"]"));
+	expect_silence(TWO("x [s == \"a\"]", "x [s != \"a\"]"));
+	expect_silence(TWO("x [b]", "x [!b]"));
+	expect_silence(TWO("x [b == true]", "x [b != true]"));
+	expect_silence(TWO("x [2 * i < 7]", "x [i >= 4]"));
+	expect_silence(TWO("x [u / 3 == 1]", "x [u / 3 == 2]"));
+	expect_silence(TWO("x(t: bytes(4)) [s == t]", "x(t: bytes(4)) [t != s]"));
+	expect_silence(TWO("x(d: i64) [now < d]", "x(d: i64) [now >= d]"));
+}
+
+/* The prover's work is bounded: it says perhaps, and the checker warns. */
+static void hard_guards(void **state) {
+	char text[8192] = FIELDS("A --> A : x [(i < 0 || i > 9)");
+	for (int i = 1; i < 40; i++)
+		sprintf(text + strlen(text), " && (i * %d < 0 || u > %d)", i + 1, i);
+	strcat(text, "]\nA --> B : x [i < 5]\n");
+	hf_contract_free(compile(text, strlen(text), "test.mmd"));
+	assert_int_equal(diagnostics.error_count, 0);
+}
+
+static void several_at_once(void **state) {
+	const char *text = LIFE("A --> B\nA --> [*] : x\nA --> C : y\n");
+	assert_null(compile(text, strlen(text), "test.mmd"));
+	assert_int_equal(diagnostics.error_count, 2);
+	assert_int_equal(diagnostics.items[0].line, 5);
+	assert_int_equal(diagnostics.items[1].line, 6);
+}
+
+static void every_code_is_tested(void **state) {
+	for (size_t i = 0; i < CODES; i++)
+		if (!seen[i])
+			fail_msg("no test provokes %s", codes[i]);
 }
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_outside_the_diagram),
+		cmocka_unit_test(outside_the_diagram),
+		cmocka_unit_test(nul_bytes),
+		cmocka_unit_test(front_matter),
+		cmocka_unit_test(name_from_the_file),
+		cmocka_unit_test(declarations),
+		cmocka_unit_test(statements),
+		cmocka_unit_test(composites),
+		cmocka_unit_test(deep_composites),
+		cmocka_unit_test(beginnings_and_ends),
+		cmocka_unit_test(choices),
+		cmocka_unit_test(labels),
+		cmocka_unit_test(expressions),
+		cmocka_unit_test(deep_expressions),
+		cmocka_unit_test(too_many),
+		cmocka_unit_test(overlaps),
+		cmocka_unit_test(proven_apart),
+		cmocka_unit_test(hard_guards),
+		cmocka_unit_test(several_at_once),
+		cmocka_unit_test(every_code_is_tested),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

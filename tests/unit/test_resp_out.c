@@ -1,4 +1,7 @@
-/* Replies: their bytes in RESP2 and RESP3, and that none is sent before what it depends on is durable. */
+/*
+ * Replies: their bytes in RESP2 and RESP3, and that none is sent before what it depends on is
+ * durable.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
