@@ -1,5 +1,6 @@
 /*
- * embed.c - Holdfast inside a program: load a contract, send events, see one refused, retry one, read history.
+ * embed.c - Holdfast inside a program: load a contract, send events, see one refused, retry one,
+ * read history.
  *
  *   cc embed.c $(pkg-config --cflags --libs holdfast) -o embed && ./embed
  */
@@ -27,13 +28,15 @@ static struct hf_bytes text(const char *s) {
 
 static void show(const char *what, const struct hf_result *result) {
 	if (result->status == HF_OK)
-		printf("%-22s -> %s, version %" PRIu64 ", LSN %" PRIu64 "%s\n", what, result->state, result->version,
-		       result->lsn, result->retried ? " (the original reply)" : "");
+		printf("%-22s -> %s, version %" PRIu64 ", LSN %" PRIu64 "%s\n", what, result->state,
+		       result->version, result->lsn,
+		       result->retried ? " (the original reply)" : "");
 	else
 		printf("%-22s -> %s %s\n", what, hf_status_text(result->status), result->text);
 }
 
-static enum hf_status send_event(struct hf_db *db, const char *event, const char *seats, const char *id) {
+static enum hf_status send_event(struct hf_db *db, const char *event, const char *seats,
+				 const char *id) {
 	struct hf_pair param = { text("n"), text(seats == NULL ? "" : seats) };
 	struct hf_request request = {
 		.contract = text("ticket"),
@@ -50,7 +53,8 @@ static enum hf_status send_event(struct hf_db *db, const char *event, const char
 }
 
 static void print_field(void *arg, struct hf_bytes name, struct hf_bytes value) {
-	printf("  %.*s = %.*s\n", (int)name.len, (const char *)name.data, (int)value.len, (const char *)value.data);
+	printf("  %.*s = %.*s\n", (int)name.len, (const char *)name.data, (int)value.len,
+	       (const char *)value.data);
 }
 
 static void print_past(void *arg, const struct hf_past *past) {
@@ -77,11 +81,13 @@ int main(int argc, char **argv) {
 	}
 
 	bool good = send_event(db, "Hold", "2", "hold-1") == HF_OK;
-	good &= send_event(db, "Hold", "2", "hold-1") == HF_OK;	   /* a retry: applied once */
+	good &= send_event(db, "Hold", "2", "hold-1") == HF_OK;	     /* a retry: applied once */
 	good &= send_event(db, "Hold", "3", "hold-2") == HF_REFUSED; /* it is held already */
 	good &= send_event(db, "Pay", NULL, "pay-1") == HF_OK;
 
-	struct hf_request release = { .contract = text("ticket"), .key = text("A-17"), .event = text("Release") };
+	struct hf_request release = { .contract = text("ticket"),
+				      .key = text("A-17"),
+				      .event = text("Release") };
 	good &= hf_submit(db, &release, completed, NULL) == HF_REFUSED; /* paid is paid */
 	hf_drain(db);
 

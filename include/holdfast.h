@@ -24,18 +24,18 @@ extern "C" {
  * error on the wire as well. */
 enum hf_status {
 	HF_OK = 0,
-	HF_REFUSED,  /* the contract does not allow it; nothing changed */
-	HF_STALE,    /* IFVERSION did not match; nothing changed */
-	HF_NOTFOUND, /* no such contract or entity */
-	HF_BADEVENT, /* the contract has no such event */
-	HF_BADPARAM, /* missing, repeated, unknown or ill-typed param, id reused */
-	HF_TOOBIG,   /* a stated limit is exceeded */
-	HF_STOPPED,  /* the log failed: nothing is accepted any more */
+	HF_REFUSED,	/* the contract does not allow it; nothing changed */
+	HF_STALE,	/* IFVERSION did not match; nothing changed */
+	HF_NOTFOUND,	/* no such contract or entity */
+	HF_BADEVENT,	/* the contract has no such event */
+	HF_BADPARAM,	/* missing, repeated, unknown or ill-typed param, id reused */
+	HF_TOOBIG,	/* a stated limit is exceeded */
+	HF_STOPPED,	/* the log failed: nothing is accepted any more */
 	HF_BADCONTRACT, /* a contract text that does not check */
-	HF_USAGE,    /* the caller broke a rule of this API or the command line */
-	HF_IO,       /* the operating system refused */
-	HF_CORRUPT,  /* bytes on disk that cannot be proven intact */
-	HF_NOMEM,    /* out of memory; nothing changed */
+	HF_USAGE,	/* the caller broke a rule of this API or the command line */
+	HF_IO,		/* the operating system refused */
+	HF_CORRUPT,	/* bytes on disk that cannot be proven intact */
+	HF_NOMEM,	/* out of memory; nothing changed */
 };
 
 #define HF_API __attribute__((visibility("default")))
@@ -47,9 +47,9 @@ struct hf_bytes {
 };
 
 struct hf_options {
-	const char *data_dir;	/* made if it is not there */
-	uint64_t segment_size;	/* bytes of one log segment; 0: the default */
-	bool no_sync;		/* benchmarks only: acknowledges before the disk has it */
+	const char *data_dir;  /* made if it is not there */
+	uint64_t segment_size; /* bytes of one log segment; 0: the default */
+	bool no_sync;	       /* benchmarks only: acknowledges before the disk has it */
 };
 
 /* One named param of an event, spelled as on the wire: decimal, true/false, raw bytes. */
@@ -62,48 +62,62 @@ struct hf_request {
 	struct hf_bytes contract, key, event;
 	const struct hf_pair *params;
 	size_t param_count;
-	struct hf_bytes id;	/* idempotency id; len 0: none */
-	bool has_ifversion;	/* refuse unless the entity's version is `ifversion` */
+	struct hf_bytes id; /* idempotency id; len 0: none */
+	bool has_ifversion; /* refuse unless the entity's version is `ifversion` */
 	uint64_t ifversion;
 };
 
 struct hf_result {
 	enum hf_status status;
-	bool retried;		/* the original reply of an id that was seen before */
+	bool retried; /* the original reply of an id that was seen before */
 	uint64_t version;
 	uint64_t lsn;
 	char state[64];
-	char text[768];		/* the error in words; empty if HF_OK */
+	char text[768]; /* the error in words; empty if HF_OK */
 };
 
 struct hf_db;
 
-/* Opens a data directory and recovers it. One process per directory. `err` (of err_cap bytes) gets the reason of a failure. */
-HF_API enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err, size_t err_cap);
-/* Makes durable what was accepted, completes what was submitted, and lets go. No other call may be under way. */
+/*
+ * Opens a data directory and recovers it. One process per directory. `err` (of err_cap bytes) gets
+ * the reason of a failure.
+ */
+HF_API enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err,
+			      size_t err_cap);
+/*
+ * Makes durable what was accepted, completes what was submitted, and lets go. No other call may be
+ * under way.
+ */
 HF_API enum hf_status hf_close(struct hf_db *db, char *err, size_t err_cap);
 
-/* Loads the text of a contract (a Mermaid state diagram); `name` is used where it has no title. Returns once durable. */
-HF_API enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const char *name, struct hf_result *ret);
+/*
+ * Loads the text of a contract (a Mermaid state diagram); `name` is used where it has no title.
+ * Returns once durable.
+ */
+HF_API enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const char *name,
+				       struct hf_result *ret);
 
 /* Sends an event and waits until it is durable. */
-HF_API enum hf_status hf_send(struct hf_db *db, const struct hf_request *request, struct hf_result *ret);
+HF_API enum hf_status hf_send(struct hf_db *db, const struct hf_request *request,
+			      struct hf_result *ret);
 
 /*
- * Sends an event without waiting. It is judged before hf_submit returns; `done` is called exactly once, in the order of the
- * submissions, from a thread of the library, when the outcome is durable. `result` is valid during the call. `done` must
- * not call back into `db`. Blocks while too many are on their way.
+ * Sends an event without waiting. It is judged before hf_submit returns; `done` is called exactly
+ * once, in the order of the submissions, from a thread of the library, when the outcome is durable.
+ * `result` is valid during the call. `done` must not call back into `db`. Blocks while too many are
+ * on their way.
  */
 typedef void hf_done_fn(void *arg, const struct hf_result *result);
-HF_API enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request, hf_done_fn *done, void *arg);
+HF_API enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request,
+				hf_done_fn *done, void *arg);
 /* Waits until everything submitted has completed. */
 HF_API enum hf_status hf_drain(struct hf_db *db);
 
 /* One field of an entity, or one param of an event, as text. Valid during the callback. */
 typedef void hf_field_fn(void *arg, struct hf_bytes name, struct hf_bytes value);
 /* Reads one version of an entity; only durable versions are shown. `each` may be NULL. */
-HF_API enum hf_status hf_get(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key, hf_field_fn *each,
-			     void *arg, struct hf_result *ret);
+HF_API enum hf_status hf_get(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
+			     hf_field_fn *each, void *arg, struct hf_result *ret);
 
 struct hf_past {
 	uint64_t version, lsn;
@@ -114,8 +128,9 @@ struct hf_past {
 };
 typedef void hf_past_fn(void *arg, const struct hf_past *past);
 /* The events of versions [from, from + count), oldest first; count <= 1000. */
-HF_API enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key, uint64_t from,
-				 uint64_t count, hf_past_fn *each, void *arg, struct hf_result *ret);
+HF_API enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
+				 uint64_t from, uint64_t count, hf_past_fn *each, void *arg,
+				 struct hf_result *ret);
 
 /* The state hash (16 bytes) after ret->lsn, once that is durable. */
 HF_API enum hf_status hf_hash(struct hf_db *db, uint8_t ret_hash[16], struct hf_result *ret);

@@ -1,5 +1,6 @@
 /*
- * allocator.h - where a folder that may not call the operating system gets its memory: from its caller.
+ * allocator.h - where a folder that may not call the operating system gets its memory: from its
+ * caller.
  */
 #ifndef HF_BASE_ALLOCATOR_H
 #define HF_BASE_ALLOCATOR_H
@@ -7,7 +8,7 @@
 #include <stddef.h>
 
 struct hf_allocator {
-	void *(*alloc)(size_t bytes); /* zeroed; NULL if there is none */
+	void *(*alloc)(size_t bytes);		  /* zeroed; NULL if there is none */
 	void (*free)(void *memory, size_t bytes); /* NULL is fine */
 };
 

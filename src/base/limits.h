@@ -5,18 +5,18 @@
 #define HF_BASE_LIMITS_H
 
 /* Names and keys */
-#define HF_NAME_MAX 63u	  /* contract, state, event, field and param names */
-#define HF_KEY_MAX 255u	  /* entity keys; at least 1 */
-#define HF_ID_MAX 255u	  /* idempotency ids; at least 1 */
-#define HF_BYTES_MAX 64u  /* N of a bytes(N) field or param */
+#define HF_NAME_MAX 63u	 /* contract, state, event, field and param names */
+#define HF_KEY_MAX 255u	 /* entity keys; at least 1 */
+#define HF_ID_MAX 255u	 /* idempotency ids; at least 1 */
+#define HF_BYTES_MAX 64u /* N of a bytes(N) field or param */
 
 /* Contracts */
 #define HF_CONTRACT_TEXT_MAX 65536u
-#define HF_CONTRACTS_MAX 1024u	 /* contract texts (all versions) in one data directory */
-#define HF_STATES_MAX 1024u	 /* per contract */
-#define HF_EVENTS_MAX 255u	 /* distinct event names per contract */
+#define HF_CONTRACTS_MAX 1024u /* contract texts (all versions) in one data directory */
+#define HF_STATES_MAX 1024u    /* per contract */
+#define HF_EVENTS_MAX 255u     /* distinct event names per contract */
 #define HF_FIELDS_MAX 64u
-#define HF_PARAMS_MAX 32u	 /* per event */
+#define HF_PARAMS_MAX 32u /* per event */
 #define HF_INVARIANTS_MAX 64u
 #define HF_TRANSITIONS_MAX 4096u /* after composite and choice states are flattened */
 #define HF_EXPR_DEPTH_MAX 64u	 /* nesting of an expression, and of composite states */
@@ -25,22 +25,22 @@
 #define HF_BLOCK_MAX 4352u	 /* an entity's field block */
 
 /* The wire */
-#define HF_ARGS_MAX 1024u		   /* strings of one command */
-#define HF_BULK_MAX 131072u		   /* one string of a command */
-#define HF_COMMAND_MAX 262144u		   /* one command */
-#define HF_INLINE_MAX 65536u		   /* one inline command line */
+#define HF_ARGS_MAX 1024u		    /* strings of one command */
+#define HF_BULK_MAX 131072u		    /* one string of a command */
+#define HF_COMMAND_MAX 262144u		    /* one command */
+#define HF_INLINE_MAX 65536u		    /* one inline command line */
 #define HF_CONNECTION_OUTPUT_PAUSE 1048576u /* unread replies at which we stop reading */
 #define HF_CONNECTIONS_MAX 10000u
-#define HF_HISTORY_MAX 1000u		   /* events in one HF.HISTORY reply */
+#define HF_HISTORY_MAX 1000u /* events in one HF.HISTORY reply */
 
 /* The log */
-#define HF_RECORD_MAX 131072u		 /* one log record */
-#define HF_FRAME_MAX 524288u		 /* one frame (group), header and padding included */
-#define HF_SECTOR 512u			 /* frames begin at multiples of this */
+#define HF_RECORD_MAX 131072u /* one log record */
+#define HF_FRAME_MAX 524288u  /* one frame (group), header and padding included */
+#define HF_SECTOR 512u	      /* frames begin at multiples of this */
 #define HF_SEGMENT_SIZE_MIN 1048576u
 #define HF_SEGMENT_SIZE_MAX 1073741824u
 #define HF_SEGMENT_SIZE_DEFAULT 67108864u
-#define HF_LOG_RING_SIZE 16777216u	 /* the log's newest bytes, kept in memory */
+#define HF_LOG_RING_SIZE 16777216u /* the log's newest bytes, kept in memory */
 
 #define HF_ERR_TEXT_MAX 768u
 

@@ -33,7 +33,8 @@ bool hf_span_i64(struct hf_span a, int64_t *ret) {
 	uint64_t magnitude;
 	if (!hf_span_u64(negative ? hf_span(a.data + 1, a.len - 1) : a, &magnitude))
 		return false;
-	if (negative ? magnitude == 0 || magnitude > (uint64_t)INT64_MAX + 1 : magnitude > INT64_MAX)
+	if (negative ? magnitude == 0 || magnitude > (uint64_t)INT64_MAX + 1
+		     : magnitude > INT64_MAX)
 		return false;
 	*ret = (int64_t)(negative ? 0 - magnitude : magnitude);
 	return true;

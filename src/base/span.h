@@ -58,7 +58,9 @@ static inline struct hf_text hf_text(char *buf, size_t cap) {
 
 void hf_text_add(struct hf_text *text, const char *fmt, ...) HF_PRINTF(2, 3);
 
-/* Adds bytes as printable ASCII: others, backslash and quotes become \xNN. At most `max` of them. */
+/*
+ * Adds bytes as printable ASCII: others, backslash and quotes become \xNN. At most `max` of them.
+ */
 void hf_text_add_quoted(struct hf_text *text, struct hf_span bytes, size_t max);
 
 #endif

@@ -37,7 +37,9 @@ struct check {
 	struct hf_diagnostics diagnostics;
 };
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/*
+ * ---- reading -----------------------------------------------------------------------------------
+ */
 
 static bool read_file(struct check *check, const char *name, struct hf_err *err) {
 	bool is_stdin = strcmp(name, "-") == 0;
@@ -51,7 +53,9 @@ static bool read_file(struct check *check, const char *name, struct hf_err *err)
 	return failed == 0 || hf_fail_sys(err, failed, "%s", name);
 }
 
-/* ---- for people -------------------------------------------------------------------------------- */
+/*
+ * ---- for people --------------------------------------------------------------------------------
+ */
 
 static const char *colour(const struct check *check, const char *code) {
 	return check->colours ? code : "";
@@ -81,7 +85,10 @@ static bool continues_character(uint8_t c) {
 	return (c & 0xc0) == 0x80;
 }
 
-/* The source line, and under it a mark from the column on. What a terminal would obey is shown as ?. */
+/*
+ * The source line, and under it a mark from the column on. What a terminal would obey is shown as
+ * ?.
+ */
 static void print_source(const struct check *check, const struct hf_diagnostic *diagnostic) {
 	struct hf_span line = source_line(check, diagnostic->line);
 	size_t first = diagnostic->column > LINE_SHOWN_MAX / 2
@@ -141,7 +148,9 @@ static void print_people(const struct check *check, const char *name,
 	       plural(events), fields, plural(fields));
 }
 
-/* ---- for programs ------------------------------------------------------------------------------ */
+/*
+ * ---- for programs ------------------------------------------------------------------------------
+ */
 
 /* The length of the well-formed UTF-8 character at `text`, or 0. */
 static size_t character_length(struct hf_span text) {
@@ -314,7 +323,9 @@ static void print_json(const struct check *check, const char *name,
 	printf("]}");
 }
 
-/* ---- the run ----------------------------------------------------------------------------------- */
+/*
+ * ---- the run -----------------------------------------------------------------------------------
+ */
 
 static void check_file(struct check *check, const char *name) {
 	struct hf_contract *contract = NULL;

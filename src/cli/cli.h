@@ -1,5 +1,6 @@
 /*
- * cli.h - the subcommands, one file each. Data on stdout, messages on stderr; they return the exit code.
+ * cli.h - the subcommands, one file each. Data on stdout, messages on stderr; they return the exit
+ * code.
  */
 #ifndef HF_CLI_H
 #define HF_CLI_H

@@ -17,12 +17,14 @@ static const char help[] =
 	"usage: holdfast log dump DIR [--json]\n"
 	"       holdfast log verify DIR [--json]\n"
 	"\n"
-	"dump prints every record of the log in DIR, one a line, oldest first. verify proves every frame and record by its\n"
+	"dump prints every record of the log in DIR, one a line, oldest first. verify proves every "
+	"frame and record by its\n"
 	"checksum and its place, and prints what is there. Neither changes anything.\n"
 	"\n"
 	"  --json  dump: one JSON object a line; verify: one JSON object\n"
 	"\n"
-	"Exits 0 if every byte is proven, 1 if not (the file and the offset are named), 2 on wrong usage.\n";
+	"Exits 0 if every byte is proven, 1 if not (the file and the offset are named), 2 on wrong "
+	"usage.\n";
 
 struct dump {
 	bool json;
@@ -38,7 +40,10 @@ static const struct hf_contract *contract_of(const struct dump *dump, uint32_t r
 	return NULL;
 }
 
-/* Bytes as the inside of a JSON string, or as quoted plain text: the two differ only in how a byte is escaped. */
+/*
+ * Bytes as the inside of a JSON string, or as quoted plain text: the two differ only in how a byte
+ * is escaped.
+ */
 static void put_bytes(const struct dump *dump, struct hf_span bytes) {
 	putchar('"');
 	for (size_t i = 0; i < bytes.len; i++) {
@@ -68,15 +73,18 @@ static void put_value(const struct dump *dump, enum hf_type type, const struct h
 static bool dump_contract(struct dump *dump, const struct hf_record *record, struct hf_err *err) {
 	struct hf_span hash, name, text;
 	char file_name[HF_NAME_MAX + 1];
-	if (!hf_contract_body_get(record->body, &hash, &name, &text) || dump->count == HF_CONTRACTS_MAX)
-		return hf_fail(err, HF_CORRUPT, "LSN %llu: this contract record does not parse", (ull)record->lsn);
+	if (!hf_contract_body_get(record->body, &hash, &name, &text) ||
+	    dump->count == HF_CONTRACTS_MAX)
+		return hf_fail(err, HF_CORRUPT, "LSN %llu: this contract record does not parse",
+			       (ull)record->lsn);
 	memcpy(file_name, name.data, name.len);
 	file_name[name.len] = '\0';
 	struct hf_contract **slot = &dump->contracts[dump->count];
 	if (!hf_contract_compile(text, file_name, &dump->diagnostics, slot, err))
 		return false;
 	dump->count++;
-	printf(dump->json ? "{\"lsn\":%llu,\"time_ns\":%lld,\"contract\":\"%s\",\"version\":%llu,\"hash\":\""
+	printf(dump->json ? "{\"lsn\":%llu,\"time_ns\":%lld,\"contract\":\"%s\",\"version\":%llu,"
+			    "\"hash\":\""
 			  : "%llu %lld contract %s version %llu hash ",
 	       (ull)record->lsn, (long long)record->time_ns, (*slot)->name, (ull)(*slot)->version);
 	put_hex(hash);
@@ -89,10 +97,15 @@ static bool dump_contract(struct dump *dump, const struct hf_record *record, str
 	return true;
 }
 
-static void put_params(const struct dump *dump, const struct hf_event *event, const struct hf_value *values) {
+static void put_params(const struct dump *dump, const struct hf_event *event,
+		       const struct hf_value *values) {
 	for (uint32_t i = 0; i < event->param_count; i++) {
 		const struct hf_param *param = &event->params[i];
-		printf(dump->json ? "%s\"%s\":" : "%s%s=", i == 0 ? "" : dump->json ? "," : " ", param->name);
+		printf(dump->json ? "%s\"%s\":" : "%s%s=",
+		       i == 0	    ? ""
+		       : dump->json ? ","
+				    : " ",
+		       param->name);
 		put_value(dump, param->type, &values[i]);
 	}
 }
@@ -106,15 +119,18 @@ static bool dump_event(struct dump *dump, const struct hf_record *record, struct
 	if (contract == NULL || event.event >= contract->event_count ||
 	    event.transition >= contract->transition_count ||
 	    !hf_event_params_get(&contract->events[event.event], event.params, values))
-		return hf_fail(err, HF_CORRUPT, "LSN %llu: this event record does not parse", (ull)record->lsn);
+		return hf_fail(err, HF_CORRUPT, "LSN %llu: this event record does not parse",
+			       (ull)record->lsn);
 	const struct hf_event *declared = &contract->events[event.event];
 	const char *state = contract->states[contract->transitions[event.transition].to].name;
-	printf(dump->json ? "{\"lsn\":%llu,\"time_ns\":%lld,\"contract\":\"%s\",\"key\":" : "%llu %lld %s:",
+	printf(dump->json ? "{\"lsn\":%llu,\"time_ns\":%lld,\"contract\":\"%s\",\"key\":"
+			  : "%llu %lld %s:",
 	       (ull)record->lsn, (long long)record->time_ns, contract->name);
 	put_bytes(dump, event.key);
 	printf(dump->json ? ",\"event\":\"%s\",\"params\":{" : " %s(", declared->name);
 	put_params(dump, declared, values);
-	printf(dump->json ? "},\"state\":\"%s\",\"version\":%llu" : ") -> %s version %llu", state, (ull)event.version);
+	printf(dump->json ? "},\"state\":\"%s\",\"version\":%llu" : ") -> %s version %llu", state,
+	       (ull)event.version);
 	if (event.id.len > 0) {
 		printf(dump->json ? ",\"id\":" : " id ");
 		put_bytes(dump, event.id);
@@ -123,27 +139,32 @@ static bool dump_event(struct dump *dump, const struct hf_record *record, struct
 	return true;
 }
 
-static bool dump_records(void *arg, const struct hf_record *records, uint32_t count, struct hf_err *err) {
+static bool dump_records(void *arg, const struct hf_record *records, uint32_t count,
+			 struct hf_err *err) {
 	struct dump *dump = arg;
 	for (uint32_t i = 0; i < count; i++) {
-		bool ok = records[i].type == HF_RECORD_CONTRACT ? dump_contract(dump, &records[i], err)
+		bool ok = records[i].type == HF_RECORD_CONTRACT
+				  ? dump_contract(dump, &records[i], err)
 			  : records[i].type == HF_RECORD_EVENT
 				  ? dump_event(dump, &records[i], err)
-				  : hf_fail(err, HF_CORRUPT, "LSN %llu: unknown type of record", (ull)records[i].lsn);
+				  : hf_fail(err, HF_CORRUPT, "LSN %llu: unknown type of record",
+					    (ull)records[i].lsn);
 		if (!ok)
 			return false;
 	}
 	return true;
 }
 
-static bool scan(const char *path, hf_log_records_fn *records, void *arg, struct hf_log_end *ret, struct hf_err *err) {
+static bool scan(const char *path, hf_log_records_fn *records, void *arg, struct hf_log_end *ret,
+		 struct hf_err *err) {
 	struct hf_dir dir;
 	if (!hf_dir_open(path, false, &dir, err))
 		return false;
 	struct hf_log_scan options = { .dir = &dir, .records = records, .arg = arg };
 	bool ok = hf_log_scan(&options, ret, err);
 	if (ok && ret->segments == 0)
-		ok = hf_fail(err, HF_NOTFOUND, "%s: no log is here (no file log-0000000000000000.hfl)", path);
+		ok = hf_fail(err, HF_NOTFOUND,
+			     "%s: no log is here (no file log-0000000000000000.hfl)", path);
 	hf_dir_close(&dir);
 	return ok;
 }
@@ -165,17 +186,21 @@ static bool verify(const char *path, bool json, struct hf_err *err) {
 	struct hf_log_end end;
 	if (!scan(path, NULL, NULL, &end, err))
 		return false;
-	printf(json ? "{\"log_id\":\"%016llx\",\"segments\":%llu,\"segment_size\":%llu,\"frames\":%llu,\"last_lsn\":%llu,"
+	printf(json ? "{\"log_id\":\"%016llx\",\"segments\":%llu,\"segment_size\":%llu,\"frames\":%"
+		      "llu,\"last_lsn\":%llu,"
 		      "\"bytes\":%llu,\"record_bytes\":%llu,\"closed\":%s,\"torn_bytes\":%llu}\n"
-		    : "log id        %016llx\nsegments      %llu\nsegment size  %llu\nframes        %llu\n"
-		      "last LSN      %llu\nbytes         %llu\nrecord bytes  %llu\nclosed        %s\ntorn bytes    %llu\n",
-	       (ull)end.log_id, (ull)end.segments, (ull)end.segment_size, (ull)end.frames, (ull)end.last_lsn,
-	       (ull)end.position, (ull)end.record_bytes,
+		    : "log id        %016llx\nsegments      %llu\nsegment size  %llu\nframes       "
+		      " %llu\n"
+		      "last LSN      %llu\nbytes         %llu\nrecord bytes  %llu\nclosed        "
+		      "%s\ntorn bytes    %llu\n",
+	       (ull)end.log_id, (ull)end.segments, (ull)end.segment_size, (ull)end.frames,
+	       (ull)end.last_lsn, (ull)end.position, (ull)end.record_bytes,
 	       json ? (end.closed ? "true" : "false")
 		    : (end.closed ? "in order" : "no: it is in use, or was killed"),
 	       (ull)end.torn_bytes);
 	if (!json && end.torn_bytes > 0)
-		printf("An unfinished group stands at the end. It was never acknowledged; the next start cuts it off.\n");
+		printf("An unfinished group stands at the end. It was never acknowledged; the next "
+		       "start cuts it off.\n");
 	return true;
 }
 

@@ -23,11 +23,15 @@ static const struct subcommand subcommands[] = {
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 
 static void usage(FILE *to) {
-	fprintf(to, "holdfast %s: runs state diagrams; no update is lost, doubled, torn or reordered\n\n", HF_VERSION);
+	fprintf(to,
+		"holdfast %s: runs state diagrams; no update is lost, doubled, torn or "
+		"reordered\n\n",
+		HF_VERSION);
 	fprintf(to, "usage: holdfast COMMAND [ARGUMENT ...]\n\n");
 	for (size_t i = 0; i < SUBCOMMANDS; i++)
 		fprintf(to, "  %-8s %s\n", subcommands[i].name, subcommands[i].summary);
-	fprintf(to, "\n'holdfast COMMAND --help' tells more. 'holdfast --version' prints the version.\n");
+	fprintf(to, "\n'holdfast COMMAND --help' tells more. 'holdfast --version' prints the "
+		    "version.\n");
 }
 
 int main(int argc, char **argv) {

@@ -42,25 +42,28 @@ const char *hf_closest(const char *typed, const char *const *names, size_t count
 	return best;
 }
 
-static bool unknown(const char *word, const struct hf_option *options, size_t option_count, struct hf_err *err) {
+static bool unknown(const char *word, const struct hf_option *options, size_t option_count,
+		    struct hf_err *err) {
 	const char *names[WORD_MAX];
 	size_t count = option_count < WORD_MAX ? option_count : WORD_MAX;
 	for (size_t i = 0; i < count; i++)
 		names[i] = options[i].name;
 	const char *close = hf_closest(word, names, count);
-	return hf_fail(err, HF_USAGE, "unknown option '%s'%s%s%s; try --help", word, close != NULL ? "; did you mean '" : "",
-		       close != NULL ? close : "", close != NULL ? "'?" : "");
+	return hf_fail(err, HF_USAGE, "unknown option '%s'%s%s%s; try --help", word,
+		       close != NULL ? "; did you mean '" : "", close != NULL ? close : "",
+		       close != NULL ? "'?" : "");
 }
 
-static const struct hf_option *find(const char *word, size_t len, const struct hf_option *options, size_t count) {
+static const struct hf_option *find(const char *word, size_t len, const struct hf_option *options,
+				    size_t count) {
 	for (size_t i = 0; i < count; i++)
 		if (strlen(options[i].name) == len && memcmp(options[i].name, word, len) == 0)
 			return &options[i];
 	return NULL;
 }
 
-bool hf_options_parse(int argc, char **argv, const struct hf_option *options, size_t option_count, const char *help,
-		      int *ret_operands, bool *ret_help, struct hf_err *err) {
+bool hf_options_parse(int argc, char **argv, const struct hf_option *options, size_t option_count,
+		      const char *help, int *ret_operands, bool *ret_help, struct hf_err *err) {
 	int operands = 0;
 	*ret_help = false;
 	for (int i = 1; i < argc; i++) {

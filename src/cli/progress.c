@@ -30,7 +30,8 @@ void hf_progress_draw(void *arg, uint64_t done, uint64_t total, uint64_t events)
 	memset(bar, ' ', WIDTH);
 	memset(bar, '#', filled < WIDTH ? filled : WIDTH);
 	bar[WIDTH] = '\0';
-	fprintf(stderr, "\r[%s] %3u%% %llu events", bar, (unsigned)(done * 100 / total), (unsigned long long)events);
+	fprintf(stderr, "\r[%s] %3u%% %llu events", bar, (unsigned)(done * 100 / total),
+		(unsigned long long)events);
 }
 
 void hf_progress_end(struct hf_progress *progress) {

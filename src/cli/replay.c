@@ -1,5 +1,6 @@
 /*
- * replay.c - `holdfast replay DIR`: the whole log again, from its first byte, to the same state hash.
+ * replay.c - `holdfast replay DIR`: the whole log again, from its first byte, to the same state
+ * hash.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,11 +13,14 @@
 static const char help[] =
 	"usage: holdfast replay DIR [--until LSN] [--verify] [--json]\n"
 	"\n"
-	"Reads the log in DIR from its first byte, proves every frame, judges every event again, and prints the last LSN\n"
-	"and the state hash. Changes nothing, and may run beside a server on a copy of its directory.\n"
+	"Reads the log in DIR from its first byte, proves every frame, judges every event again, "
+	"and prints the last LSN\n"
+	"and the state hash. Changes nothing, and may run beside a server on a copy of its "
+	"directory.\n"
 	"\n"
 	"  --until LSN  stop after that LSN\n"
-	"  --verify     besides, compare all ids byte by byte: none was applied twice to its entity\n"
+	"  --verify     besides, compare all ids byte by byte: none was applied twice to its "
+	"entity\n"
 	"  --json       print one JSON object\n"
 	"\n"
 	"Exits 0 if all is as it was recorded, 1 at the first difference, 2 on wrong usage.\n";
@@ -32,14 +36,15 @@ static void print_result(struct hf_engine *engine, bool verified, bool json) {
 		snprintf(hex + 2 * i, 3, "%02x", hash[i]);
 	double seconds = (double)info.recovered_ns / 1e9;
 	double rate = seconds > 0 ? (double)info.recovered_events / seconds : 0;
-	const char *format =
-		json ? "{\"lsn\":%llu,\"state_hash\":\"%s\",\"events\":%llu,\"entities\":%llu,\"seconds\":%.3f,"
-		       "\"events_per_second\":%.0f,\"verified\":%s}\n"
-		     : "lsn         %llu\nstate hash  %s\nevents      %llu\nentities    %llu\nseconds     %.3f\n"
-		       "events/s    %.0f\nverified    %s\n";
-	printf(format, (unsigned long long)reply.lsn, hex, (unsigned long long)info.recovered_events,
-	       (unsigned long long)info.entities, seconds, rate,
-	       json ? (verified ? "true" : "false") : (verified ? "yes" : "no"));
+	const char *format = json ? "{\"lsn\":%llu,\"state_hash\":\"%s\",\"events\":%llu,"
+				    "\"entities\":%llu,\"seconds\":%.3f,"
+				    "\"events_per_second\":%.0f,\"verified\":%s}\n"
+				  : "lsn         %llu\nstate hash  %s\nevents      %llu\nentities  "
+				    "  %llu\nseconds     %.3f\n"
+				    "events/s    %.0f\nverified    %s\n";
+	printf(format, (unsigned long long)reply.lsn, hex,
+	       (unsigned long long)info.recovered_events, (unsigned long long)info.entities,
+	       seconds, rate, json ? (verified ? "true" : "false") : (verified ? "yes" : "no"));
 }
 
 static void notice(void *arg, const char *line) {
@@ -56,15 +61,18 @@ int hf_cli_replay(int argc, char **argv) {
 		{ "--verify", NULL, &verify },
 		{ "--json", NULL, &json },
 	};
-	if (!hf_options_parse(argc, argv, options, sizeof(options) / sizeof(options[0]), help, &operands, &helped, &err))
+	if (!hf_options_parse(argc, argv, options, sizeof(options) / sizeof(options[0]), help,
+			      &operands, &helped, &err))
 		return hf_cli_fail("replay", &err);
 	if (helped)
 		return HF_EXIT_GOOD;
 	uint64_t until_lsn = 0;
 	if (operands != 1)
-		hf_fail(&err, HF_USAGE, "one data directory is wanted, %d given; try --help", operands);
-	else if (until == NULL || (hf_option_u64("--until", until, &until_lsn, &err) &&
-				   (until_lsn > 0 || hf_fail(&err, HF_USAGE, "--until 0: LSNs begin at 1"))))
+		hf_fail(&err, HF_USAGE, "one data directory is wanted, %d given; try --help",
+			operands);
+	else if (until == NULL ||
+		 (hf_option_u64("--until", until, &until_lsn, &err) &&
+		  (until_lsn > 0 || hf_fail(&err, HF_USAGE, "--until 0: LSNs begin at 1"))))
 		err.status = HF_OK;
 	if (operands != 1 || err.status != HF_OK)
 		return hf_cli_fail("replay", &err);
@@ -89,8 +97,8 @@ int hf_cli_replay(int argc, char **argv) {
 	uint8_t hash[16];
 	hf_engine_hash(engine, hash, &reply);
 	ok = reply.lsn >= until_lsn ||
-	     hf_fail(&err, HF_USAGE, "--until %llu: the log ends at LSN %llu", (unsigned long long)until_lsn,
-		     (unsigned long long)reply.lsn);
+	     hf_fail(&err, HF_USAGE, "--until %llu: the log ends at LSN %llu",
+		     (unsigned long long)until_lsn, (unsigned long long)reply.lsn);
 	if (ok)
 		print_result(engine, verify, json);
 	int code = ok ? HF_EXIT_GOOD : hf_cli_fail("replay", &err);

@@ -158,6 +158,7 @@ static void set_server(struct signals *signals, struct hf_server *server) {
 static bool catch_signals(struct signals *signals, struct hf_err *err) {
 	pthread_mutex_init(&signals->mutex, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a write past a file size limit fails, and the engine says so */
 	sigemptyset(&signals->set);
 	sigaddset(&signals->set, SIGTERM);
 	sigaddset(&signals->set, SIGINT);

@@ -1,8 +1,9 @@
 /*
  * api.c - libholdfast: the public calls of holdfast.h over the engine.
  *
- * A log thread flushes. What was submitted waits in a queue, in order, until its LSN is durable; whoever finds its head durable
- * (the log thread after a commit, or a submitter) completes it, one of them at a time.
+ * A log thread flushes. What was submitted waits in a queue, in order, until its LSN is durable;
+ * whoever finds its head durable (the log thread after a commit, or a submitter) completes it, one
+ * of them at a time.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -33,8 +34,8 @@ struct hf_db {
 	pthread_mutex_t lock; /* of what follows; taken inside the engine's lock, never around it */
 	pthread_cond_t moved; /* the head has moved */
 	struct pending *pending;
-	uint64_t head, tail;  /* counts, not indexes */
-	uint32_t promised;    /* places that submitters have, and have not filled yet */
+	uint64_t head, tail; /* counts, not indexes */
+	uint32_t promised;   /* places that submitters have, and have not filled yet */
 	bool delivering;
 };
 
@@ -71,7 +72,9 @@ static enum hf_status settle(struct hf_db *db, uint64_t durable_at, struct hf_re
 	return hf_engine_wait(db->engine, durable_at, &err) ? ret->status : result_err(&err, ret);
 }
 
-/* ---- completion -------------------------------------------------------------------------------- */
+/*
+ * ---- completion --------------------------------------------------------------------------------
+ */
 
 static bool head_is_ready(const struct hf_db *db) {
 	return db->head != db->tail &&
@@ -165,7 +168,10 @@ static bool queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *do
 	return ready;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------ */
+/*
+ * ---- requests
+ * ------------------------------------------------------------------------------------
+ */
 
 /* Judges a request. Under the engine's lock. */
 static void judge(struct hf_db *db, const struct hf_request *request, struct hf_reply *ret) {
@@ -176,7 +182,8 @@ static void judge(struct hf_db *db, const struct hf_request *request, struct hf_
 		return;
 	}
 	for (size_t i = 0; i < request->param_count; i++)
-		args[i] = (struct hf_arg){ span_of(request->params[i].name), span_of(request->params[i].value) };
+		args[i] = (struct hf_arg){ span_of(request->params[i].name),
+					   span_of(request->params[i].value) };
 	struct hf_send send = {
 		.contract = span_of(request->contract),
 		.key = span_of(request->key),
@@ -199,7 +206,8 @@ enum hf_status hf_send(struct hf_db *db, const struct hf_request *request, struc
 	return settle(db, reply.durable_at, ret);
 }
 
-enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request, hf_done_fn *done, void *arg) {
+enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request, hf_done_fn *done,
+			 void *arg) {
 	struct hf_reply reply;
 	take_place(db);
 	hf_engine_lock(db->engine);
@@ -212,7 +220,8 @@ enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request, hf_
 	return reply.status;
 }
 
-enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const char *name, struct hf_result *ret) {
+enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const char *name,
+				struct hf_result *ret) {
 	struct hf_reply reply;
 	hf_engine_lock(db->engine);
 	hf_engine_contract_load(db->engine, span_of(text), name, &reply);
@@ -221,8 +230,8 @@ enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const ch
 	return settle(db, reply.durable_at, ret);
 }
 
-enum hf_status hf_get(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key, hf_field_fn *each, void *arg,
-		      struct hf_result *ret) {
+enum hf_status hf_get(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
+		      hf_field_fn *each, void *arg, struct hf_result *ret) {
 	struct hf_entity_view view;
 	struct hf_reply reply;
 	uint8_t block[HF_BLOCK_MAX];
@@ -256,7 +265,8 @@ static void show_past(void *arg, const struct hf_history_event *event) {
 	char texts[HF_PARAMS_MAX][HF_BYTES_MAX];
 	for (uint32_t i = 0; i < declared->param_count; i++) {
 		size_t len = hf_value_format(declared->params[i].type, &event->params[i], texts[i]);
-		params[i] = (struct hf_pair){ bytes_of(hf_span_of(declared->params[i].name)), { texts[i], len } };
+		params[i] = (struct hf_pair){ bytes_of(hf_span_of(declared->params[i].name)),
+					      { texts[i], len } };
 	}
 	call->each(call->arg, &(struct hf_past){
 				      .version = event->version,
@@ -270,8 +280,9 @@ static void show_past(void *arg, const struct hf_history_event *event) {
 			      });
 }
 
-enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key, uint64_t from,
-			  uint64_t count, hf_past_fn *each, void *arg, struct hf_result *ret) {
+enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
+			  uint64_t from, uint64_t count, hf_past_fn *each, void *arg,
+			  struct hf_result *ret) {
 	/* What is durable by now is shown, and nothing younger. */
 	if (hf_get(db, contract, key, NULL, NULL, ret) != HF_OK)
 		return ret->status;
@@ -281,7 +292,8 @@ enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_
 	struct hf_reply reply;
 	hf_engine_lock(db->engine);
 	hf_engine_history(db->engine, span_of(contract), span_of(key), first,
-			  count < left || count > HF_HISTORY_MAX ? count : left, show_past, &call, &reply);
+			  count < left || count > HF_HISTORY_MAX ? count : left, show_past, &call,
+			  &reply);
 	if (reply.status != HF_OK)
 		result_of(&reply, ret);
 	hf_engine_unlock(db->engine);
@@ -297,7 +309,10 @@ enum hf_status hf_hash(struct hf_db *db, uint8_t ret_hash[16], struct hf_result 
 	return settle(db, reply.durable_at, ret);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/*
+ * ---- life
+ * ----------------------------------------------------------------------------------------
+ */
 
 static enum hf_status fail_text(const struct hf_err *why, char *err, size_t err_cap) {
 	if (err_cap > 0)
@@ -312,7 +327,8 @@ static void db_free(struct hf_db *db) {
 	hf_memory_free(db);
 }
 
-enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err, size_t err_cap) {
+enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err,
+		       size_t err_cap) {
 	struct hf_err why;
 	struct hf_db *db = hf_memory_new(sizeof(*db));
 	if (db != NULL) {

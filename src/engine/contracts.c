@@ -44,36 +44,44 @@ static bool state_in_use(void *arg, uint16_t state) {
 }
 
 /* The maps from every earlier text of the family to `next`; filled only where `store`. */
-static bool map_family(struct hf_engine *engine, uint32_t family, const struct hf_contract *next, bool store,
-		       struct hf_err *err) {
+static bool map_family(struct hf_engine *engine, uint32_t family, const struct hf_contract *next,
+		       bool store, struct hf_err *err) {
 	uint16_t state_map[HF_STATES_MAX], field_map[HF_FIELDS_MAX];
 	for (uint32_t i = 0; i < engine->slot_count; i++) {
 		struct contract_slot *slot = &engine->slots[i];
 		if (slot->family != family || slot->contract == next)
 			continue;
-		if (!hf_contract_upgrade(slot->contract, next, state_in_use, slot, state_map, field_map, err))
+		if (!hf_contract_upgrade(slot->contract, next, state_in_use, slot, state_map,
+					 field_map, err))
 			return false;
 		if (!store)
 			continue;
-		memcpy(slot->state_map, state_map, slot->contract->state_count * sizeof(*state_map));
-		memcpy(slot->field_map, field_map, slot->contract->field_count * sizeof(*field_map));
+		memcpy(slot->state_map, state_map,
+		       slot->contract->state_count * sizeof(*state_map));
+		memcpy(slot->field_map, field_map,
+		       slot->contract->field_count * sizeof(*field_map));
 	}
 	return true;
 }
 
-bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contract, struct hf_err *err) {
+bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contract,
+		       struct hf_err *err) {
 	uint32_t family = hf_family_find(engine, hf_span_of(contract->name));
 	if (engine->slot_count == HF_CONTRACTS_MAX)
-		return hf_fail(err, HF_TOOBIG, "contract %s: this data directory already has %u contract texts, its limit",
-			       contract->name, HF_CONTRACTS_MAX);
+		return hf_fail(
+			err, HF_TOOBIG,
+			"contract %s: this data directory already has %u contract texts, its limit",
+			contract->name, HF_CONTRACTS_MAX);
 	const struct contract_slot *same = hf_slot_by_ref(engine, ref_of(contract));
 	if (same != NULL)
 		return hf_fail(err, HF_REFUSED,
-			       "contract %s version %llu: its hash begins like that of %s version %llu%s; change the text, "
+			       "contract %s version %llu: its hash begins like that of %s version "
+			       "%llu%s; change the text, "
 			       "a comment will do, and raise `%%%% version`",
-			       contract->name, (unsigned long long)contract->version, same->contract->name,
-			       (unsigned long long)same->contract->version,
-			       memcmp(same->contract->hash, contract->hash, sizeof(contract->hash)) == 0
+			       contract->name, (unsigned long long)contract->version,
+			       same->contract->name, (unsigned long long)same->contract->version,
+			       memcmp(same->contract->hash, contract->hash,
+				      sizeof(contract->hash)) == 0
 				       ? ", an earlier text"
 				       : "");
 	if (family == UINT32_MAX)
@@ -81,12 +89,16 @@ bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contr
 	const struct hf_contract *now = hf_newest(engine, family)->contract;
 	if (contract->version == now->version)
 		return hf_fail(err, HF_REFUSED,
-			       "contract %s version %llu is in force with another text: a changed text needs a higher "
+			       "contract %s version %llu is in force with another text: a changed "
+			       "text needs a higher "
 			       "`%%%% version`",
 			       now->name, (unsigned long long)now->version);
 	if (contract->version < now->version)
-		return hf_fail(err, HF_REFUSED, "contract %s version %llu is older than version %llu, which is in force",
-			       now->name, (unsigned long long)contract->version, (unsigned long long)now->version);
+		return hf_fail(
+			err, HF_REFUSED,
+			"contract %s version %llu is older than version %llu, which is in force",
+			now->name, (unsigned long long)contract->version,
+			(unsigned long long)now->version);
 	if (map_family(engine, family, contract, false, err))
 		return true;
 	err->status = HF_REFUSED; /* the text is good, but not as a successor */
@@ -99,7 +111,8 @@ static void slot_fini(struct contract_slot *slot) {
 	hf_memory_free(slot->field_map);
 }
 
-bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract, uint64_t lsn, struct hf_err *err) {
+bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract, uint64_t lsn,
+			  struct hf_err *err) {
 	HF_ASSERT(engine->slot_count < HF_CONTRACTS_MAX);
 	uint32_t family = hf_family_find(engine, hf_span_of(contract->name));
 	bool is_new = family == UINT32_MAX;
@@ -140,7 +153,8 @@ void hf_contracts_free(struct hf_engine *engine) {
 }
 
 /* Logs an admitted contract and puts it in force. */
-static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64_t *ret_lsn, struct hf_err *err) {
+static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64_t *ret_lsn,
+		  struct hf_err *err) {
 	size_t body_max = 17 + HF_NAME_MAX + contract->text_len;
 	uint8_t *body;
 	uint64_t position;
@@ -167,12 +181,14 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 	hf_memory_free(diagnostics);
 	uint32_t family = ok ? hf_family_find(engine, hf_span_of(contract->name)) : UINT32_MAX;
 	struct contract_slot *now = family == UINT32_MAX ? NULL : hf_newest(engine, family);
-	bool in_force = now != NULL && memcmp(now->contract->hash, contract->hash, sizeof(contract->hash)) == 0;
+	bool in_force = now != NULL &&
+			memcmp(now->contract->hash, contract->hash, sizeof(contract->hash)) == 0;
 	if (in_force) {
 		ret->lsn = ret->durable_at = now->lsn;
 		ret->version = now->contract->version;
 		ret->state = now->contract->name;
-	} else if (ok && hf_contract_admit(engine, contract, &err) && enact(engine, contract, &ret->lsn, &err)) {
+	} else if (ok && hf_contract_admit(engine, contract, &err) &&
+		   enact(engine, contract, &ret->lsn, &err)) {
 		ret->durable_at = ret->lsn;
 		ret->version = contract->version;
 		ret->state = contract->name;

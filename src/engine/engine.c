@@ -3,6 +3,7 @@
  */
 #include "engine/engine_private.h"
 #include "os/clock.h"
+#include "os/event.h"
 #include "os/memory.h"
 
 static const struct hf_allocator allocator = { .alloc = hf_pages_new, .free = hf_pages_free };
@@ -35,7 +36,8 @@ static void engine_free(struct hf_engine *engine) {
 	hf_memory_free(engine);
 }
 
-static bool open_log(struct hf_engine *engine, const struct hf_engine_options *options, struct hf_err *err) {
+static bool open_log(struct hf_engine *engine, const struct hf_engine_options *options,
+		     struct hf_err *err) {
 	struct hf_log_options log = {
 		.dir = &engine->dir,
 		.segment_size = options->segment_size,
@@ -61,7 +63,8 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 	return false;
 }
 
-bool hf_engine_open(const struct hf_engine_options *options, struct hf_engine **ret, struct hf_err *err) {
+bool hf_engine_open(const struct hf_engine_options *options, struct hf_engine **ret,
+		    struct hf_err *err) {
 	struct hf_engine *engine = hf_memory_new(sizeof(*engine));
 	if (engine == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
@@ -110,7 +113,7 @@ bool hf_engine_commit_fd(struct hf_engine *engine, int *ret_fd, struct hf_err *e
 }
 
 void hf_engine_commit_poll(struct hf_engine *engine, int fd) {
-	hf_log_commit_seen(fd);
+	hf_event_clear(fd);
 	hf_log_poll(engine->log);
 }
 

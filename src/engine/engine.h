@@ -1,11 +1,12 @@
 /*
- * engine.h - the sequencer: judges events, orders them, logs them, applies them, and says when each is durable.
+ * engine.h - the sequencer: judges events, orders them, logs them, applies them, and says when each
+ * is durable.
  *
- * One engine owns one data directory. Any thread may call, but requests are made by one thread at a time:
- * between hf_engine_lock and hf_engine_unlock (take it per batch, not per request).
+ * One engine owns one data directory. Any thread may call, but requests are made by one thread at a
+ * time: between hf_engine_lock and hf_engine_unlock (take it per batch, not per request).
  *
- * State changes at once; replies wait. Every outcome carries `durable_at`: it may be shown to a client only when
- * hf_engine_committed() >= durable_at.
+ * State changes at once; replies wait. Every outcome carries `durable_at`: it may be shown to a
+ * client only when hf_engine_committed() >= durable_at.
  */
 #ifndef HF_ENGINE_H
 #define HF_ENGINE_H
@@ -21,20 +22,23 @@ struct hf_engine;
 struct hf_contract;
 
 enum hf_flush_mode {
-	HF_FLUSH_AUTO,	 /* io_uring in the caller's thread; a log thread where io_uring is forbidden */
-	HF_FLUSH_THREAD, /* a log thread: several threads make requests */
+	/* io_uring in the caller's thread; a log thread where io_uring is forbidden */
+	HF_FLUSH_AUTO,
+	/* a log thread: several threads make requests */
+	HF_FLUSH_THREAD,
 };
 
 struct hf_engine_options {
-	const char *data_dir;	   /* made if it is not there */
+	const char *data_dir; /* made if it is not there */
 	enum hf_flush_mode flush;
-	bool no_sync;		   /* benchmarks only: acknowledges before the disk has it */
-	uint64_t segment_size;	   /* 0: the default */
-	bool read_only;		   /* replay and tools: no lock, nothing written */
-	uint64_t until_lsn;	   /* 0: all; otherwise recovery stops after this LSN (read_only) */
-	bool verify;		   /* re-judge every event on recovery and compare */
+	bool no_sync;	       /* benchmarks only: acknowledges before the disk has it */
+	uint64_t segment_size; /* 0: the default */
+	bool read_only;	       /* replay and tools: no lock, nothing written */
+	uint64_t until_lsn;    /* 0: all; otherwise recovery stops after this LSN (read_only) */
+	bool verify;	       /* re-judge every event on recovery and compare */
 	void (*progress)(void *arg, uint64_t bytes_done, uint64_t bytes_total, uint64_t events);
-	void (*committed)(void *arg); /* HF_FLUSH_THREAD: from the log thread, after each commit or the stop; may be NULL */
+	/* HF_FLUSH_THREAD: from the log thread, after each commit or the stop; may be NULL */
+	void (*committed)(void *arg);
 	void (*notice)(void *arg, const char *line); /* what an operator should know; may be NULL */
 	void *arg;
 };
@@ -52,12 +56,18 @@ void hf_engine_unlock(struct hf_engine *engine);
 
 /* The highest LSN known to be durable. Any thread, no lock. */
 uint64_t hf_engine_committed(const struct hf_engine *engine);
-/* Starts a flush of what is queued if none is under way. Call it once at the end of a batch (under the lock). */
+/*
+ * Starts a flush of what is queued if none is under way. Call it once at the end of a batch (under
+ * the lock).
+ */
 void hf_engine_flush(struct hf_engine *engine);
-/* An fd for epoll, readable when hf_engine_committed may have moved or the engine stopped; one per calling
- * loop, at most one in HF_FLUSH_AUTO. Owned by the engine. */
+/* An fd for epoll, readable when hf_engine_committed may have moved or the engine stopped; one per
+ * calling loop, at most one in HF_FLUSH_AUTO. Owned by the engine. */
 HF_MUST bool hf_engine_commit_fd(struct hf_engine *engine, int *ret_fd, struct hf_err *err);
-/* Call when that fd is readable (under the lock), before reading hf_engine_committed. Starts the next flush too. */
+/*
+ * Call when that fd is readable (under the lock), before reading hf_engine_committed. Starts the
+ * next flush too.
+ */
 void hf_engine_commit_poll(struct hf_engine *engine, int fd);
 /* Blocks until `lsn` is durable. False if the engine stopped. Not under the lock. */
 HF_MUST bool hf_engine_wait(struct hf_engine *engine, uint64_t lsn, struct hf_err *err);
@@ -66,7 +76,9 @@ bool hf_engine_stopped(const struct hf_engine *engine);
 /* Why, once stopped. */
 const char *hf_engine_stop_reason(const struct hf_engine *engine);
 
-/* ---- requests (under the lock) ----------------------------------------------------------------- */
+/*
+ * ---- requests (under the lock) -----------------------------------------------------------------
+ */
 
 struct hf_arg {
 	struct hf_span name;
@@ -87,17 +99,19 @@ struct hf_send {
 
 struct hf_reply {
 	enum hf_status status;
-	uint64_t durable_at;  /* show nothing of it before this LSN is committed */
-	const char *state;    /* valid while the engine lives */
+	uint64_t durable_at; /* show nothing of it before this LSN is committed */
+	const char *state;   /* valid while the engine lives */
 	uint64_t version;
 	uint64_t lsn;
-	bool retried;	      /* the original reply of an id that was seen before */
-	char *text;	      /* the error's text without the status word: in the engine's memory, valid until the next request; NULL if OK */
+	bool retried; /* the original reply of an id that was seen before */
+	/* The error's text without the status word, NULL if OK; valid until the next request. */
+	char *text;
 };
 
 /*
- * For batches: call prepare on each request of a batch, then touch on each, then send on each. Prepare and touch only
- * fetch memory ahead of need; leaving them out is correct. No contract is loaded within a batch.
+ * For batches: call prepare on each request of a batch, then touch on each, then send on each.
+ * Prepare and touch only fetch memory ahead of need; leaving them out is correct. No contract is
+ * loaded within a batch.
  */
 void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send);
 void hf_engine_touch(struct hf_engine *engine, const struct hf_send *send);
@@ -105,11 +119,12 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 
 /* A view of an entity, valid until the next request. */
 struct hf_entity_view {
-	const struct hf_contract *contract; /* names and types of the fields: src/machine/machine.h */
+	const struct hf_contract
+		*contract; /* names and types of the fields: src/machine/machine.h */
 	const char *state;
 	uint64_t version;
-	uint64_t lsn;	    /* of its last event */
-	int64_t time_ns;    /* of its last event */
+	uint64_t lsn;	      /* of its last event */
+	int64_t time_ns;      /* of its last event */
 	const uint8_t *block; /* hf_field_value reads it */
 };
 void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
@@ -120,19 +135,24 @@ struct hf_history_event {
 	uint64_t version, lsn;
 	int64_t time_ns;
 	const char *event;
-	const char *state; /* after it */
+	const char *state;		    /* after it */
 	const struct hf_contract *contract; /* that judged it */
 	uint8_t event_index;
 	const struct hf_value *params; /* as declared by contract->events[event_index] */
 	struct hf_span id;
 };
 typedef void hf_history_fn(void *arg, const struct hf_history_event *event);
-/* Calls `fn` for the events of versions [from, from + count), oldest first. count <= HF_HISTORY_MAX. */
+/*
+ * Calls `fn` for the events of versions [from, from + count), oldest first. count <=
+ * HF_HISTORY_MAX.
+ */
 void hf_engine_history(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
 		       uint64_t from, uint64_t count, hf_history_fn *fn, void *arg,
 		       struct hf_reply *ret);
 
-/* Calls `fn` for each state of the contract's current version, in the file's order, [*] left out. */
+/*
+ * Calls `fn` for each state of the contract's current version, in the file's order, [*] left out.
+ */
 typedef void hf_count_fn(void *arg, const char *state, uint64_t entities);
 void hf_engine_count(struct hf_engine *engine, struct hf_span contract, hf_count_fn *fn, void *arg,
 		     struct hf_reply *ret);
@@ -140,15 +160,18 @@ void hf_engine_count(struct hf_engine *engine, struct hf_span contract, hf_count
 /* The state hash after the LSN in ret->lsn. */
 void hf_engine_hash(struct hf_engine *engine, uint8_t ret_hash[16], struct hf_reply *ret);
 
-/* Compiles, checks against the version in force, logs and activates. A text that is already in force: HF_OK, nothing
- * logged. The reply's `state` is the contract's name, `version` its version, `lsn` that of its record. */
+/* Compiles, checks against the version in force, logs and activates. A text that is already in
+ * force: HF_OK, nothing logged. The reply's `state` is the contract's name, `version` its version,
+ * `lsn` that of its record. */
 void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, const char *file_name,
 			     struct hf_reply *ret);
 /* The newest version of the i-th contract name (by first load), NULL past the end. */
 const struct hf_contract *hf_engine_contract_at(const struct hf_engine *engine, uint32_t i);
 const struct hf_contract *hf_engine_contract(const struct hf_engine *engine, struct hf_span name);
 
-/* ---- figures ----------------------------------------------------------------------------------- */
+/*
+ * ---- figures -----------------------------------------------------------------------------------
+ */
 
 struct hf_engine_info {
 	const char *data_dir;
@@ -156,9 +179,10 @@ struct hf_engine_info {
 	bool io_uring, direct_io, synced;
 	uint64_t last_lsn, committed_lsn;
 	uint64_t events, contracts, entities, ids;
-	uint64_t log_bytes, segments, segment_size; /* log_bytes: written since the log's beginning, padding included */
-	uint64_t record_bytes;	  /* of them, records */
-	uint64_t flushes, flushed_events; /* since open */
+	uint64_t log_bytes, segments,
+		segment_size;  /* log_bytes: written since the log's beginning, padding included */
+	uint64_t record_bytes; /* of them, records */
+	uint64_t flushes, flushed_events;		    /* since open */
 	uint64_t memory_entities, memory_ids, memory_index; /* bytes held for ever */
 	uint64_t recovered_events, recovered_ns, cut_bytes;
 };

@@ -16,19 +16,23 @@
 #include "os/disk.h"
 #include "os/random.h"
 
-#define FAMILY_BUCKETS 4096u /* of the look-up by name: at least twice HF_CONTRACTS_MAX, a power of two */
-#define REPLAY_BATCH 64u     /* records looked ahead, so that their memory is there when they are applied */
+#define FAMILY_BUCKETS \
+	4096u /* of the look-up by name: at least twice HF_CONTRACTS_MAX, a power of two */
+#define REPLAY_BATCH \
+	64u /* records looked ahead, so that their memory is there when they are applied */
 
 /*
- * An entity. What the state hash covers is one run of bytes, from `state` to the end of the key. Lives in the arena for ever;
- * moves only when a new contract version changes the size of its block.
+ * An entity. What the state hash covers is one run of bytes, from `state` to the end of the key.
+ * Lives in the arena for ever; moves only when a new contract version changes the size of its
+ * block.
  */
 struct entity {
 	uint64_t position; /* of its last event's record */
-	uint64_t skip;	   /* of its last record whose version is a multiple of HF_SKIP_VERSIONS, 0: none */
+	/* Of its last record whose version is a multiple of HF_SKIP_VERSIONS, 0: none. */
+	uint64_t skip;
 	uint64_t lsn;
 	int64_t time_ns;
-	uint16_t slot;	     /* of the contract that judged its last event */
+	uint16_t slot; /* of the contract that judged its last event */
 	uint16_t block_size;
 	uint16_t state;
 	uint8_t key_len;
@@ -42,10 +46,10 @@ struct entity {
 /* One contract text. */
 struct contract_slot {
 	struct hf_contract *contract;
-	uint64_t lsn;	 /* of its record */
-	uint32_t ref;	 /* first 4 bytes of its hash: what event records name it by */
+	uint64_t lsn; /* of its record */
+	uint32_t ref; /* first 4 bytes of its hash: what event records name it by */
 	uint16_t family;
-	uint64_t *counts; /* entities by state, judged last under this text */
+	uint64_t *counts;		 /* entities by state, judged last under this text */
 	uint16_t *state_map, *field_map; /* to the family's newest text; NULL in that one */
 };
 
@@ -96,7 +100,7 @@ struct hf_engine {
 	struct arena arena;
 	uint64_t state_hash[2];
 	uint64_t events;
-	int64_t now_ns;	  /* the last log time given; never goes back */
+	int64_t now_ns;	   /* the last log time given; never goes back */
 	bool now_is_fresh; /* the clock was read since the lock was taken */
 
 	struct id_pair *id_pairs; /* verify: to be compared when the log can be read */
@@ -120,10 +124,13 @@ uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name);
 /* The slot that an event record names, or NULL. */
 struct contract_slot *hf_slot_by_ref(struct hf_engine *engine, uint32_t ref);
 /* May `contract` take force now? */
-HF_MUST bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contract, struct hf_err *err);
-/* Puts an admitted contract in force; owns it from then on. False: out of memory, nothing changed. */
-HF_MUST bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract, uint64_t lsn,
-				  struct hf_err *err);
+HF_MUST bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contract,
+			       struct hf_err *err);
+/*
+ * Puts an admitted contract in force; owns it from then on. False: out of memory, nothing changed.
+ */
+HF_MUST bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract,
+				  uint64_t lsn, struct hf_err *err);
 void hf_contracts_free(struct hf_engine *engine);
 
 static inline struct contract_slot *hf_newest(struct hf_engine *engine, uint32_t family) {
@@ -135,14 +142,17 @@ static inline struct contract_slot *hf_newest(struct hf_engine *engine, uint32_t
 uint64_t hf_entity_hash(const struct hf_engine *engine, uint32_t family, struct hf_span key);
 uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id);
 /* NULL if there is none. `ret_cursor` stands on it. */
-struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family, struct hf_span key,
-			      struct hf_map_cursor *ret_cursor);
+struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
+			      struct hf_span key, struct hf_map_cursor *ret_cursor);
 static inline struct hf_span hf_entity_key(const struct entity *entity) {
 	return hf_span(entity->data + entity->block_size, entity->key_len);
 }
-/* The entity's state and fields as the newest text of its family sees them; for no entity, those of a new one. */
-void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot, const struct entity *entity,
-		    uint16_t *ret_state, const uint8_t **ret_block);
+/*
+ * The entity's state and fields as the newest text of its family sees them; for no entity, those of
+ * a new one.
+ */
+void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
+		    const struct entity *entity, uint16_t *ret_state, const uint8_t **ret_block);
 
 /* What an accepted event does to memory; all of it, for requests and for replay alike. */
 struct change {
@@ -159,14 +169,16 @@ struct change {
 	bool has_id;
 };
 /* Makes sure that hf_change_apply cannot fail. */
-HF_MUST bool hf_change_reserve(struct hf_engine *engine, const struct change *change, struct hf_err *err);
+HF_MUST bool hf_change_reserve(struct hf_engine *engine, const struct change *change,
+			       struct hf_err *err);
 void hf_change_apply(struct hf_engine *engine, const struct change *change);
 void hf_arena_free(struct arena *arena);
 
 /* ---- replay.c */
 
 /* A hf_log_records_fn; `arg` is the engine. */
-bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t count, struct hf_err *err);
+bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t count,
+		       struct hf_err *err);
 
 /* Compares the ids that share a hash; false if one was applied twice to its entity. */
 HF_MUST bool hf_verify_ids(struct hf_engine *engine, struct hf_err *err);
@@ -177,15 +189,18 @@ HF_MUST bool hf_verify_ids(struct hf_engine *engine, struct hf_err *err);
 int64_t hf_log_time(struct hf_engine *engine);
 
 /* Finds the params of `event` among the request's args. */
-HF_MUST bool hf_params_bind(const struct hf_event *event, const struct hf_arg *args, uint32_t arg_count,
-			    struct hf_value *ret_values, struct hf_err *err);
+HF_MUST bool hf_params_bind(const struct hf_event *event, const struct hf_arg *args,
+			    uint32_t arg_count, struct hf_value *ret_values, struct hf_err *err);
 /* "order:42", of a key perhaps not printable. */
-void hf_text_add_entity(struct hf_text *text, const struct hf_contract *contract, struct hf_span key);
+void hf_text_add_entity(struct hf_text *text, const struct hf_contract *contract,
+			struct hf_span key);
 /* The contract and the key's length; fills the reply if they are not there. UINT32_MAX then. */
 uint32_t hf_request_family(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
 			   struct hf_reply *ret);
 /* A refusal with the text that is in engine->text, or in `err`. */
-void hf_reply_text(struct hf_engine *engine, enum hf_status status, uint64_t durable_at, struct hf_reply *ret);
-void hf_reply_err(struct hf_engine *engine, const struct hf_err *err, uint64_t durable_at, struct hf_reply *ret);
+void hf_reply_text(struct hf_engine *engine, enum hf_status status, uint64_t durable_at,
+		   struct hf_reply *ret);
+void hf_reply_err(struct hf_engine *engine, const struct hf_err *err, uint64_t durable_at,
+		  struct hf_reply *ret);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * entity.c - entities in memory: finding, changing, and the state hash.
  *
- * The state hash is the sum, over all entities, of XXH3-128 of (state, key length, version, fields, key), seeded with the first
- * 8 bytes of the hash of the contract that judged the entity's last event; the two halves are summed apart, modulo 2^64. A sum
- * does not depend on order, and changes by one subtraction and one addition per event.
+ * The state hash is the sum, over all entities, of XXH3-128 of (state, key length, version, fields,
+ * key), seeded with the first 8 bytes of the hash of the contract that judged the entity's last
+ * event; the two halves are summed apart, modulo 2^64. A sum does not depend on order, and changes
+ * by one subtraction and one addition per event.
  */
 #include <stddef.h>
 #define XXH_INLINE_ALL
@@ -16,7 +17,8 @@
 #define CHUNK_HEADER 16u
 
 _Static_assert(sizeof(struct entity) == 48, "bytes per entity count");
-_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + CHUNK_HEADER < CHUNK, "every entity fits");
+_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + CHUNK_HEADER < CHUNK,
+	       "every entity fits");
 
 static bool arena_reserve(struct arena *arena, size_t bytes, struct hf_err *err) {
 	if ((size_t)(arena->end - arena->at) >= bytes)
@@ -54,19 +56,20 @@ uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id) {
 	return XXH3_64bits_withSeed(id.data, id.len, entity_hash);
 }
 
-struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family, struct hf_span key,
-			      struct hf_map_cursor *ret_cursor) {
+struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
+			      struct hf_span key, struct hf_map_cursor *ret_cursor) {
 	uint64_t value = hf_map_first(&engine->entities, hash, ret_cursor);
 	for (; value != 0; value = hf_map_next(ret_cursor)) {
 		struct entity *entity = (struct entity *)(uintptr_t)value;
-		if (engine->slots[entity->slot].family == family && hf_span_equal(hf_entity_key(entity), key))
+		if (engine->slots[entity->slot].family == family &&
+		    hf_span_equal(hf_entity_key(entity), key))
 			return entity;
 	}
 	return NULL;
 }
 
-void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot, const struct entity *entity,
-		    uint16_t *ret_state, const uint8_t **ret_block) {
+void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
+		    const struct entity *entity, uint16_t *ret_state, const uint8_t **ret_block) {
 	const struct hf_contract *contract = slot->contract;
 	if (entity == NULL) {
 		memset(engine->view_block, 0, contract->block_size);
@@ -82,7 +85,8 @@ void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot, 
 	}
 	*ret_state = own->state_map[entity->state];
 	HF_ASSERT(*ret_state != UINT16_MAX);
-	hf_contract_convert(own->contract, contract, own->field_map, entity->data, engine->view_block);
+	hf_contract_convert(own->contract, contract, own->field_map, entity->data,
+			    engine->view_block);
 	*ret_block = engine->view_block;
 }
 
@@ -102,12 +106,14 @@ static size_t entity_size(uint16_t block_size, size_t key_len) {
 }
 
 static bool needs_memory(const struct change *change) {
-	return change->entity == NULL || change->entity->block_size != change->slot->contract->block_size;
+	return change->entity == NULL ||
+	       change->entity->block_size != change->slot->contract->block_size;
 }
 
 bool hf_change_reserve(struct hf_engine *engine, const struct change *change, struct hf_err *err) {
 	if (needs_memory(change) &&
-	    !arena_reserve(&engine->arena, entity_size(change->slot->contract->block_size, change->key.len), err))
+	    !arena_reserve(&engine->arena,
+			   entity_size(change->slot->contract->block_size, change->key.len), err))
 		return false;
 	if (change->entity == NULL && !hf_map_reserve(&engine->entities, err))
 		return false;
@@ -116,7 +122,8 @@ bool hf_change_reserve(struct hf_engine *engine, const struct change *change, st
 
 static struct entity *new_entity(struct hf_engine *engine, const struct change *change) {
 	uint16_t block_size = change->slot->contract->block_size;
-	struct entity *entity = arena_take(&engine->arena, entity_size(block_size, change->key.len));
+	struct entity *entity =
+		arena_take(&engine->arena, entity_size(block_size, change->key.len));
 	HF_ASSERT((uintptr_t)entity <= HF_MAP_VALUE_MAX);
 	entity->block_size = block_size;
 	entity->key_len = (uint8_t)change->key.len;

@@ -5,8 +5,8 @@
 
 typedef unsigned long long ull;
 
-static void no_entity(struct hf_engine *engine, const struct hf_contract *contract, struct hf_span key,
-		      struct hf_reply *ret) {
+static void no_entity(struct hf_engine *engine, const struct hf_contract *contract,
+		      struct hf_span key, struct hf_reply *ret) {
 	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
 	hf_text_add_entity(&text, contract, key);
 	hf_text_add(&text, " does not exist");
@@ -20,7 +20,8 @@ static struct entity *find(struct hf_engine *engine, struct hf_span contract, st
 	if (family == UINT32_MAX)
 		return NULL;
 	struct hf_map_cursor cursor;
-	struct entity *entity = hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key, &cursor);
+	struct entity *entity =
+		hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key, &cursor);
 	if (entity == NULL)
 		no_entity(engine, hf_newest(engine, family)->contract, key, ret);
 	return entity;
@@ -61,13 +62,17 @@ static bool read_event(struct hf_engine *engine, uint64_t position, struct hf_re
 	if (!hf_log_read(engine->log, position, engine->scratch, record, err))
 		return false;
 	if (record->type != HF_RECORD_EVENT || !hf_event_body_get(record->body, event))
-		return hf_fail(err, HF_CORRUPT, "log position %llu: no event stands here", (ull)position);
+		return hf_fail(err, HF_CORRUPT, "log position %llu: no event stands here",
+			       (ull)position);
 	return true;
 }
 
-/* Collects the positions of versions [from, to], walking back: by strides where they end above `to`. */
-static bool walk_back(struct hf_engine *engine, const struct entity *entity, uint64_t from, uint64_t to,
-		      uint64_t *positions, struct hf_err *err) {
+/*
+ * Collects the positions of versions [from, to], walking back: by strides where they end above
+ * `to`.
+ */
+static bool walk_back(struct hf_engine *engine, const struct entity *entity, uint64_t from,
+		      uint64_t to, uint64_t *positions, struct hf_err *err) {
 	struct hf_record record;
 	struct hf_event_record event;
 	uint64_t at = entity->position, version = entity->version;
@@ -94,7 +99,8 @@ static bool walk_back(struct hf_engine *engine, const struct entity *entity, uin
 	}
 }
 
-static bool show(struct hf_engine *engine, uint64_t position, hf_history_fn *fn, void *arg, struct hf_err *err) {
+static bool show(struct hf_engine *engine, uint64_t position, hf_history_fn *fn, void *arg,
+		 struct hf_err *err) {
 	struct hf_record record;
 	struct hf_event_record event;
 	if (!read_event(engine, position, &record, &event, err))
@@ -104,7 +110,8 @@ static bool show(struct hf_engine *engine, uint64_t position, hf_history_fn *fn,
 	const struct hf_contract *contract = slot->contract;
 	HF_ASSERT(event.transition < contract->transition_count);
 	if (!hf_event_params_get(&contract->events[event.event], event.params, engine->values))
-		return hf_fail(err, HF_CORRUPT, "log position %llu: the params do not parse", (ull)position);
+		return hf_fail(err, HF_CORRUPT, "log position %llu: the params do not parse",
+			       (ull)position);
 	fn(arg, &(struct hf_history_event){
 			.version = event.version,
 			.lsn = record.lsn,
@@ -119,15 +126,17 @@ static bool show(struct hf_engine *engine, uint64_t position, hf_history_fn *fn,
 	return true;
 }
 
-void hf_engine_history(struct hf_engine *engine, struct hf_span contract, struct hf_span key, uint64_t from,
-		       uint64_t count, hf_history_fn *fn, void *arg, struct hf_reply *ret) {
+void hf_engine_history(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
+		       uint64_t from, uint64_t count, hf_history_fn *fn, void *arg,
+		       struct hf_reply *ret) {
 	uint64_t positions[HF_HISTORY_MAX];
 	const struct entity *entity = find(engine, contract, key, ret);
 	struct hf_err err;
 	if (entity == NULL)
 		return;
 	if (count > HF_HISTORY_MAX) {
-		hf_fail(&err, HF_TOOBIG, "COUNT %llu: the limit is %u events at a time", (ull)count, HF_HISTORY_MAX);
+		hf_fail(&err, HF_TOOBIG, "COUNT %llu: the limit is %u events at a time", (ull)count,
+			HF_HISTORY_MAX);
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
@@ -160,7 +169,8 @@ void hf_engine_count(struct hf_engine *engine, struct hf_span contract, hf_count
 			continue;
 		for (uint32_t state = 0; state < slot->contract->state_count; state++)
 			if (slot->counts[state] > 0)
-				counts[slot == newest ? state : slot->state_map[state]] += slot->counts[state];
+				counts[slot == newest ? state : slot->state_map[state]] +=
+					slot->counts[state];
 	}
 	for (uint32_t state = HF_STATE_NEW + 1; state < newest->contract->state_count; state++)
 		fn(arg, newest->contract->states[state].name, counts[state]);

@@ -9,8 +9,10 @@
  *                 v  version of the entity after this event
  *                 v  transition taken: its index in the contract
  *                 v  distance back to the record of the version before, 0: none
- *                 v  only if the version is a multiple of 64: distance back to the record of the one 64 before, 0: none
- *                    params, in declared order: u64 v; i64 v, zigzag; bool 1 byte; bytes 1 byte of length, and these
+ *                 v  only if the version is a multiple of 64: distance back to the record of the
+ *                 one 64 before, 0: none
+ *                    params, in declared order: u64 v; i64 v, zigzag; bool 1 byte; bytes 1 byte of
+ *                    length, and these
  *
  *   contract   0 16  hash: XXH3-128 of the text, canonical
  *             16  1  length of the name
@@ -26,14 +28,17 @@
 #define VARINT_MAX 10u
 
 _Static_assert(7 + HF_KEY_MAX + HF_ID_MAX + 4 * VARINT_MAX + HF_PARAMS_MAX * (1 + HF_BYTES_MAX) +
-			       HF_RECORD_OVERHEAD <= HF_RECORD_MAX, "every event fits into a record");
+			       HF_RECORD_OVERHEAD <=
+		       HF_RECORD_MAX,
+	       "every event fits into a record");
 _Static_assert(17 + HF_NAME_MAX + HF_CONTRACT_TEXT_MAX + HF_RECORD_OVERHEAD <= HF_RECORD_MAX,
 	       "every contract fits into a record");
 
 size_t hf_event_body_max(const struct hf_event *event, size_t key_len, size_t id_len) {
 	size_t size = 7 + key_len + id_len + 4 * VARINT_MAX;
 	for (uint32_t i = 0; i < event->param_count; i++)
-		size += event->params[i].type == HF_TYPE_BYTES ? 1u + event->params[i].bytes_max : VARINT_MAX;
+		size += event->params[i].type == HF_TYPE_BYTES ? 1u + event->params[i].bytes_max
+							       : VARINT_MAX;
 	return size;
 }
 
@@ -90,7 +95,8 @@ bool hf_event_body_get(struct hf_span body, struct hf_event_record *ret) {
 	return !reader.bad && key_len > 0 && ret->version > 0;
 }
 
-bool hf_event_params_get(const struct hf_event *event, struct hf_span params, struct hf_value *ret) {
+bool hf_event_params_get(const struct hf_event *event, struct hf_span params,
+			 struct hf_value *ret) {
 	struct hf_reader reader = hf_reader(params);
 	for (uint32_t i = 0; i < event->param_count; i++) {
 		const struct hf_param *param = &event->params[i];

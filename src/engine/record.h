@@ -1,5 +1,6 @@
 /*
- * record.h - the bodies of log records, encoded and taken apart. The bytes are described in record.c.
+ * record.h - the bodies of log records, encoded and taken apart. The bytes are described in
+ * record.c.
  */
 #ifndef HF_ENGINE_RECORD_H
 #define HF_ENGINE_RECORD_H
@@ -10,7 +11,8 @@
 #include "base/span.h"
 #include "machine/machine.h"
 
-#define HF_SKIP_VERSIONS 64u /* every so many versions, an event's record points this many versions back */
+#define HF_SKIP_VERSIONS \
+	64u /* every so many versions, an event's record points this many versions back */
 
 /* An event record, taken apart; spans into the record. */
 struct hf_event_record {
@@ -20,7 +22,9 @@ struct hf_event_record {
 	uint64_t version;
 	uint64_t transition;
 	uint64_t back; /* distance to the entity's previous record, 0: none */
-	uint64_t skip; /* distance to the last one whose version is a multiple of HF_SKIP_VERSIONS, 0: none; in such records only */
+	/* Distance to the last one whose version is a multiple of HF_SKIP_VERSIONS, 0: none; in
+	 * such records only. */
+	uint64_t skip;
 	struct hf_span params;
 };
 
@@ -31,10 +35,11 @@ size_t hf_event_body_put(const struct hf_event_record *record, const struct hf_e
 /* Takes a body apart, up to its params. False: it is none. */
 HF_MUST bool hf_event_body_get(struct hf_span body, struct hf_event_record *ret);
 /* The params of an event record; bytes borrowed. False: they are not those of `event`. */
-HF_MUST bool hf_event_params_get(const struct hf_event *event, struct hf_span params, struct hf_value *ret);
+HF_MUST bool hf_event_params_get(const struct hf_event *event, struct hf_span params,
+				 struct hf_value *ret);
 /* `fallback`: the name of a contract whose text has no title. */
 size_t hf_contract_body_put(const struct hf_contract *contract, uint8_t *body, size_t body_max);
-HF_MUST bool hf_contract_body_get(struct hf_span body, struct hf_span *ret_hash, struct hf_span *ret_name,
-				  struct hf_span *ret_text);
+HF_MUST bool hf_contract_body_get(struct hf_span body, struct hf_span *ret_hash,
+				  struct hf_span *ret_name, struct hf_span *ret_text);
 
 #endif

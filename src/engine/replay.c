@@ -1,8 +1,9 @@
 /*
- * replay.c - from log records back to memory, through the same step and the same change as requests.
+ * replay.c - from log records back to memory, through the same step and the same change as
+ * requests.
  *
- * Every event is judged again, and what the record says must come out: the version, the transition, the distances. A log of
- * which one event would not be lawful is not replayed past it.
+ * Every event is judged again, and what the record says must come out: the version, the transition,
+ * the distances. A log of which one event would not be lawful is not replayed past it.
  */
 #include <stdio.h>
 
@@ -11,8 +12,8 @@
 
 typedef unsigned long long ull;
 
-static bool differs(const struct hf_record *record, const struct hf_event_record *event, struct hf_err *err,
-		    const char *what) {
+static bool differs(const struct hf_record *record, const struct hf_event_record *event,
+		    struct hf_err *err, const char *what) {
 	char buf[320];
 	struct hf_text text = hf_text(buf, sizeof(buf));
 	if (event != NULL) {
@@ -20,11 +21,12 @@ static bool differs(const struct hf_record *record, const struct hf_event_record
 		hf_text_add_quoted(&text, event->key, 64);
 		hf_text_add(&text, ", version %llu)", (ull)event->version);
 	}
-	return hf_fail(err, HF_CORRUPT, "LSN %llu at log position %llu%s: %s", (ull)record->lsn, (ull)record->position,
-		       buf, what);
+	return hf_fail(err, HF_CORRUPT, "LSN %llu at log position %llu%s: %s", (ull)record->lsn,
+		       (ull)record->position, buf, what);
 }
 
-static bool replay_contract(struct hf_engine *engine, const struct hf_record *record, struct hf_err *err) {
+static bool replay_contract(struct hf_engine *engine, const struct hf_record *record,
+			    struct hf_err *err) {
 	struct hf_span hash, name, text;
 	struct hf_err why;
 	if (!hf_contract_body_get(record->body, &hash, &name, &text))
@@ -41,7 +43,8 @@ static bool replay_contract(struct hf_engine *engine, const struct hf_record *re
 	if (!ok)
 		return differs(record, NULL, err, why.text);
 	if (memcmp(contract->hash, hash.data, hash.len) != 0)
-		ok = differs(record, NULL, err, "the contract's text has not the hash that was recorded");
+		ok = differs(record, NULL, err,
+			     "the contract's text has not the hash that was recorded");
 	else if (!hf_contract_admit(engine, contract, &why))
 		ok = differs(record, NULL, err, why.text);
 	else
@@ -52,14 +55,15 @@ static bool replay_contract(struct hf_engine *engine, const struct hf_record *re
 }
 
 /* Decodes, hashes, and fetches the index's memory. */
-static bool look_ahead(struct hf_engine *engine, const struct hf_record *record, struct replay_step *step,
-		       struct hf_err *err) {
+static bool look_ahead(struct hf_engine *engine, const struct hf_record *record,
+		       struct replay_step *step, struct hf_err *err) {
 	if (!hf_event_body_get(record->body, &step->event))
 		return differs(record, NULL, err, "this event record does not parse");
 	const struct contract_slot *slot = hf_slot_by_ref(engine, step->event.ref);
 	if (slot == NULL || step->event.event >= slot->contract->event_count ||
 	    &engine->slots[engine->families[slot->family].newest] != slot)
-		return differs(record, &step->event, err, "it names a contract or event that was not in force here");
+		return differs(record, &step->event, err,
+			       "it names a contract or event that was not in force here");
 	step->slot = (uint32_t)(slot - engine->slots);
 	step->hash = hf_entity_hash(engine, slot->family, step->event.key);
 	hf_map_prefetch(&engine->entities, step->hash);
@@ -73,7 +77,8 @@ static bool look_ahead(struct hf_engine *engine, const struct hf_record *record,
 
 static void touch(struct hf_engine *engine, const struct replay_step *step) {
 	struct hf_map_cursor cursor;
-	const uint8_t *entity = (const uint8_t *)(uintptr_t)hf_map_first(&engine->entities, step->hash, &cursor);
+	const uint8_t *entity =
+		(const uint8_t *)(uintptr_t)hf_map_first(&engine->entities, step->hash, &cursor);
 	if (entity == NULL)
 		return;
 	__builtin_prefetch(entity, 1);
@@ -82,7 +87,8 @@ static void touch(struct hf_engine *engine, const struct replay_step *step) {
 
 /* Does the record say what the engine would have logged now? */
 static const char *difference(const struct hf_record *record, const struct hf_event_record *event,
-			      const struct change *change, const struct hf_step *step, enum hf_verdict verdict) {
+			      const struct change *change, const struct hf_step *step,
+			      enum hf_verdict verdict) {
 	const struct entity *entity = change->entity;
 	uint64_t back = entity == NULL ? 0 : record->position - entity->position;
 	uint64_t skip = entity == NULL || entity->skip == 0 ? 0 : record->position - entity->skip;
@@ -98,13 +104,15 @@ static const char *difference(const struct hf_record *record, const struct hf_ev
 }
 
 /* Remembers the records whose ids may be this one's. */
-static bool note_id_pairs(struct hf_engine *engine, const struct change *change, struct hf_err *err) {
+static bool note_id_pairs(struct hf_engine *engine, const struct change *change,
+			  struct hf_err *err) {
 	struct hf_map_cursor cursor;
 	uint64_t earlier = hf_map_first(&engine->ids, change->id_hash, &cursor);
 	for (; earlier != 0; earlier = hf_map_next(&cursor)) {
 		if (engine->id_pair_count == engine->id_pair_room) {
 			uint64_t room = engine->id_pair_room == 0 ? 64 : engine->id_pair_room * 2;
-			void *grown = hf_memory_grow(engine->id_pairs, room * sizeof(*engine->id_pairs));
+			void *grown =
+				hf_memory_grow(engine->id_pairs, room * sizeof(*engine->id_pairs));
 			if (grown == NULL)
 				return hf_fail(err, HF_NOMEM, "out of memory");
 			engine->id_pairs = grown;
@@ -116,8 +124,9 @@ static bool note_id_pairs(struct hf_engine *engine, const struct change *change,
 	return true;
 }
 
-static bool same_request(struct hf_engine *engine, const struct id_pair *pair, struct hf_record *record,
-			 struct hf_event_record *event, bool *ret_same, struct hf_err *err) {
+static bool same_request(struct hf_engine *engine, const struct id_pair *pair,
+			 struct hf_record *record, struct hf_event_record *event, bool *ret_same,
+			 struct hf_err *err) {
 	struct hf_record earlier_record;
 	struct hf_event_record earlier;
 	uint8_t bytes[HF_KEY_MAX + HF_ID_MAX];
@@ -131,7 +140,8 @@ static bool same_request(struct hf_engine *engine, const struct id_pair *pair, s
 	if (!hf_log_read(engine->log, pair->position, engine->scratch, record, err) ||
 	    !hf_event_body_get(record->body, event))
 		return false;
-	*ret_same = hf_slot_by_ref(engine, event->ref)->family == hf_slot_by_ref(engine, earlier.ref)->family &&
+	*ret_same = hf_slot_by_ref(engine, event->ref)->family ==
+			    hf_slot_by_ref(engine, earlier.ref)->family &&
 		    hf_span_equal(event->key, earlier.key) && hf_span_equal(event->id, earlier.id);
 	return true;
 }
@@ -144,13 +154,14 @@ bool hf_verify_ids(struct hf_engine *engine, struct hf_err *err) {
 		if (!same_request(engine, &engine->id_pairs[i], &record, &event, &same, err))
 			return false;
 		if (same)
-			return differs(&record, &event, err, "its id was applied to this entity before");
+			return differs(&record, &event, err,
+				       "its id was applied to this entity before");
 	}
 	return true;
 }
 
-static bool replay_event(struct hf_engine *engine, const struct hf_record *record, const struct replay_step *ahead,
-			 struct hf_err *err) {
+static bool replay_event(struct hf_engine *engine, const struct hf_record *record,
+			 const struct replay_step *ahead, struct hf_err *err) {
 	const struct hf_event_record *event = &ahead->event;
 	struct contract_slot *slot = &engine->slots[ahead->slot];
 	const struct hf_contract *contract = slot->contract;
@@ -167,14 +178,16 @@ static bool replay_event(struct hf_engine *engine, const struct hf_record *recor
 		.has_id = event->id.len > 0,
 		.block = engine->block,
 	};
-	change.entity = hf_entity_find(engine, change.hash, slot->family, change.key, &change.cursor);
+	change.entity =
+		hf_entity_find(engine, change.hash, slot->family, change.key, &change.cursor);
 	change.version = change.entity == NULL ? 1 : change.entity->version + 1;
 	struct hf_step step = { 0 };
 	uint16_t state;
 	const uint8_t *block;
 	hf_entity_view(engine, slot, change.entity, &state, &block);
-	enum hf_verdict verdict = hf_contract_step(contract, state, block, event->event, engine->values,
-						   record->time_ns, engine->block, &step);
+	enum hf_verdict verdict =
+		hf_contract_step(contract, state, block, event->event, engine->values,
+				 record->time_ns, engine->block, &step);
 	const char *what = difference(record, event, &change, &step, verdict);
 	if (what != NULL)
 		return differs(record, event, err, what);
@@ -187,13 +200,15 @@ static bool replay_event(struct hf_engine *engine, const struct hf_record *recor
 	return true;
 }
 
-bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t count, struct hf_err *err) {
+bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t count,
+		       struct hf_err *err) {
 	struct hf_engine *engine = arg;
 	uint32_t done = 0;
 	while (done < count) {
 		uint32_t ahead = 0;
 		/* Up to the next contract: what comes behind it may be about it. */
-		for (; ahead < REPLAY_BATCH && done + ahead < count && records[done + ahead].type == HF_RECORD_EVENT;
+		for (; ahead < REPLAY_BATCH && done + ahead < count &&
+		       records[done + ahead].type == HF_RECORD_EVENT;
 		     ahead++)
 			if (!look_ahead(engine, &records[done + ahead], &engine->steps[ahead], err))
 				return false;

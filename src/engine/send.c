@@ -1,5 +1,6 @@
 /*
- * send.c - the main path: one event, from the request to the log and the map. hf_engine_send reads top to bottom.
+ * send.c - the main path: one event, from the request to the log and the map. hf_engine_send reads
+ * top to bottom.
  */
 #include <stdio.h>
 
@@ -10,16 +11,21 @@
 
 typedef unsigned long long ull;
 
-void hf_reply_text(struct hf_engine *engine, enum hf_status status, uint64_t durable_at, struct hf_reply *ret) {
-	*ret = (struct hf_reply){ .status = status, .durable_at = durable_at, .text = engine->text };
+void hf_reply_text(struct hf_engine *engine, enum hf_status status, uint64_t durable_at,
+		   struct hf_reply *ret) {
+	*ret = (struct hf_reply){ .status = status,
+				  .durable_at = durable_at,
+				  .text = engine->text };
 }
 
-void hf_reply_err(struct hf_engine *engine, const struct hf_err *err, uint64_t durable_at, struct hf_reply *ret) {
+void hf_reply_err(struct hf_engine *engine, const struct hf_err *err, uint64_t durable_at,
+		  struct hf_reply *ret) {
 	memmove(engine->text, err->text, strlen(err->text) + 1);
 	hf_reply_text(engine, err->status, durable_at, ret);
 }
 
-void hf_text_add_entity(struct hf_text *text, const struct hf_contract *contract, struct hf_span key) {
+void hf_text_add_entity(struct hf_text *text, const struct hf_contract *contract,
+			struct hf_span key) {
 	hf_text_add(text, "%s:", contract->name);
 	hf_text_add_quoted(text, key, KEY_SHOWN);
 }
@@ -31,9 +37,11 @@ uint32_t hf_request_family(struct hf_engine *engine, struct hf_span contract, st
 	if (family == UINT32_MAX) {
 		hf_text_add(&text, "no contract is named '");
 		hf_text_add_quoted(&text, contract, HF_NAME_MAX);
-		hf_text_add(&text, "'; %s", engine->family_count == 0 ? "none is loaded" : "loaded are: ");
+		hf_text_add(&text, "'; %s",
+			    engine->family_count == 0 ? "none is loaded" : "loaded are: ");
 		for (uint32_t i = 0; i < engine->family_count && i < 16; i++)
-			hf_text_add(&text, "%s%s", i > 0 ? ", " : "", hf_engine_contract_at(engine, i)->name);
+			hf_text_add(&text, "%s%s", i > 0 ? ", " : "",
+				    hf_engine_contract_at(engine, i)->name);
 		hf_reply_text(engine, HF_NOTFOUND, 0, ret);
 	} else if (key.len > HF_KEY_MAX) {
 		hf_text_add(&text, "the key has %zu bytes, the limit is %u", key.len, HF_KEY_MAX);
@@ -56,7 +64,8 @@ static void add_signature(struct hf_text *text, const struct hf_event *event) {
 			    hf_type_text(event->params[i].type, event->params[i].bytes_max, type));
 }
 
-static bool bad_param(struct hf_err *err, const struct hf_event *event, const char *what, struct hf_span name) {
+static bool bad_param(struct hf_err *err, const struct hf_event *event, const char *what,
+		      struct hf_span name) {
 	char buf[HF_ERR_TEXT_MAX];
 	struct hf_text text = hf_text(buf, sizeof(buf));
 	hf_text_add(&text, "%s '", what);
@@ -79,28 +88,34 @@ bool hf_params_bind(const struct hf_event *event, const struct hf_arg *args, uin
 		seen |= 1u << index;
 		const struct hf_param *param = &event->params[index];
 		struct hf_err why;
-		if (!hf_value_parse(param->type, param->bytes_max, args[i].value, &ret_values[index], &why))
-			return hf_fail(err, why.status, "param '%s' of %s: %s", param->name, event->name, why.text);
+		if (!hf_value_parse(param->type, param->bytes_max, args[i].value,
+				    &ret_values[index], &why))
+			return hf_fail(err, why.status, "param '%s' of %s: %s", param->name,
+				       event->name, why.text);
 	}
 	for (uint32_t i = 0; i < event->param_count; i++)
 		if (!(seen & 1u << i))
-			return bad_param(err, event, "missing param", hf_span_of(event->params[i].name));
+			return bad_param(err, event, "missing param",
+					 hf_span_of(event->params[i].name));
 	return true;
 }
 
-static bool values_equal(const struct hf_event *event, const struct hf_value *a, const struct hf_value *b) {
+static bool values_equal(const struct hf_event *event, const struct hf_value *a,
+			 const struct hf_value *b) {
 	for (uint32_t i = 0; i < event->param_count; i++) {
-		if (event->params[i].type != HF_TYPE_BYTES ? a[i].num != b[i].num
-							   : !hf_span_equal(hf_span(a[i].data, a[i].len),
-									    hf_span(b[i].data, b[i].len)))
+		if (event->params[i].type != HF_TYPE_BYTES
+			    ? a[i].num != b[i].num
+			    : !hf_span_equal(hf_span(a[i].data, a[i].len),
+					     hf_span(b[i].data, b[i].len)))
 			return false;
 	}
 	return true;
 }
 
 /* The id was seen before: the original reply, if it is the original request. */
-static void reply_again(struct hf_engine *engine, const struct hf_send *send, const struct contract_slot *slot,
-			const struct hf_event_record *old, uint64_t lsn, struct hf_reply *ret) {
+static void reply_again(struct hf_engine *engine, const struct hf_send *send,
+			const struct contract_slot *slot, const struct hf_event_record *old,
+			uint64_t lsn, struct hf_reply *ret) {
 	const struct hf_contract *contract = slot->contract;
 	const struct hf_event *event = &contract->events[old->event];
 	struct hf_err ignored;
@@ -123,14 +138,17 @@ static void reply_again(struct hf_engine *engine, const struct hf_send *send, co
 	hf_text_add_quoted(&text, send->id, KEY_SHOWN);
 	hf_text_add(&text, "' of ");
 	hf_text_add_entity(&text, contract, send->key);
-	hf_text_add(&text, " was used for another request: %s, which made version %llu; an id belongs to one event with one "
-		    "set of params", event->name, (ull)old->version);
+	hf_text_add(&text,
+		    " was used for another request: %s, which made version %llu; an id belongs to "
+		    "one event with one "
+		    "set of params",
+		    event->name, (ull)old->version);
 	hf_reply_text(engine, HF_BADPARAM, lsn, ret);
 }
 
 /* True if the id was seen before, or that cannot be told; the reply is filled then. */
-static bool answered_before(struct hf_engine *engine, const struct hf_send *send, uint32_t family, uint64_t id_hash,
-			    struct hf_reply *ret) {
+static bool answered_before(struct hf_engine *engine, const struct hf_send *send, uint32_t family,
+			    uint64_t id_hash, struct hf_reply *ret) {
 	struct hf_map_cursor cursor;
 	uint64_t position = hf_map_first(&engine->ids, id_hash, &cursor);
 	for (; position != 0; position = hf_map_next(&cursor)) {
@@ -145,7 +163,8 @@ static bool answered_before(struct hf_engine *engine, const struct hf_send *send
 		if (record.type == HF_RECORD_EVENT && hf_event_body_get(record.body, &old))
 			slot = hf_slot_by_ref(engine, old.ref);
 		HF_ASSERT(slot != NULL && old.event < slot->contract->event_count);
-		if (slot->family != family || !hf_span_equal(old.key, send->key) || !hf_span_equal(old.id, send->id))
+		if (slot->family != family || !hf_span_equal(old.key, send->key) ||
+		    !hf_span_equal(old.id, send->id))
 			continue;
 		reply_again(engine, send, slot, &old, record.lsn, ret);
 		return true;
@@ -153,8 +172,8 @@ static bool answered_before(struct hf_engine *engine, const struct hf_send *send
 	return false;
 }
 
-static void refuse_event(struct hf_engine *engine, const struct hf_send *send, const struct hf_contract *contract,
-			 struct hf_reply *ret) {
+static void refuse_event(struct hf_engine *engine, const struct hf_send *send,
+			 const struct hf_contract *contract, struct hf_reply *ret) {
 	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
 	hf_text_add(&text, "contract %s has no event '", contract->name);
 	hf_text_add_quoted(&text, send->event, HF_NAME_MAX);
@@ -164,16 +183,19 @@ static void refuse_event(struct hf_engine *engine, const struct hf_send *send, c
 	hf_reply_text(engine, HF_BADEVENT, 0, ret);
 }
 
-static void refuse_stale(struct hf_engine *engine, const struct hf_send *send, const struct change *change,
-			 struct hf_reply *ret) {
+static void refuse_stale(struct hf_engine *engine, const struct hf_send *send,
+			 const struct change *change, struct hf_reply *ret) {
 	const struct entity *entity = change->entity;
 	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
 	hf_text_add_entity(&text, change->slot->contract, send->key);
 	if (entity == NULL)
-		hf_text_add(&text, " does not exist yet (version 0), not at version %llu", (ull)send->ifversion);
+		hf_text_add(&text, " does not exist yet (version 0), not at version %llu",
+			    (ull)send->ifversion);
 	else
-		hf_text_add(&text, " is at version %llu (%s), not %llu: read it again, and decide again",
-			    (ull)entity->version, engine->slots[entity->slot].contract->states[entity->state].name,
+		hf_text_add(&text,
+			    " is at version %llu (%s), not %llu: read it again, and decide again",
+			    (ull)entity->version,
+			    engine->slots[entity->slot].contract->states[entity->state].name,
 			    (ull)send->ifversion);
 	hf_reply_text(engine, HF_STALE, entity == NULL ? change->slot->lsn : entity->lsn, ret);
 }
@@ -186,8 +208,9 @@ struct judged {
 	struct hf_step step;
 };
 
-static void refuse_step(struct hf_engine *engine, const struct change *change, const struct judged *judged,
-			enum hf_verdict verdict, struct hf_reply *ret) {
+static void refuse_step(struct hf_engine *engine, const struct change *change,
+			const struct judged *judged, enum hf_verdict verdict,
+			struct hf_reply *ret) {
 	const struct hf_contract *contract = change->slot->contract;
 	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
 	hf_text_add_entity(&text, contract, change->key);
@@ -196,9 +219,10 @@ static void refuse_step(struct hf_engine *engine, const struct change *change, c
 	else
 		hf_text_add(&text, " is %s (version %llu): ", contract->states[judged->state].name,
 			    (ull)change->entity->version);
-	hf_step_explain(contract, judged->state, judged->block, judged->event, engine->values, change->time_ns, verdict,
-			&judged->step, &text);
-	hf_reply_text(engine, HF_REFUSED, change->entity == NULL ? change->slot->lsn : change->entity->lsn, ret);
+	hf_step_explain(contract, judged->state, judged->block, judged->event, engine->values,
+			change->time_ns, verdict, &judged->step, &text);
+	hf_reply_text(engine, HF_REFUSED,
+		      change->entity == NULL ? change->slot->lsn : change->entity->lsn, ret);
 }
 
 int64_t hf_log_time(struct hf_engine *engine) {
@@ -212,8 +236,8 @@ int64_t hf_log_time(struct hf_engine *engine) {
 }
 
 /* Logs the event and applies it. Nothing has changed if it fails. */
-static bool log_and_apply(struct hf_engine *engine, const struct hf_send *send, struct change *change,
-			  const struct judged *judged, struct hf_err *err) {
+static bool log_and_apply(struct hf_engine *engine, const struct hf_send *send,
+			  struct change *change, const struct judged *judged, struct hf_err *err) {
 	const struct hf_event *event = &change->slot->contract->events[judged->event];
 	size_t body_max = hf_event_body_max(event, send->key.len, send->id.len);
 	uint8_t *body;
@@ -253,41 +277,53 @@ void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send) {
 
 void hf_engine_touch(struct hf_engine *engine, const struct hf_send *send) {
 	struct hf_map_cursor cursor;
-	const uint8_t *entity = (const uint8_t *)(uintptr_t)hf_map_first(&engine->entities, send->hash[0], &cursor);
+	const uint8_t *entity =
+		(const uint8_t *)(uintptr_t)hf_map_first(&engine->entities, send->hash[0], &cursor);
 	if (send->hash[0] == 0 || entity == NULL)
 		return;
 	__builtin_prefetch(entity, 1);
 	__builtin_prefetch(entity + 64, 1);
 }
 
+/* Whom the request is for. False: the reply is filled. */
+static bool address(struct hf_engine *engine, const struct hf_send *send, struct change *change,
+		    uint32_t *ret_family, struct hf_reply *ret) {
+	bool prepared = send->hash[0] != 0;
+	uint32_t family =
+		prepared ? send->family : hf_request_family(engine, send->contract, send->key, ret);
+	if (family == UINT32_MAX)
+		return false;
+	if (send->id.len > HF_ID_MAX) {
+		struct hf_err err;
+		hf_fail(&err, HF_TOOBIG, "the ID has %zu bytes, the limit is %u", send->id.len,
+			HF_ID_MAX);
+		hf_reply_err(engine, &err, 0, ret);
+		return false;
+	}
+	*change = (struct change){
+		.slot = hf_newest(engine, family),
+		.key = send->key,
+		.hash = prepared ? send->hash[0] : hf_entity_hash(engine, family, send->key),
+		.has_id = send->id.len > 0,
+	};
+	if (change->has_id)
+		change->id_hash = prepared ? send->hash[1] : hf_id_hash(change->hash, send->id);
+	*ret_family = family;
+	return true;
+}
+
 void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct hf_reply *ret) {
 	struct hf_err err;
+	struct change change;
+	uint32_t family;
 	if (hf_log_stopped(engine->log)) {
 		hf_fail(&err, HF_STOPPED, "%s", hf_log_stop_reason(engine->log));
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
-
-	uint32_t family = send->hash[0] != 0 ? send->family : hf_request_family(engine, send->contract, send->key, ret);
-	if (family == UINT32_MAX)
+	if (!address(engine, send, &change, &family, ret) ||
+	    (change.has_id && answered_before(engine, send, family, change.id_hash, ret)))
 		return;
-	if (send->id.len > HF_ID_MAX) {
-		hf_fail(&err, HF_TOOBIG, "the ID has %zu bytes, the limit is %u", send->id.len, HF_ID_MAX);
-		hf_reply_err(engine, &err, 0, ret);
-		return;
-	}
-
-	struct change change = {
-		.slot = hf_newest(engine, family),
-		.key = send->key,
-		.hash = send->hash[0] != 0 ? send->hash[0] : hf_entity_hash(engine, family, send->key),
-		.has_id = send->id.len > 0,
-	};
-	if (change.has_id) {
-		change.id_hash = send->hash[1] != 0 ? send->hash[1] : hf_id_hash(change.hash, send->id);
-		if (answered_before(engine, send, family, change.id_hash, ret))
-			return;
-	}
 
 	const struct hf_contract *contract = change.slot->contract;
 	int event = hf_contract_event(contract, send->event);
@@ -295,7 +331,8 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		refuse_event(engine, send, contract, ret);
 		return;
 	}
-	if (!hf_params_bind(&contract->events[event], send->args, send->arg_count, engine->values, &err)) {
+	if (!hf_params_bind(&contract->events[event], send->args, send->arg_count, engine->values,
+			    &err)) {
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
@@ -310,8 +347,9 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 	struct judged judged = { .event = (uint8_t)event };
 	change.time_ns = hf_log_time(engine);
 	hf_entity_view(engine, change.slot, change.entity, &judged.state, &judged.block);
-	enum hf_verdict verdict = hf_contract_step(contract, judged.state, judged.block, judged.event, engine->values,
-						   change.time_ns, engine->block, &judged.step);
+	enum hf_verdict verdict =
+		hf_contract_step(contract, judged.state, judged.block, judged.event, engine->values,
+				 change.time_ns, engine->block, &judged.step);
 	if (verdict != HF_STEP_OK) {
 		refuse_step(engine, &change, &judged, verdict, ret);
 		return;

@@ -1,9 +1,10 @@
 /*
  * cursor.h - bounded reading and writing of bytes.
  *
- * A reader never passes its end: a read that would sets `bad`, returns zeros, and stays bad, so that a decoder checks
- * once, at its end. A writer is given enough room beforehand; running out is a bug, and asserts.
- * Numbers are little-endian. Varints are LEB128, at most 10 bytes, in their shortest form only.
+ * A reader never passes its end: a read that would sets `bad`, returns zeros, and stays bad, so
+ * that a decoder checks once, at its end. A writer is given enough room beforehand; running out is
+ * a bug, and asserts. Numbers are little-endian. Varints are LEB128, at most 10 bytes, in their
+ * shortest form only.
  */
 #ifndef HF_FRAME_CURSOR_H
 #define HF_FRAME_CURSOR_H
@@ -40,13 +41,13 @@ static inline const uint8_t *hf_read(struct hf_reader *reader, size_t len) {
 	return reader->at - len;
 }
 
-#define HF_READ_NUMBER(name, type)                                       \
-	static inline type name(struct hf_reader *reader) {               \
-		type value = 0;                                           \
-		const uint8_t *bytes = hf_read(reader, sizeof(value));    \
-		if (bytes != NULL)                                        \
-			memcpy(&value, bytes, sizeof(value));             \
-		return value;                                             \
+#define HF_READ_NUMBER(name, type) \
+	static inline type name(struct hf_reader *reader) { \
+		type value = 0; \
+		const uint8_t *bytes = hf_read(reader, sizeof(value)); \
+		if (bytes != NULL) \
+			memcpy(&value, bytes, sizeof(value)); \
+		return value; \
 	}
 HF_READ_NUMBER(hf_read_u8, uint8_t)
 HF_READ_NUMBER(hf_read_u16, uint16_t)
@@ -73,8 +74,8 @@ static inline uint8_t *hf_write(struct hf_writer *writer, size_t len) {
 	return writer->at - len;
 }
 
-#define HF_WRITE_NUMBER(name, type)                                       \
-	static inline void name(struct hf_writer *writer, type value) {   \
+#define HF_WRITE_NUMBER(name, type) \
+	static inline void name(struct hf_writer *writer, type value) { \
 		memcpy(hf_write(writer, sizeof(value)), &value, sizeof(value)); \
 	}
 HF_WRITE_NUMBER(hf_write_u8, uint8_t)

@@ -34,23 +34,29 @@ void hf_segment_header_put(const struct hf_segment_header *header, uint8_t *sect
 	memcpy(sector + 12, &crc, sizeof(crc));
 }
 
-bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret, struct hf_err *err) {
+bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret,
+			   struct hf_err *err) {
 	struct hf_reader reader = hf_reader(hf_span(sector, HF_SECTOR));
-	if (memcmp(hf_read(&reader, sizeof(segment_magic)), segment_magic, sizeof(segment_magic)) != 0)
-		return hf_fail(err, HF_CORRUPT, "offset 0: not a Holdfast log segment (it should begin with \"HOLDFAST\")");
+	if (memcmp(hf_read(&reader, sizeof(segment_magic)), segment_magic, sizeof(segment_magic)) !=
+	    0)
+		return hf_fail(
+			err, HF_CORRUPT,
+			"offset 0: not a Holdfast log segment (it should begin with \"HOLDFAST\")");
 	struct hf_segment_header header = { .format_version = hf_read_u32(&reader) };
 	uint32_t crc = hf_read_u32(&reader);
 	/* Before the CRC: another version may have put that elsewhere. */
 	if (header.format_version != HF_FORMAT_VERSION)
-		return hf_fail(err, HF_CORRUPT, "offset 8: log format version %u, this build reads version %u",
+		return hf_fail(err, HF_CORRUPT,
+			       "offset 8: log format version %u, this build reads version %u",
 			       header.format_version, HF_FORMAT_VERSION);
 	if (crc != segment_crc(sector))
-		return hf_fail(err, HF_CORRUPT, "offset 0: the segment header's checksum does not hold");
+		return hf_fail(err, HF_CORRUPT,
+			       "offset 0: the segment header's checksum does not hold");
 	header.log_id = hf_read_u64(&reader);
 	header.segment = hf_read_u64(&reader);
 	header.segment_size = hf_read_u64(&reader);
-	if (header.segment_size < HF_SEGMENT_SIZE_MIN || header.segment_size > HF_SEGMENT_SIZE_MAX ||
-	    header.segment_size % HF_SECTOR != 0)
+	if (header.segment_size < HF_SEGMENT_SIZE_MIN ||
+	    header.segment_size > HF_SEGMENT_SIZE_MAX || header.segment_size % HF_SECTOR != 0)
 		return hf_fail(err, HF_CORRUPT, "offset 32: impossible segment size %llu",
 			       (unsigned long long)header.segment_size);
 	*ret = header;
@@ -110,7 +116,8 @@ static uint32_t record_check(const uint8_t *bytes, size_t size, uint64_t positio
 	return (uint32_t)XXH3_64bits_withSeed(bytes, size - 4, position);
 }
 
-void hf_record_put(uint8_t *bytes, uint64_t position, uint8_t type, uint64_t lsn, int64_t time_ns, size_t body_len) {
+void hf_record_put(uint8_t *bytes, uint64_t position, uint8_t type, uint64_t lsn, int64_t time_ns,
+		   size_t body_len) {
 	size_t size = body_len + HF_RECORD_OVERHEAD;
 	HF_ASSERT(size <= HF_RECORD_MAX);
 	struct hf_writer writer = { .at = bytes, .end = bytes + HF_RECORD_HEADER_SIZE };

@@ -1,10 +1,12 @@
 /*
- * frame.h - the bytes of the log: segments, frames, records. docs/format/log.md says the same for others.
+ * frame.h - the bytes of the log: segments, frames, records. docs/format/log.md says the same for
+ * others.
  *
- * Numbers are little-endian. A log is one sequence of bytes, addressed by *position*, cut into segment files of equal
- * size: position p is byte p % S of segment p / S.
+ * Numbers are little-endian. A log is one sequence of bytes, addressed by *position*, cut into
+ * segment files of equal size: position p is byte p % S of segment p / S.
  *
- *   segment   sector 0 (512 bytes): segment header, written and synced before the segment is used; then frames; the
+ *   segment   sector 0 (512 bytes): segment header, written and synced before the segment is used;
+ *   then frames; the
  *             rest is zeros, written beforehand.
  *     0  8  "HOLDFAST"
  *     8  4  format version (1)
@@ -33,12 +35,14 @@
  *    20     body
  *   len-4 4  check: low half of XXH3-64 of bytes 0..len-5, seeded with this record's position
  *
- * Validity: a frame is valid at position p, after a frame with header CRC c and a record with LSN n, if and only if its
- * header CRC holds, its position is p, its first LSN n + 1, the header CRC before it c, its payload's CRC holds, and its records
- * fill the payload exactly, with LSNs in turn. So the header CRCs of a log form one chain: a block that is missing,
- * misplaced, old, or of another log breaks it. A record's check is for reading it alone.
+ * Validity: a frame is valid at position p, after a frame with header CRC c and a record with LSN
+ * n, if and only if its header CRC holds, its position is p, its first LSN n + 1, the header CRC
+ * before it c, its payload's CRC holds, and its records fill the payload exactly, with LSNs in
+ * turn. So the header CRCs of a log form one chain: a block that is missing, misplaced, old, or of
+ * another log breaks it. A record's check is for reading it alone.
  *
- * A frame without records is a *close* mark: the log was closed in order, and all before it was complete.
+ * A frame without records is a *close* mark: the log was closed in order, and all before it was
+ * complete.
  */
 #ifndef HF_FRAME_H
 #define HF_FRAME_H
@@ -62,8 +66,12 @@ struct hf_segment_header {
 
 /* `sector` has HF_SECTOR bytes. */
 void hf_segment_header_put(const struct hf_segment_header *header, uint8_t *sector);
-/* False, with the reason (HF_CORRUPT), if it is not a whole header of a version that this build reads. */
-HF_MUST bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret, struct hf_err *err);
+/*
+ * False, with the reason (HF_CORRUPT), if it is not a whole header of a version that this build
+ * reads.
+ */
+HF_MUST bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret,
+				   struct hf_err *err);
 
 struct hf_frame {
 	uint64_t position;
@@ -77,10 +85,17 @@ struct hf_frame {
 
 /* What the CRCs of a log's frame headers begin with. */
 uint32_t hf_frame_seed(uint64_t log_id);
-/* Completes the frame whose records stand at `bytes + HF_FRAME_HEADER_SIZE`: both CRCs, and the header. */
+/*
+ * Completes the frame whose records stand at `bytes + HF_FRAME_HEADER_SIZE`: both CRCs, and the
+ * header.
+ */
 void hf_frame_put(struct hf_frame *frame, uint32_t seed, uint8_t *bytes);
-/* True if the header itself is whole, and was written for this position. Says nothing of the payload. */
-HF_MUST bool hf_frame_get(const uint8_t *bytes, uint32_t seed, uint64_t position, struct hf_frame *ret);
+/*
+ * True if the header itself is whole, and was written for this position. Says nothing of the
+ * payload.
+ */
+HF_MUST bool hf_frame_get(const uint8_t *bytes, uint32_t seed, uint64_t position,
+			  struct hf_frame *ret);
 
 enum hf_record_type { HF_RECORD_CONTRACT = 1, HF_RECORD_EVENT = 2 };
 
@@ -96,13 +111,25 @@ struct hf_record {
 /* True if the payload behind the header at `bytes` has the header's CRC. */
 HF_MUST bool hf_frame_payload_holds(const struct hf_frame *frame, const uint8_t *bytes);
 
-/* Completes the record of `body_len` body bytes at `bytes + HF_RECORD_HEADER_SIZE`: its header and check around it. */
-void hf_record_put(uint8_t *bytes, uint64_t position, uint8_t type, uint64_t lsn, int64_t time_ns, size_t body_len);
-/* Takes apart the record at the start of `bytes`, of a payload whose CRC holds. False if it is none. */
+/*
+ * Completes the record of `body_len` body bytes at `bytes + HF_RECORD_HEADER_SIZE`: its header and
+ * check around it.
+ */
+void hf_record_put(uint8_t *bytes, uint64_t position, uint8_t type, uint64_t lsn, int64_t time_ns,
+		   size_t body_len);
+/*
+ * Takes apart the record at the start of `bytes`, of a payload whose CRC holds. False if it is
+ * none.
+ */
 HF_MUST bool hf_record_get(struct hf_span bytes, uint64_t position, struct hf_record *ret);
-/* True if a record that was read alone has its check. `bytes` as for hf_record_get, which gave `record`. */
+/*
+ * True if a record that was read alone has its check. `bytes` as for hf_record_get, which gave
+ * `record`.
+ */
 HF_MUST bool hf_record_holds(const struct hf_record *record, const uint8_t *bytes);
-/* The length that a record's first bytes announce; 0 if it cannot be one. `bytes` has at least 4. */
+/*
+ * The length that a record's first bytes announce; 0 if it cannot be one. `bytes` has at least 4.
+ */
 uint32_t hf_record_size(const uint8_t *bytes);
 
 #endif

@@ -50,7 +50,10 @@ static bool open_frame(struct hf_log *log, size_t len, struct hf_err *err) {
 	if (position + hf_sector_up(HF_FRAME_HEADER_SIZE + len) > end)
 		position = end + HF_SECTOR;
 	uint64_t segment = position / log->segment_size;
-	/* Small segments: the file that the maker's next one replaces must have been written to its end. */
+	/*
+	 * Small segments: the file that the maker's next one replaces must have been written to its
+	 * end.
+	 */
 	while (oldest_needed(log) / log->segment_size + WRITE_FILES - 2 < segment)
 		if (!hf_log_wait_frame(log, err))
 			return false;
@@ -72,8 +75,8 @@ static bool frame_has_room(const struct hf_log *log, size_t len) {
 	       log->frame.position + hf_sector_up(used) <= segment_end(log, log->frame.position);
 }
 
-/* Makes the open frame one with room, and the ring have room behind it. Waiting lets the log thread take the open
- * frame, so every wait starts over. */
+/* Makes the open frame one with room, and the ring have room behind it. Waiting lets the log thread
+ * take the open frame, so every wait starts over. */
 static bool make_room(struct hf_log *log, size_t len, struct hf_err *err) {
 	for (;;) {
 		if (log->frame_open && !frame_has_room(log, len)) {
@@ -117,7 +120,10 @@ void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_l
 	log->last_lsn++;
 	uint8_t *bytes = hf_log_ring_at(log, log->next);
 	hf_record_put(bytes, log->next, type, log->last_lsn, time_ns, body_len);
-	/* The ring is larger than the caches: the next records' lines are fetched while other work is done. */
+	/*
+	 * The ring is larger than the caches: the next records' lines are fetched while other work
+	 * is done.
+	 */
 	__builtin_prefetch(bytes + size + 128, 1);
 	__builtin_prefetch(bytes + size + 192, 1);
 	log->next += size;

@@ -1,24 +1,22 @@
 /*
  * commit.c - group commit: one frame on its way to the disk, the next one gathering behind it.
  *
- * With io_uring the appender's thread starts and collects the writes itself. Without, a log thread takes frame after
- * frame and blocks in the write. Either way a failed write ends it all: hf_log_stop.
+ * With io_uring the appender's thread starts and collects the writes itself. Without, a log thread
+ * takes frame after frame and blocks in the write. Either way a failed write ends it all:
+ * hf_log_stop.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/assert.h"
 #include "log/log_private.h"
+#include "os/event.h"
 
 /* Tells everyone who waits for a commit, or for the end of hope. */
 static void wake_all(struct hf_log *log) {
 	pthread_cond_broadcast(&log->moved);
-	uint64_t one = 1;
 	for (uint32_t i = 0; i < log->watcher_count; i++)
-		(void)!write(log->watchers[i], &one, sizeof(one)); /* full: it is readable already */
+		hf_event_signal(log->watchers[i]);
 }
 
 void hf_log_stop(struct hf_log *log, const struct hf_err *reason) {
@@ -41,7 +39,10 @@ const char *hf_log_stop_reason(const struct hf_log *log) {
 }
 
 uint64_t hf_log_committed(const struct hf_log *log) {
-	/* Acquire: pairs with the release in frame_durable; a reply is written only after its flush was seen. */
+	/*
+	 * Acquire: pairs with the release in frame_durable; a reply is written only after its flush
+	 * was seen.
+	 */
 	return atomic_load_explicit(&log->committed, memory_order_acquire);
 }
 
@@ -70,7 +71,9 @@ static void frame_durable(struct hf_log *log) {
 static void frame_failed(struct hf_log *log, const struct hf_err *err) {
 	char name[HF_SEGMENT_NAME_SIZE];
 	struct hf_err reason;
-	hf_fail(&reason, HF_STOPPED, "%s/%s offset %llu: %.400s; nothing is accepted until a restart has recovered the log",
+	hf_fail(&reason, HF_STOPPED,
+		"%s/%s offset %llu: %.400s; nothing is accepted until a restart has recovered the "
+		"log",
 		log->dir->path, hf_segment_name(log->flying.position / log->segment_size, name),
 		(unsigned long long)(log->flying.position % log->segment_size), err->text);
 	hf_log_stop(log, &reason);
@@ -81,8 +84,8 @@ static void start_uring(struct hf_log *log) {
 		return;
 	struct hf_err err;
 	struct hf_file *file = hf_segment_write_file(log, log->flying.position / log->segment_size);
-	if (!hf_flusher_start(log->flusher, file, hf_log_ring_at(log, log->flying.position), log->flying.len,
-			      log->flying.position % log->segment_size, &err))
+	if (!hf_flusher_start(log->flusher, file, hf_log_ring_at(log, log->flying.position),
+			      log->flying.len, log->flying.position % log->segment_size, &err))
 		frame_failed(log, &err);
 }
 
@@ -146,7 +149,8 @@ static void *writer_main(void *arg) {
 			continue;
 		}
 		struct sealed frame = log->flying;
-		struct hf_file file = *hf_segment_write_file(log, frame.position / log->segment_size);
+		struct hf_file file =
+			*hf_segment_write_file(log, frame.position / log->segment_size);
 		struct hf_err err;
 		pthread_mutex_unlock(&log->lock);
 		bool ok = hf_flush_write(&file, hf_log_ring_at(log, frame.position), frame.len,
@@ -174,7 +178,9 @@ bool hf_log_writer_start(struct hf_log *log, struct hf_err *err) {
 		return true;
 	if (!log->threaded && log->notice != NULL) {
 		char line[HF_ERR_TEXT_MAX + 80];
-		snprintf(line, sizeof(line), "WARNING: %s: flushing with plain calls in a log thread instead", why.text);
+		snprintf(line, sizeof(line),
+			 "WARNING: %s: flushing with plain calls in a log thread instead",
+			 why.text);
 		log->notice(log->arg, line);
 	}
 	int result = pthread_create(&log->thread, NULL, writer_main, log);
@@ -196,7 +202,7 @@ void hf_log_writer_stop(struct hf_log *log) {
 	hf_flusher_free(log->flusher);
 	log->flusher = NULL;
 	for (uint32_t i = 0; i < log->watcher_count; i++)
-		close(log->watchers[i]);
+		hf_event_close(log->watchers[i]);
 	log->watcher_count = 0;
 }
 
@@ -206,16 +212,12 @@ bool hf_log_commit_fd(struct hf_log *log, int *ret_fd, struct hf_err *err) {
 		return true;
 	}
 	if (log->watcher_count == WATCHERS_MAX)
-		return hf_fail(err, HF_USAGE, "at most %u threads can wait for commits", WATCHERS_MAX);
-	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (fd < 0)
-		return hf_fail_sys(err, errno, "cannot make an eventfd");
+		return hf_fail(err, HF_USAGE, "at most %u threads can wait for commits",
+			       WATCHERS_MAX);
+	int fd;
+	if (!hf_event_new(&fd, err))
+		return false;
 	log->watchers[log->watcher_count++] = fd;
 	*ret_fd = fd;
 	return true;
-}
-
-void hf_log_commit_seen(int fd) {
-	uint64_t count;
-	(void)!read(fd, &count, sizeof(count)); /* nothing there: it was quiet already */
 }

@@ -28,7 +28,9 @@ static bool cut_torn(struct hf_log *log, struct hf_err *err) {
 	uint64_t segment = end->position / log->segment_size;
 	struct hf_file *file = hf_segment_write_file(log, segment);
 	for (uint64_t done = 0; done < end->torn_bytes; done += sizeof(zeros)) {
-		size_t len = end->torn_bytes - done < sizeof(zeros) ? (size_t)(end->torn_bytes - done) : sizeof(zeros);
+		size_t len = end->torn_bytes - done < sizeof(zeros)
+				     ? (size_t)(end->torn_bytes - done)
+				     : sizeof(zeros);
 		if (!hf_file_write(file, zeros, len, end->position % log->segment_size + done, err))
 			return false;
 	}
@@ -38,9 +40,11 @@ static bool cut_torn(struct hf_log *log, struct hf_err *err) {
 	if (log->notice != NULL) {
 		char name[HF_SEGMENT_NAME_SIZE], line[HF_DIR_PATH_MAX + 256];
 		snprintf(line, sizeof(line),
-			 "cut off %llu bytes of an unfinished group, never acknowledged, after LSN %llu: %s/%s offset %llu",
-			 (unsigned long long)end->torn_bytes, (unsigned long long)end->last_lsn, log->dir->path,
-			 hf_segment_name(segment, name), (unsigned long long)(end->position % log->segment_size));
+			 "cut off %llu bytes of an unfinished group, never acknowledged, after LSN "
+			 "%llu: %s/%s offset %llu",
+			 (unsigned long long)end->torn_bytes, (unsigned long long)end->last_lsn,
+			 log->dir->path, hf_segment_name(segment, name),
+			 (unsigned long long)(end->position % log->segment_size));
 		log->notice(log->arg, line);
 	}
 	return true;
@@ -50,8 +54,11 @@ static bool begin_new_log(struct hf_log *log, uint64_t segment_size, struct hf_e
 	log->segment_size = segment_size == 0 ? HF_SEGMENT_SIZE_DEFAULT : segment_size;
 	if (log->segment_size < HF_SEGMENT_SIZE_MIN || log->segment_size > HF_SEGMENT_SIZE_MAX ||
 	    log->segment_size % 4096 != 0)
-		return hf_fail(err, HF_USAGE, "segment size %llu: it must be a multiple of 4096 from %u to %u bytes",
-			       (unsigned long long)log->segment_size, HF_SEGMENT_SIZE_MIN, HF_SEGMENT_SIZE_MAX);
+		return hf_fail(
+			err, HF_USAGE,
+			"segment size %llu: it must be a multiple of 4096 from %u to %u bytes",
+			(unsigned long long)log->segment_size, HF_SEGMENT_SIZE_MIN,
+			HF_SEGMENT_SIZE_MAX);
 	if (!hf_random_u64(&log->log_id, err))
 		return false;
 	log->seed = hf_frame_seed(log->log_id);
@@ -78,11 +85,13 @@ static bool continue_log(struct hf_log *log, struct hf_err *err) {
 	return cut_torn(log, err);
 }
 
-static bool make_writable(struct hf_log *log, const struct hf_log_options *options, struct hf_err *err) {
+static bool make_writable(struct hf_log *log, const struct hf_log_options *options,
+			  struct hf_err *err) {
 	if (!hf_dir_list(log->dir, remove_half_made, log, err) ||
 	    !hf_ring_memory_new(HF_LOG_RING_SIZE, &log->ring, err))
 		return false;
-	if (log->end.segments == 0 ? !begin_new_log(log, options->segment_size, err) : !continue_log(log, err))
+	if (log->end.segments == 0 ? !begin_new_log(log, options->segment_size, err)
+				   : !continue_log(log, err))
 		return false;
 	log->ring_first = log->ring_high = log->next;
 	return hf_segment_maker_start(log, err) && hf_log_writer_start(log, err);
@@ -197,7 +206,8 @@ uint64_t hf_log_last(const struct hf_log *log) {
 }
 
 void hf_log_info(const struct hf_log *log, struct hf_log_info *ret) {
-	bool direct = !log->read_only && log->write_files[log->append_segment % WRITE_FILES].file.direct;
+	bool direct =
+		!log->read_only && log->write_files[log->append_segment % WRITE_FILES].file.direct;
 	*ret = (struct hf_log_info){
 		.io_uring = log->flusher != NULL,
 		.direct_io = direct,
@@ -210,8 +220,10 @@ void hf_log_info(const struct hf_log *log, struct hf_log_info *ret) {
 		.flushed_records = log->flushed_records,
 		.cut_bytes = log->cut_bytes,
 	};
-	snprintf(ret->flush_text, sizeof(ret->flush_text), "%s, %s, %s", log->synced ? "each reply waits for the disk's flush"
-	         : "NOT DURABLE: replies do not wait for the disk",
+	snprintf(ret->flush_text, sizeof(ret->flush_text), "%s, %s, %s",
+		 log->synced ? "each reply waits for the disk's flush"
+			     : "NOT DURABLE: replies do not wait for the disk",
 		 log->flusher != NULL ? "io_uring" : "plain calls in a log thread",
-		 direct ? "direct I/O into preallocated segments" : "through the page cache (no direct I/O here)");
+		 direct ? "direct I/O into preallocated segments"
+			: "through the page cache (no direct I/O here)");
 }

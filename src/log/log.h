@@ -1,11 +1,13 @@
 /*
  * log.h - the write-ahead log: records in, group commits out, and every byte provable.
  *
- * The appender writes records straight into a ring of memory; what has gathered there becomes one frame, one write, one
- * flush; what gathers meanwhile becomes the next. The bytes are described in frame/frame.h.
+ * The appender writes records straight into a ring of memory; what has gathered there becomes one
+ * frame, one write, one flush; what gathers meanwhile becomes the next. The bytes are described in
+ * frame/frame.h.
  *
- * Thread rules: all calls under hf_log_lock, but for hf_log_committed, hf_log_wait and hf_log_stopped. Without a log thread (io_uring), all
- * calls come from the thread that opened the log.
+ * Thread rules: all calls under hf_log_lock, but for hf_log_committed, hf_log_wait and
+ * hf_log_stopped. Without a log thread (io_uring), all calls come from the thread that opened the
+ * log.
  */
 #ifndef HF_LOG_H
 #define HF_LOG_H
@@ -18,8 +20,12 @@
 
 struct hf_log;
 
-/* Gets the log's records in order, some at a time, all proven. Returning false (with `err`) ends the scan as failed. */
-typedef bool hf_log_records_fn(void *arg, const struct hf_record *records, uint32_t count, struct hf_err *err);
+/*
+ * Gets the log's records in order, some at a time, all proven. Returning false (with `err`) ends
+ * the scan as failed.
+ */
+typedef bool hf_log_records_fn(void *arg, const struct hf_record *records, uint32_t count,
+			       struct hf_err *err);
 typedef void hf_log_notice_fn(void *arg, const char *line);
 typedef void hf_log_progress_fn(void *arg, uint64_t bytes_done, uint64_t bytes_total);
 
@@ -35,87 +41,100 @@ struct hf_log_scan {
 struct hf_log_end {
 	uint64_t log_id;
 	uint64_t segment_size;
-	uint64_t segments;    /* files, the prepared one included; 0: no log here */
-	uint64_t position;    /* after the last valid frame */
+	uint64_t segments; /* files, the prepared one included; 0: no log here */
+	uint64_t position; /* after the last valid frame */
 	uint64_t last_lsn;
-	uint32_t crc;	      /* header CRC of the last frame */
+	uint32_t crc; /* header CRC of the last frame */
 	uint64_t frames;
 	uint64_t record_bytes;
-	uint64_t torn_bytes;  /* from `position` on: an unfinished group, never acknowledged */
-	bool closed;	      /* the last frame is a close mark */
+	uint64_t torn_bytes; /* from `position` on: an unfinished group, never acknowledged */
+	bool closed;	     /* the last frame is a close mark */
 };
 
 /*
- * Reads a whole log without changing it. An unfinished last group is reported in ret->torn_bytes; anything else that is not
- * proven intact fails as HF_CORRUPT, with the file and the offset.
+ * Reads a whole log without changing it. An unfinished last group is reported in ret->torn_bytes;
+ * anything else that is not proven intact fails as HF_CORRUPT, with the file and the offset.
  */
-HF_MUST bool hf_log_scan(const struct hf_log_scan *scan, struct hf_log_end *ret, struct hf_err *err);
+HF_MUST bool hf_log_scan(const struct hf_log_scan *scan, struct hf_log_end *ret,
+			 struct hf_err *err);
 
 struct hf_log_options {
-	struct hf_dir *dir;	/* locked by the caller, who keeps it open */
-	uint64_t segment_size;	/* of a new log; an old one keeps its own */
+	struct hf_dir *dir;    /* locked by the caller, who keeps it open */
+	uint64_t segment_size; /* of a new log; an old one keeps its own */
 	bool synced;
-	bool threaded;		/* a log thread even where io_uring is allowed */
-	bool read_only;		/* hf_log_read only */
-	uint64_t until_lsn;	/* as in hf_log_scan; read_only */
+	bool threaded;		    /* a log thread even where io_uring is allowed */
+	bool read_only;		    /* hf_log_read only */
+	uint64_t until_lsn;	    /* as in hf_log_scan; read_only */
 	hf_log_records_fn *records; /* recovery */
 	hf_log_progress_fn *progress;
 	hf_log_notice_fn *notice;
-	void (*committed)(void *arg); /* NULL: none. From the log thread, without the lock, after a commit or the stop */
+	/* NULL: none. From the log thread, without the lock, after a commit or the stop. */
+	void (*committed)(void *arg);
 	void *arg;
 };
 
 /* Scans, cuts off an unfinished last group (with a notice), and makes ready to append. */
-HF_MUST bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, struct hf_err *err);
-/* Makes durable what was appended, leaves a close mark, lets go. Frees the log also where it fails. */
+HF_MUST bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret,
+			 struct hf_err *err);
+/*
+ * Makes durable what was appended, leaves a close mark, lets go. Frees the log also where it fails.
+ */
 HF_MUST bool hf_log_close(struct hf_log *log, struct hf_err *err);
 
 void hf_log_lock(struct hf_log *log);
 void hf_log_unlock(struct hf_log *log);
 
 /*
- * Room for a record with at most `body_max` bytes of body; `ret_lsn` and `ret_position` are what it will have. Completed by
- * hf_log_end, or forgotten by not calling that. Waits for a flush while the ring is full. Fails, with nothing
- * changed, once the log has stopped (HF_STOPPED) or while the disk has no room for its next segment.
+ * Room for a record with at most `body_max` bytes of body; `ret_lsn` and `ret_position` are what it
+ * will have. Completed by hf_log_end, or forgotten by not calling that. Waits for a flush while the
+ * ring is full. Fails, with nothing changed, once the log has stopped (HF_STOPPED) or while the
+ * disk has no room for its next segment.
  */
-HF_MUST bool hf_log_begin(struct hf_log *log, size_t body_max, uint8_t **ret_body, uint64_t *ret_lsn,
-			  uint64_t *ret_position, struct hf_err *err);
+HF_MUST bool hf_log_begin(struct hf_log *log, size_t body_max, uint8_t **ret_body,
+			  uint64_t *ret_lsn, uint64_t *ret_position, struct hf_err *err);
 void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len);
 
 /* Starts the flush of what was appended, if none is under way. */
 void hf_log_flush(struct hf_log *log);
-/* Collects a finished flush and starts the next one. Without a log thread it is this that moves hf_log_committed. */
+/*
+ * Collects a finished flush and starts the next one. Without a log thread it is this that moves
+ * hf_log_committed.
+ */
 void hf_log_poll(struct hf_log *log);
 uint64_t hf_log_committed(const struct hf_log *log);
 uint64_t hf_log_last(const struct hf_log *log);
 /* Waits until `lsn` is durable. Not under the lock. */
 HF_MUST bool hf_log_wait(struct hf_log *log, uint64_t lsn, struct hf_err *err);
-/* A file descriptor that is readable when hf_log_committed may have moved, or the log stopped. The log's own. */
+/*
+ * A file descriptor that is readable when hf_log_committed may have moved, or the log stopped. The
+ * log's own.
+ */
 HF_MUST bool hf_log_commit_fd(struct hf_log *log, int *ret_fd, struct hf_err *err);
-/* Makes such a descriptor quiet again, until the next commit. */
-void hf_log_commit_seen(int fd);
 bool hf_log_stopped(const struct hf_log *log);
 const char *hf_log_stop_reason(const struct hf_log *log);
 
 /*
- * Reads the record at `position` (appended before, durable or not) and proves it. `ret` borrows from `scratch`, of HF_RECORD_MAX
- * bytes, or from the ring until the next append.
+ * Reads the record at `position` (appended before, durable or not) and proves it. `ret` borrows
+ * from `scratch`, of HF_RECORD_MAX bytes, or from the ring until the next append.
  */
-HF_MUST bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch, struct hf_record *ret,
-			 struct hf_err *err);
+HF_MUST bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch,
+			 struct hf_record *ret, struct hf_err *err);
 
 struct hf_log_info {
 	bool io_uring, direct_io, synced;
 	char flush_text[160];
 	uint64_t segment_size, segments;
-	uint64_t bytes;		/* frames and padding, since the log began */
-	uint64_t record_bytes;	/* of these, records */
+	uint64_t bytes;			   /* frames and padding, since the log began */
+	uint64_t record_bytes;		   /* of these, records */
 	uint64_t flushes, flushed_records; /* since open */
-	uint64_t cut_bytes;	/* of an unfinished group, at open */
+	uint64_t cut_bytes;		   /* of an unfinished group, at open */
 };
 void hf_log_info(const struct hf_log *log, struct hf_log_info *ret);
 
-/* "log-0000000000000000.hfl": the file that holds `position`. `buf` has room for HF_SEGMENT_NAME_SIZE. */
+/*
+ * "log-0000000000000000.hfl": the file that holds `position`. `buf` has room for
+ * HF_SEGMENT_NAME_SIZE.
+ */
 #define HF_SEGMENT_NAME_SIZE 32u
 const char *hf_segment_name(uint64_t segment, char *buf);
 

@@ -3,9 +3,10 @@
  *
  * Invariants (under the lock):
  *   flushed <= in flight <= sealed <= open frame <= next: positions only grow.
- *   next - RING <= start of the oldest frame that is not durable: the ring never overwrites what the disk still needs.
- *   At most one frame is being written at any time, so at most the last frame on disk can be unfinished.
- *   An appender enters segment n only when its file is made, filled, synced and in the directory.
+ *   next - RING <= start of the oldest frame that is not durable: the ring never overwrites what
+ *   the disk still needs. At most one frame is being written at any time, so at most the last frame
+ *   on disk can be unfinished. An appender enters segment n only when its file is made, filled,
+ *   synced and in the directory.
  */
 #ifndef HF_LOG_PRIVATE_H
 #define HF_LOG_PRIVATE_H
@@ -16,8 +17,9 @@
 #include "log/log.h"
 #include "os/flush.h"
 
-#define SEALED_MAX 64u	/* frames waiting behind the one in flight */
-#define WRITE_FILES 4u	/* segments open for writing: the flushed one, the appended one, the prepared one */
+#define SEALED_MAX 64u /* frames waiting behind the one in flight */
+#define WRITE_FILES \
+	4u /* segments open for writing: the flushed one, the appended one, the prepared one */
 #define READ_FILES 16u
 #define WATCHERS_MAX 64u
 
@@ -47,9 +49,9 @@ struct hf_log {
 	void *arg; /* of both */
 
 	pthread_mutex_t lock;
-	pthread_cond_t work;	/* for the log thread: something to write, or quit */
-	pthread_cond_t moved;	/* committed moved, a segment was made, or the log stopped */
-	pthread_cond_t wanted;	/* for the segment maker: one more, or quit */
+	pthread_cond_t work;   /* for the log thread: something to write, or quit */
+	pthread_cond_t moved;  /* committed moved, a segment was made, or the log stopped */
+	pthread_cond_t wanted; /* for the segment maker: one more, or quit */
 
 	/* The appender. */
 	uint8_t *ring;
@@ -57,7 +59,7 @@ struct hf_log {
 	uint64_t ring_high;  /* nothing at or after this position was ever written to the ring */
 	uint64_t next;	     /* where the next record goes; the next frame, if none is open */
 	uint64_t last_lsn;
-	uint32_t crc;	     /* header CRC of the last frame that was sealed */
+	uint32_t crc; /* header CRC of the last frame that was sealed */
 	bool frame_open;
 	struct hf_frame frame;
 	uint64_t record_bytes;

@@ -7,17 +7,21 @@
 
 static bool corrupt(struct hf_log *log, uint64_t position, struct hf_err *err) {
 	char name[HF_SEGMENT_NAME_SIZE];
-	return hf_fail(err, HF_CORRUPT, "%s/%s offset %llu: this record was written whole, and is not whole any more",
-		       log->dir->path, hf_segment_name(position / log->segment_size, name),
-		       (unsigned long long)(position % log->segment_size));
+	return hf_fail(
+		err, HF_CORRUPT,
+		"%s/%s offset %llu: this record was written whole, and is not whole any more",
+		log->dir->path, hf_segment_name(position / log->segment_size, name),
+		(unsigned long long)(position % log->segment_size));
 }
 
-static bool read_file(struct hf_log *log, uint64_t segment, struct hf_file **ret, struct hf_err *err) {
+static bool read_file(struct hf_log *log, uint64_t segment, struct hf_file **ret,
+		      struct hf_err *err) {
 	struct segment_file *slot = &log->read_files[segment % READ_FILES];
 	if (slot->file.fd < 0 || slot->segment != segment) {
 		char name[HF_SEGMENT_NAME_SIZE];
 		struct hf_file file;
-		if (!hf_file_open(log->dir, hf_segment_name(segment, name), HF_FILE_READ, false, &file, err))
+		if (!hf_file_open(log->dir, hf_segment_name(segment, name), HF_FILE_READ, false,
+				  &file, err))
 			return false;
 		hf_file_close(&slot->file);
 		*slot = (struct segment_file){ .segment = segment, .file = file };
@@ -26,8 +30,10 @@ static bool read_file(struct hf_log *log, uint64_t segment, struct hf_file **ret
 	return true;
 }
 
-bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch, struct hf_record *ret, struct hf_err *err) {
-	uint64_t ring_low = log->ring_high > HF_LOG_RING_SIZE ? log->ring_high - HF_LOG_RING_SIZE : 0;
+bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch, struct hf_record *ret,
+		 struct hf_err *err) {
+	uint64_t ring_low =
+		log->ring_high > HF_LOG_RING_SIZE ? log->ring_high - HF_LOG_RING_SIZE : 0;
 	const uint8_t *bytes = scratch;
 	size_t len = HF_RECORD_MAX;
 	if (position >= log->ring_first && position >= ring_low && position < log->next) {

@@ -1,10 +1,10 @@
 /*
  * scan.c - reads a log from its beginning, proves every byte of it, and finds its exact end.
  *
- * The log ends at the first position where no valid frame stands. What makes that an end and not a hole: there is no
- * whole frame header for its own place anywhere behind it, in this segment or a later one, and nothing but zeros
- * further on than one frame reaches. One frame at most is ever on its way to the disk, so this is what a power cut can leave;
- * anything else is damage, and refused.
+ * The log ends at the first position where no valid frame stands. What makes that an end and not a
+ * hole: there is no whole frame header for its own place anywhere behind it, in this segment or a
+ * later one, and nothing but zeros further on than one frame reaches. One frame at most is ever on
+ * its way to the disk, so this is what a power cut can leave; anything else is damage, and refused.
  */
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +29,9 @@ struct scanner {
 	size_t window_len;
 };
 
-/* ---- which segments are there ------------------------------------------------------------------ */
+/*
+ * ---- which segments are there ------------------------------------------------------------------
+ */
 
 struct listing {
 	uint64_t count, highest;
@@ -57,35 +59,42 @@ static bool find_segments(struct scanner *scanner, struct hf_err *err) {
 	if (!hf_dir_list(dir, list_segment, &listing, err))
 		return false;
 	if (listing.count > 0 && listing.highest != listing.count - 1)
-		return hf_fail(err, HF_CORRUPT, "%s: the log has segments up to number %llu, but %llu of them are missing",
-			       dir->path, (unsigned long long)listing.highest,
-			       (unsigned long long)(listing.highest + 1 - listing.count));
+		return hf_fail(
+			err, HF_CORRUPT,
+			"%s: the log has segments up to number %llu, but %llu of them are missing",
+			dir->path, (unsigned long long)listing.highest,
+			(unsigned long long)(listing.highest + 1 - listing.count));
 	scanner->end.segments = listing.count;
 	return true;
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-static bool corrupt(const struct scanner *scanner, uint64_t offset, struct hf_err *err, const char *what) {
+static bool corrupt(const struct scanner *scanner, uint64_t offset, struct hf_err *err,
+		    const char *what) {
 	char name[HF_SEGMENT_NAME_SIZE];
 	return hf_fail(err, HF_CORRUPT, "%s/%s offset %llu: %s", scanner->options->dir->path,
 		       hf_segment_name(scanner->segment, name), (unsigned long long)offset, what);
 }
 
 /* Bytes [offset, offset + len) of the segment, in the window until the next call. */
-static bool fetch(struct scanner *scanner, uint64_t offset, size_t len, const uint8_t **ret, struct hf_err *err) {
+static bool fetch(struct scanner *scanner, uint64_t offset, size_t len, const uint8_t **ret,
+		  struct hf_err *err) {
 	HF_ASSERT(len <= WINDOW && offset + len <= scanner->end.segment_size);
-	if (offset < scanner->window_at || offset + len > scanner->window_at + scanner->window_len) {
+	if (offset < scanner->window_at ||
+	    offset + len > scanner->window_at + scanner->window_len) {
 		size_t want = WINDOW;
 		if (want > scanner->end.segment_size - offset)
 			want = (size_t)(scanner->end.segment_size - offset);
 		scanner->window_at = offset;
-		if (!hf_file_read(&scanner->file, scanner->window, want, offset, &scanner->window_len, err)) {
+		if (!hf_file_read(&scanner->file, scanner->window, want, offset,
+				  &scanner->window_len, err)) {
 			scanner->window_len = 0;
 			return false;
 		}
 		if (scanner->window_len < len)
-			return corrupt(scanner, offset + scanner->window_len, err, "the file ends early");
+			return corrupt(scanner, offset + scanner->window_len, err,
+				       "the file ends early");
 	}
 	*ret = scanner->window + (offset - scanner->window_at);
 	return true;
@@ -101,31 +110,37 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 	hf_file_close(&scanner->file);
 	scanner->segment = segment;
 	scanner->window_len = 0;
-	if (!hf_file_open(scanner->options->dir, hf_segment_name(segment, name), HF_FILE_READ, false,
-			  &scanner->file, err) ||
+	if (!hf_file_open(scanner->options->dir, hf_segment_name(segment, name), HF_FILE_READ,
+			  false, &scanner->file, err) ||
 	    !hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
 	    !hf_file_size(&scanner->file, &size, err))
 		return false;
 	if (len < sizeof(sector))
 		return corrupt(scanner, len, err, "the file ends early");
 	if (!hf_segment_header_get(sector, &header, &why))
-		return hf_fail(err, why.status, "%s/%s %.400s", scanner->options->dir->path, name, why.text);
+		return hf_fail(err, why.status, "%s/%s %.400s", scanner->options->dir->path, name,
+			       why.text);
 	if (segment == 0) {
 		scanner->end.log_id = header.log_id;
 		scanner->end.segment_size = header.segment_size;
 		scanner->seed = hf_frame_seed(header.log_id);
 	}
-	if (header.log_id != scanner->end.log_id || header.segment_size != scanner->end.segment_size)
+	if (header.log_id != scanner->end.log_id ||
+	    header.segment_size != scanner->end.segment_size)
 		return corrupt(scanner, 16, err, "this segment belongs to another log");
 	if (header.segment != segment)
-		return corrupt(scanner, 24, err, "this segment is misplaced: its header has another number");
+		return corrupt(scanner, 24, err,
+			       "this segment is misplaced: its header has another number");
 	if (size != header.segment_size)
-		return corrupt(scanner, size < header.segment_size ? size : header.segment_size, err,
-			       "the file has not the size that its header names");
+		return corrupt(scanner, size < header.segment_size ? size : header.segment_size,
+			       err, "the file has not the size that its header names");
 	return true;
 }
 
-/* ---- frames -------------------------------------------------------------------------------------- */
+/*
+ * ---- frames
+ * --------------------------------------------------------------------------------------
+ */
 
 /* Does the payload of a frame whose header holds hold, too? Calls nobody. */
 static bool payload_holds(const struct hf_frame *frame, const uint8_t *bytes) {
@@ -143,14 +158,16 @@ static bool payload_holds(const struct hf_frame *frame, const uint8_t *bytes) {
 }
 
 /* Hands out the records of a proven frame. */
-static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const uint8_t *bytes, struct hf_err *err) {
+static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const uint8_t *bytes,
+		    struct hf_err *err) {
 	const struct hf_log_scan *options = scanner->options;
 	struct hf_record batch[BATCH];
 	uint64_t at = HF_FRAME_HEADER_SIZE, end = at + frame->payload_len;
 	while (at < end && !scanner->stopped) {
 		uint32_t count = 0;
 		for (; count < BATCH && at < end; count++) {
-			bool whole = hf_record_get(hf_span(bytes + at, end - at), frame->position + at, &batch[count]);
+			bool whole = hf_record_get(hf_span(bytes + at, end - at),
+						   frame->position + at, &batch[count]);
 			HF_ASSERT(whole);
 			if (options->until_lsn != 0 && batch[count].lsn > options->until_lsn) {
 				scanner->stopped = true;
@@ -158,7 +175,8 @@ static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const
 			}
 			at += batch[count].size;
 		}
-		if (count > 0 && options->records != NULL && !options->records(options->arg, batch, count, err))
+		if (count > 0 && options->records != NULL &&
+		    !options->records(options->arg, batch, count, err))
 			return false;
 		scanner->end.last_lsn += count;
 	}
@@ -167,8 +185,8 @@ static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const
 }
 
 /* Is there a valid next frame at `offset`? */
-static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame *ret, const uint8_t **ret_bytes,
-		       bool *ret_valid, struct hf_err *err) {
+static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame *ret,
+		       const uint8_t **ret_bytes, bool *ret_valid, struct hf_err *err) {
 	uint64_t position = scanner->segment * scanner->end.segment_size + offset;
 	*ret_valid = false;
 	if (offset + HF_SECTOR > scanner->end.segment_size)
@@ -178,7 +196,8 @@ static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame
 	struct hf_frame frame;
 	if (!hf_frame_get(*ret_bytes, scanner->seed, position, &frame))
 		return true;
-	if (frame.first_lsn != scanner->end.last_lsn + 1 || frame.previous_crc != scanner->end.crc ||
+	if (frame.first_lsn != scanner->end.last_lsn + 1 ||
+	    frame.previous_crc != scanner->end.crc ||
 	    offset + HF_FRAME_HEADER_SIZE + frame.payload_len > scanner->end.segment_size)
 		return true;
 	if (!fetch(scanner, offset, HF_FRAME_HEADER_SIZE + frame.payload_len, ret_bytes, err))
@@ -189,27 +208,31 @@ static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame
 }
 
 /*
- * The break is at `offset`. From there to the segment's end there must be no whole frame header for its own place; only the broken
- * frame itself may have one. `ret_dirty` is the end of the last sector that is not all zeros, or `offset`.
+ * The break is at `offset`. From there to the segment's end there must be no whole frame header for
+ * its own place; only the broken frame itself may have one. `ret_dirty` is the end of the last
+ * sector that is not all zeros, or `offset`.
  */
-static bool nothing_behind(struct scanner *scanner, uint64_t offset, uint64_t *ret_dirty, struct hf_err *err) {
+static bool nothing_behind(struct scanner *scanner, uint64_t offset, uint64_t *ret_dirty,
+			   struct hf_err *err) {
 	static const uint8_t zeros[HF_SECTOR];
 	uint64_t first = offset;
 	*ret_dirty = offset;
 	for (; offset < scanner->end.segment_size; offset += HF_SECTOR) {
-		const uint8_t *bytes;
+		const uint8_t *bytes = NULL;
 		struct hf_frame frame;
 		if (!fetch(scanner, offset, HF_SECTOR, &bytes, err))
 			return false;
 		if (memcmp(bytes, zeros, HF_SECTOR) == 0)
 			continue;
 		*ret_dirty = offset + HF_SECTOR;
-		if (!hf_frame_get(bytes, scanner->seed, scanner->segment * scanner->end.segment_size + offset, &frame))
+		if (!hf_frame_get(bytes, scanner->seed,
+				  scanner->segment * scanner->end.segment_size + offset, &frame))
 			continue;
 		bool expected = frame.first_lsn == scanner->end.last_lsn + 1 &&
 				frame.previous_crc == scanner->end.crc;
 		if (offset != first || !expected)
-			return corrupt(scanner, offset, err, "a whole frame stands where none can follow");
+			return corrupt(scanner, offset, err,
+				       "a whole frame stands where none can follow");
 	}
 	if (*ret_dirty - first > HF_FRAME_MAX)
 		return corrupt(scanner, *ret_dirty - HF_SECTOR, err,
@@ -224,14 +247,19 @@ static bool damaged(const struct scanner *scanner, uint64_t position, struct hf_
 		return false;
 	snprintf(found, sizeof(found), "%s", err->text);
 	return hf_fail(err, HF_CORRUPT,
-		       "%s/%s offset %llu: damaged: no valid frame with LSN %llu here, but the log does not end here "
+		       "%s/%s offset %llu: damaged: no valid frame with LSN %llu here, but the log "
+		       "does not end here "
 		       "(%.300s). Nothing was changed; restore this file from a copy",
-		       scanner->options->dir->path, hf_segment_name(position / scanner->end.segment_size, name),
+		       scanner->options->dir->path,
+		       hf_segment_name(position / scanner->end.segment_size, name),
 		       (unsigned long long)(position % scanner->end.segment_size),
 		       (unsigned long long)scanner->end.last_lsn + 1, found);
 }
 
-/* No valid frame at `offset` of this segment, nor at the beginning of the next one: is that the end, or a hole? */
+/*
+ * No valid frame at `offset` of this segment, nor at the beginning of the next one: is that the
+ * end, or a hole?
+ */
 static bool find_end(struct scanner *scanner, uint64_t offset, struct hf_err *err) {
 	uint64_t size = scanner->end.segment_size;
 	uint64_t position = scanner->segment * size + offset;
@@ -247,9 +275,13 @@ static bool find_end(struct scanner *scanner, uint64_t offset, struct hf_err *er
 			return damaged(scanner, position, err);
 		if (dirty == HF_SECTOR)
 			continue;
-		/* Only one group can be unfinished: this one, if it did not fit into the segment before. */
+		/*
+		 * Only one group can be unfinished: this one, if it did not fit into the segment
+		 * before.
+		 */
 		if (scanner->end.torn_bytes > 0 || later > position / size + 1) {
-			corrupt(scanner, dirty - HF_SECTOR, err, "bytes are not zero in a segment that was never used");
+			corrupt(scanner, dirty - HF_SECTOR, err,
+				"bytes are not zero in a segment that was never used");
 			return damaged(scanner, position, err);
 		}
 		scanner->end.position = later * size + HF_SECTOR;
@@ -267,7 +299,8 @@ static bool take_frame(struct scanner *scanner, const struct hf_frame *frame, co
 	scanner->end.frames++;
 	scanner->end.crc = frame->crc;
 	scanner->end.closed = frame->record_count == 0;
-	if (scanner->options->until_lsn != 0 && scanner->end.last_lsn >= scanner->options->until_lsn)
+	if (scanner->options->until_lsn != 0 &&
+	    scanner->end.last_lsn >= scanner->options->until_lsn)
 		scanner->stopped = true;
 	return true;
 }

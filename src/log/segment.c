@@ -1,14 +1,16 @@
 /*
- * segment.c - segment files: made ahead of need by a thread of their own, so that no commit waits for it.
+ * segment.c - segment files: made ahead of need by a thread of their own, so that no commit waits
+ * for it.
  *
- * A segment is made under a name of its own, filled, synced, renamed and the directory synced: under its real name it is whole.
+ * A segment is made under a name of its own, filled, synced, renamed and the directory synced:
+ * under its real name it is whole.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "base/assert.h"
 #include "log/log_private.h"
+#include "os/clock.h"
 
 #define RETRY_SECONDS 1
 
@@ -17,7 +19,8 @@ const char *hf_segment_name(uint64_t segment, char *buf) {
 	return buf;
 }
 
-static bool write_header(const struct hf_log *log, uint64_t segment, struct hf_file *file, struct hf_err *err) {
+static bool write_header(const struct hf_log *log, uint64_t segment, struct hf_file *file,
+			 struct hf_err *err) {
 	_Alignas(4096) uint8_t sector[HF_SECTOR];
 	struct hf_segment_header header = {
 		.format_version = HF_FORMAT_VERSION,
@@ -30,7 +33,8 @@ static bool write_header(const struct hf_log *log, uint64_t segment, struct hf_f
 }
 
 /* Makes the file; touches nothing that the lock guards. */
-static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file *ret, struct hf_err *err) {
+static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file *ret,
+		      struct hf_err *err) {
 	char name[HF_SEGMENT_NAME_SIZE], making[HF_SEGMENT_NAME_SIZE + 8];
 	hf_segment_name(segment, name);
 	snprintf(making, sizeof(making), "%s.making", name);
@@ -38,7 +42,8 @@ static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file
 	if (!hf_file_open(log->dir, making, HF_FILE_CREATE, true, &file, err))
 		return false;
 	struct hf_err ignored;
-	bool ok = hf_file_fill(&file, log->segment_size, err) && write_header(log, segment, &file, err) &&
+	bool ok = hf_file_fill(&file, log->segment_size, err) &&
+		  write_header(log, segment, &file, err) &&
 		  hf_dir_rename(log->dir, making, name, err);
 	if (!ok)
 		(void)!hf_dir_remove(log->dir, making, &ignored);
@@ -52,7 +57,10 @@ static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file
 
 static void keep_write_file(struct hf_log *log, uint64_t segment, struct hf_file file) {
 	struct segment_file *slot = &log->write_files[segment % WRITE_FILES];
-	/* Its last user, WRITE_FILES segments ago, was written to its end: open_frame waits for that. */
+	/*
+	 * Its last user, WRITE_FILES segments ago, was written to its end: open_frame waits for
+	 * that.
+	 */
 	hf_file_close(&slot->file);
 	*slot = (struct segment_file){ .segment = segment, .file = file };
 }
@@ -69,7 +77,8 @@ bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err *err) {
 bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err) {
 	char name[HF_SEGMENT_NAME_SIZE];
 	struct hf_file file;
-	if (!hf_file_open(log->dir, hf_segment_name(segment, name), HF_FILE_WRITE, true, &file, err))
+	if (!hf_file_open(log->dir, hf_segment_name(segment, name), HF_FILE_WRITE, true, &file,
+			  err))
 		return false;
 	keep_write_file(log, segment, file);
 	return true;
@@ -105,9 +114,9 @@ static void *maker_main(void *arg) {
 		}
 		pthread_cond_broadcast(&log->moved);
 		if (!ok && !log->quit) {
-			struct timespec until;
-			clock_gettime(CLOCK_REALTIME, &until);
-			until.tv_sec += RETRY_SECONDS;
+			struct timespec until = {
+				.tv_sec = hf_clock_wall_ns() / 1000000000 + RETRY_SECONDS
+			};
 			pthread_cond_timedwait(&log->wanted, &log->lock, &until);
 		}
 	}
@@ -118,7 +127,8 @@ static void *maker_main(void *arg) {
 bool hf_segment_maker_start(struct hf_log *log, struct hf_err *err) {
 	int result = pthread_create(&log->maker, NULL, maker_main, log);
 	if (result != 0)
-		return hf_fail_sys(err, result, "cannot start the thread that prepares log segments");
+		return hf_fail_sys(err, result,
+				   "cannot start the thread that prepares log segments");
 	log->maker_running = true;
 	return true;
 }
@@ -139,7 +149,8 @@ bool hf_segment_enter(struct hf_log *log, uint64_t segment, struct hf_err *err) 
 	while (log->made_segment < segment) {
 		if (log->maker_failed)
 			return hf_fail(err, HF_STOPPED,
-				       "no room for the next log segment (%.500s); reads go on, events are taken again "
+				       "no room for the next log segment (%.500s); reads go on, "
+				       "events are taken again "
 				       "when there is room",
 				       log->maker_err.text);
 		pthread_cond_wait(&log->moved, &log->lock);

@@ -168,7 +168,8 @@ struct path {
 struct source {
 	const char *file_name;
 	struct hf_span text; /* as given */
-	char *clean; /* the same length, NUL-terminated: comments and directives blank, line ends \n */
+	/* The same length, NUL-terminated; comments and directives are blank, line ends are \n. */
+	char *clean;
 	uint8_t *arena;
 	size_t arena_used, arena_cap;
 	uint32_t *line_starts; /* offsets */
@@ -289,15 +290,15 @@ void mc_read_diagram(struct source *source, uint32_t at);
 
 /* Gives each arrow its meaning: events, plain states, paths. */
 void mc_flatten(struct source *source);
-/* Does the path start in this plain state (NULL: [*]) or in a composite around it? An end is left by no path of a
- * composite: who has ended stays so. */
+/* Does the path start in this plain state (NULL: [*]) or in a composite around it? An end is left
+ * by no path of a composite: who has ended stays so. */
 bool mc_path_leaves(const struct path *path, const struct state *state);
 /* The plain state that an arrow to `state` enters, or NULL (an error was reported at `at`). */
 struct state *mc_entered(struct source *source, struct state *state, struct slice at);
 /* Is `state` the composite `around`, or within it? */
 bool mc_is_within(const struct state *state, const struct state *around);
 
-/* ---- check.c, types.c, prove.c ------------------------------------------------------------------ */
+/* ---- check.c, types.c, prove.c -------------------------------------------------------------- */
 
 /* Types the expression; names are the fields' and, if `event` is not NULL, its params'. */
 int mc_check_expr(struct source *source, struct expr *expr, const struct event *event);
@@ -305,18 +306,18 @@ int mc_check_expr(struct source *source, struct expr *expr, const struct event *
 bool mc_adapt_literals(struct source *source, struct expr *expr, int type);
 const struct field *mc_field_named(const struct source *source, struct slice name);
 bool mc_check_guard(struct source *source, struct expr *guard, const struct event *event);
-/* Types the path's guards and effects for its event. To be called again before they are used: arrows after a choice are
- * shared by paths with other events. */
+/* Types the path's guards and effects for its event. To be called again before they are used:
+ * arrows after a choice are shared by paths with other events. */
 bool mc_check_path(struct source *source, struct path *path);
 void mc_check_declarations(struct source *source);
 /* What can be reached, what can end, what can never be taken. Paths must have been typed. */
 void mc_check_graph(struct source *source);
 HF_MUST bool mc_check_overlaps(struct source *source); /* false: out of memory */
 
-/* ---- prove.c ---------------------------------------------------------------------------------- */
+/* ---- prove.c -------------------------------------------------------------------------------- */
 
-/* Answers questions about the guards of typed paths: "never" is proven, everything else is "perhaps". Its work is
- * bounded, for one question and for all of one prover's. */
+/* Answers questions about the guards of typed paths: "never" is proven, everything else is
+ * "perhaps". Its work is bounded, for one question and for all of one prover's. */
 struct prover;
 struct prover *mc_prover_new(struct source *source); /* NULL: out of memory */
 void mc_prover_free(struct prover *prover);

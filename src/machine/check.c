@@ -1,7 +1,8 @@
-/* The rules of a contract that need the whole diagram: declarations, reachability, guards that overlap. */
+/* The rules of a contract that need the whole diagram: declarations, reachability, guards that
+ * overlap. */
 #include "machine/ast.h"
 
-/* ---- declarations ------------------------------------------------------------------------------ */
+/* ---- declarations --------------------------------------------------------------------------- */
 
 static bool is_reserved_field(const struct source *source, struct slice name) {
 	static const char *const words[] = { "state", "version", "lsn",	 "time",
@@ -76,9 +77,10 @@ void mc_check_declarations(struct source *source) {
 		(void)mc_check_guard(source, invariant->expr, NULL);
 }
 
-/* ---- the graph --------------------------------------------------------------------------------- */
+/* ---- the graph ------------------------------------------------------------------------------ */
 
-/* Plain states by index, 0 being [*]. Edges go from every plain state within a path's source to its end. */
+/* Plain states by index, 0 being [*]. Edges go from every plain state within a path's source to its
+ * end. */
 struct graph {
 	struct source *source;
 	struct state *states[HF_STATES_MAX + 1];
@@ -190,7 +192,7 @@ void mc_check_graph(struct source *source) {
 			   "if life ends somewhere, draw that state --> [*]");
 }
 
-/* ---- guards that overlap ----------------------------------------------------------------------- */
+/* ---- guards that overlap -------------------------------------------------------------------- */
 
 static bool has_guard(const struct path *path) {
 	for (uint32_t i = 0; i < path->arc_count; i++)

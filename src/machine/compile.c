@@ -1,4 +1,5 @@
-/* From a checked source to a contract: the tables, and the code of guards, effects and invariants. */
+/* From a checked source to a contract: the tables, and the code of guards, effects and
+ * invariants. */
 #include <stdlib.h>
 
 #define XXH_INLINE_ALL
@@ -23,7 +24,7 @@ struct operand {
 	uint32_t at;
 };
 
-/* ---- growing ----------------------------------------------------------------------------------- */
+/* ---- growing -------------------------------------------------------------------------------- */
 
 static void *zeroed(struct builder *builder, size_t count, size_t size) {
 	void *ret = calloc(count > 0 ? count : 1, size);
@@ -112,7 +113,7 @@ static struct operand new_temp(struct builder *builder, struct slice place) {
 	return (struct operand){ BASE_TEMPS, 8 * builder->temps++ };
 }
 
-/* ---- expressions ------------------------------------------------------------------------------- */
+/* ---- expressions ---------------------------------------------------------------------------- */
 
 static const struct operand none = { 0, 0 };
 
@@ -273,7 +274,7 @@ static void branch(struct builder *builder, const struct expr *expr, bool sense,
 	}
 }
 
-/* ---- guards, effects, invariants --------------------------------------------------------------- */
+/* ---- guards, effects, invariants ------------------------------------------------------------ */
 
 static uint32_t compile_guard(struct builder *builder, const struct path *path) {
 	uint32_t start = builder->program->code_count, failed = NO_CODE;
@@ -350,7 +351,7 @@ static void compile_paths(struct builder *builder) {
 	}
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 static void copy_name(struct source *source, struct slice name, char *ret) {
 	HF_ASSERT(name.len <= HF_NAME_MAX);
@@ -445,8 +446,9 @@ static void add_transition(struct builder *builder, const struct path *path, uin
 	builder->program->rules[contract->transition_count++] = *rule;
 }
 
-/* `depths`, per transition: how far in the state stands that the arrow leaves. */
-static void build_transitions(struct builder *builder, uint16_t *depths) {
+/* `depths`, per transition: how far in the state stands that the arrow leaves. Returns the number
+ * of guards' texts. */
+static uint32_t build_transitions(struct builder *builder, uint16_t *depths) {
 	struct source *source = builder->source;
 	uint32_t text_count = 0;
 	for (uint32_t i = 0; i < source->path_count && !builder->failed; i++) {
@@ -463,6 +465,7 @@ static void build_transitions(struct builder *builder, uint16_t *depths) {
 		for (uint16_t j = first; j < builder->contract->transition_count; j++)
 			depths[j] = path->from != NULL ? path->from->depth : 0;
 	}
+	return text_count;
 }
 
 /* Inner arrows go before outer ones; else the file's order. */
@@ -506,7 +509,7 @@ static void build_cells(struct builder *builder, const uint16_t *depths) {
 			  depths);
 }
 
-/* ---- as drawn ---------------------------------------------------------------------------------- */
+/* ---- as drawn ------------------------------------------------------------------------------- */
 
 static struct hf_span kept(const struct builder *builder, struct slice slice) {
 	return hf_span(builder->contract->text + slice.at, slice.len);
@@ -539,7 +542,25 @@ static void build_drawing(struct builder *builder) {
 		};
 }
 
-/* ---- all of it --------------------------------------------------------------------------------- */
+/* Gives back what was made for the largest contract, and is not used by this one. */
+static void *shrunk(void *memory, size_t count, size_t size) {
+	void *smaller = realloc(memory, (count > 0 ? count : 1) * size);
+	return smaller != NULL ? smaller : memory;
+}
+
+static void shrink(struct hf_contract *contract, uint32_t text_count) {
+	struct hf_program *program = contract->program;
+	size_t transitions = contract->transition_count;
+	contract->transitions =
+		shrunk(contract->transitions, transitions, sizeof(*contract->transitions));
+	program->rules = shrunk(program->rules, transitions, sizeof(*program->rules));
+	program->guard_texts =
+		shrunk(program->guard_texts, text_count, sizeof(*program->guard_texts));
+	program->code = shrunk(program->code, program->code_count, sizeof(*program->code));
+	program->places = shrunk(program->places, program->code_count, sizeof(*program->places));
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
 
 static void build_text(struct builder *builder) {
 	struct hf_contract *contract = builder->contract;
@@ -585,14 +606,15 @@ static void build(struct builder *builder) {
 		compile_paths(builder);
 	if (!builder->failed)
 		compile_invariants(builder);
-	if (!builder->failed)
-		build_transitions(builder, depths);
+	uint32_t text_count = builder->failed ? 0 : build_transitions(builder, depths);
 	if (!builder->failed)
 		build_cells(builder, depths);
 	if (!builder->failed)
 		build_drawing(builder);
 	if (!builder->failed)
 		build_names(builder);
+	if (!builder->failed)
+		shrink(builder->contract, text_count);
 	free(depths);
 }
 

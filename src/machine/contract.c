@@ -97,9 +97,10 @@ void hf_contract_free(struct hf_contract *contract) {
 	free(contract);
 }
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
-/* A name is the first member of what is indexed, NUL-terminated, with HF_NAME_MAX + 1 bytes of room. */
+/* A name is the first member of what is indexed, NUL-terminated, with HF_NAME_MAX + 1 bytes of
+ * room. */
 static const char *name_at(const void *names, uint32_t stride, uint32_t index) {
 	return (const char *)names + (size_t)index * stride;
 }
@@ -162,7 +163,7 @@ int hf_event_param(const struct hf_event *event, struct hf_span name) {
 	return -1;
 }
 
-/* ---- as drawn ---------------------------------------------------------------------------------- */
+/* ---- as drawn ------------------------------------------------------------------------------- */
 
 const struct hf_drawn_state *hf_contract_drawn_states(const struct hf_contract *contract,
 						      uint32_t *ret_count) {

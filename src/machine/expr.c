@@ -1,7 +1,7 @@
 /* Expressions: C's, without side effects. Precedence climbing over the characters of a label. */
 #include "machine/ast.h"
 
-/* ---- the cursor -------------------------------------------------------------------------------- */
+/* ---- the cursor ----------------------------------------------------------------------------- */
 
 void mc_skip_blanks(struct cursor *cursor) {
 	while (cursor->at < cursor->end && (cursor->source->clean[cursor->at] == ' ' ||
@@ -39,7 +39,7 @@ struct slice mc_here(const struct cursor *cursor) {
 	return (struct slice){ copy.at, 1 };
 }
 
-/* ---- types ------------------------------------------------------------------------------------- */
+/* ---- types ---------------------------------------------------------------------------------- */
 
 static bool bad_type(struct cursor *cursor, struct slice at) {
 	mc_help_on(mc_error_at(cursor->source, "unknown-type", at.len > 0 ? at : mc_here(cursor),
@@ -82,7 +82,7 @@ bool mc_read_type(struct cursor *cursor, enum hf_type *ret, uint8_t *ret_bytes_m
 	return good || bad_type(cursor, *ret_at);
 }
 
-/* ---- expressions ------------------------------------------------------------------------------- */
+/* ---- expressions ---------------------------------------------------------------------------- */
 
 static struct expr *parse_binary(struct cursor *cursor, uint32_t least);
 

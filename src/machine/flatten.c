@@ -1,6 +1,6 @@
 /*
- * What the drawing means: every arrow with an event becomes paths, one for each way through choices, that
- * lead from a state, a composite or [*] to a plain state.
+ * What the drawing means: every arrow with an event becomes paths, one for each way through
+ * choices, that lead from a state, a composite or [*] to a plain state.
  */
 #include "machine/ast.h"
 
@@ -18,7 +18,7 @@ bool mc_path_leaves(const struct path *path, const struct state *state) {
 	return !state->end && mc_is_within(state, path->from);
 }
 
-/* ---- events ------------------------------------------------------------------------------------ */
+/* ---- events --------------------------------------------------------------------------------- */
 
 static bool same_params(const struct source *source, const struct label *a, const struct label *b) {
 	const struct param *p = a->params, *q = b->params;
@@ -85,9 +85,10 @@ static struct event *event_of(const struct source *source, const struct label *l
 	return event;
 }
 
-/* ---- states ------------------------------------------------------------------------------------ */
+/* ---- states --------------------------------------------------------------------------------- */
 
-/* Indexes the plain states in the order of their first mention. Braces with nothing in them hold nothing. */
+/* Indexes the plain states in the order of their first mention. Braces with nothing in them hold
+ * nothing. */
 static void index_states(struct source *source) {
 	for (struct state *state = source->first_state; state != NULL; state = state->next)
 		if (state->kind == STATE_COMPOSITE)
@@ -103,7 +104,7 @@ static void index_states(struct source *source) {
 	}
 }
 
-/* ---- arrows from and to [*] -------------------------------------------------------------------- */
+/* ---- arrows from and to [*] ----------------------------------------------------------------- */
 
 static void note_initial(struct source *source, struct arc *arc) {
 	struct state *scope = arc->scope;
@@ -200,7 +201,8 @@ static void read_arrows(struct source *source) {
 	}
 }
 
-/* An end drawn inside a composite ends the life only if the composite ends it, too; and it must have one. */
+/* An end drawn inside a composite ends the life only if the composite ends it, too; and it must
+ * have one. */
 static void check_inner_ends(struct source *source) {
 	for (const struct arc *arc = source->first_arc; arc != NULL; arc = arc->next) {
 		if (arc->to != NULL || arc->from == NULL || !arc->from->end)
@@ -229,7 +231,7 @@ static void check_inner_ends(struct source *source) {
 	}
 }
 
-/* ---- paths ------------------------------------------------------------------------------------- */
+/* ---- paths ---------------------------------------------------------------------------------- */
 
 static void add_path(struct source *source, const struct path *path, struct state *to) {
 	if (source->path_count == HF_TRANSITIONS_MAX) {
@@ -243,7 +245,8 @@ static void add_path(struct source *source, const struct path *path, struct stat
 	copy->to = to;
 }
 
-/* Follows beginnings of composites down to a plain state or a choice. NULL: an error was reported. */
+/* Follows beginnings of composites down to a plain state or a choice. NULL: an error was
+ * reported. */
 static struct state *descend(struct source *source, struct state *state, struct slice at) {
 	while (state->kind == STATE_COMPOSITE) {
 		if (state->initial == NULL) {
@@ -331,7 +334,8 @@ static void make_paths(struct source *source) {
 	}
 }
 
-/* `errors_before`: those before the arrows were read; one more, and the beginning may be among what was refused. */
+/* `errors_before`: those before the arrows were read; one more, and the beginning may be among what
+ * was refused. */
 static void check_beginning(struct source *source, uint32_t errors_before) {
 	const struct arc *labelled = source->first_arc;
 	while (labelled != NULL && (labelled->from != NULL || labelled->to == NULL ||

@@ -1,6 +1,7 @@
 /*
- * What stands outside the drawing: the front matter, directives, and the comments with the declarations.
- * Mermaid takes these away before it reads the diagram, wherever they stand; so do we.
+ * What stands outside the drawing: the front matter, directives, and the comments with the
+ * declarations. Mermaid takes these away before it reads the diagram, wherever they stand; so do
+ * we.
  */
 #include "machine/ast.h"
 
@@ -14,7 +15,7 @@ static void blank(struct source *source, uint32_t at, uint32_t end) {
 			source->clean[at] = ' ';
 }
 
-/* ---- the front matter -------------------------------------------------------------------------- */
+/* ---- the front matter ----------------------------------------------------------------------- */
 
 /* The value of "title: value", without quotes and a comment. */
 static struct slice title_value(const struct source *source, uint32_t at, uint32_t end) {
@@ -79,7 +80,7 @@ static uint32_t read_front_matter(struct source *source) {
 	return (uint32_t)source->text.len;
 }
 
-/* ---- declarations ------------------------------------------------------------------------------ */
+/* ---- declarations --------------------------------------------------------------------------- */
 
 static void expect_end(struct cursor *cursor, const char *what) {
 	mc_skip_blanks(cursor);
@@ -191,7 +192,7 @@ void mc_read_comment(struct source *source, uint32_t at, uint32_t end) {
 		warn_of_near_word(source, word);
 }
 
-/* ---- comments and directives ------------------------------------------------------------------- */
+/* ---- comments and directives ---------------------------------------------------------------- */
 
 static const char *after_blanks(const char *at) {
 	while (mc_is_blank(*at))
@@ -205,7 +206,8 @@ static const char *after_word(const char *at) {
 	return after_blanks(at);
 }
 
-/* %%{name}%%, %%{name: anything}%%; but after a single word Mermaid stops reading, and draws the rest. */
+/* %%{name}%%, %%{name: anything}%%; but after a single word Mermaid stops reading, and draws the
+ * rest. */
 static bool is_directive(const char *at, const char *close) {
 	const char *name = after_blanks(at + 3), *value = after_word(name);
 	if (*value == ':')

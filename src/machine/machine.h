@@ -26,8 +26,8 @@ struct hf_value {
 
 /*
  * A field in the entity's field block: little-endian, offsets fixed at compile time.
- * u64, i64: 8 bytes, aligned to 8. bool: 1 byte, 0 or 1. bytes(N): one length byte, then N bytes, those
- * past the length zero. Gaps are zero, so two equal entities have equal blocks.
+ * u64, i64: 8 bytes, aligned to 8. bool: 1 byte, 0 or 1. bytes(N): one length byte, then N bytes,
+ * those past the length zero. Gaps are zero, so two equal entities have equal blocks.
  */
 struct hf_field {
 	char name[HF_NAME_MAX + 1];
@@ -106,9 +106,9 @@ struct hf_diagnostics {
 
 /*
  * Compiles `text`. `file_name` gives the contract's name where the diagram has no title (its last
- * path component without ".mmd"), and is used in messages. `ret` is set only if there are no errors and is
- * freed with hf_contract_free. False with errors: `diagnostics` says which, `err` repeats the first as
- * "file:line:col: message" (HF_BADCONTRACT), or HF_NOMEM.
+ * path component without ".mmd"), and is used in messages. `ret` is set only if there are no errors
+ * and is freed with hf_contract_free. False with errors: `diagnostics` says which, `err` repeats
+ * the first as "file:line:col: message" (HF_BADCONTRACT), or HF_NOMEM.
  */
 HF_MUST bool hf_contract_compile(struct hf_span text, const char *file_name,
 				 struct hf_diagnostics *diagnostics, struct hf_contract **ret,
@@ -116,9 +116,10 @@ HF_MUST bool hf_contract_compile(struct hf_span text, const char *file_name,
 void hf_contract_free(struct hf_contract *contract); /* NULL is fine */
 
 /*
- * May `next` (a higher version of the same name) replace `old`? Every field of `old` must be there with its type
- * (bytes may grow), and every state of `old` for which `state_in_use(arg, state_index)` is true. Fills the maps:
- * state_map[i] is next's index of old's state i (UINT16_MAX if it is gone), field_map[i] likewise.
+ * May `next` (a higher version of the same name) replace `old`? Every field of `old` must be there
+ * with its type (bytes may grow), and every state of `old` for which `state_in_use(arg,
+ * state_index)` is true. Fills the maps: state_map[i] is next's index of old's state i (UINT16_MAX
+ * if it is gone), field_map[i] likewise.
  */
 HF_MUST bool hf_contract_upgrade(const struct hf_contract *old, const struct hf_contract *next,
 				 bool (*state_in_use)(void *arg, uint16_t state), void *arg,
@@ -135,7 +136,10 @@ int hf_contract_state(const struct hf_contract *contract, struct hf_span name);
 int hf_contract_field(const struct hf_contract *contract, struct hf_span name);
 int hf_event_param(const struct hf_event *event, struct hf_span name);
 
-/* The diagram as it was drawn, before composites and choices were taken apart. Spans are of the contract's text. */
+/*
+ * The diagram as it was drawn, before composites and choices were taken apart. Spans are of the
+ * contract's text.
+ */
 enum hf_drawn_kind { HF_DRAWN_STATE, HF_DRAWN_COMPOSITE, HF_DRAWN_CHOICE };
 
 struct hf_drawn_state {
@@ -161,8 +165,8 @@ uint32_t hf_contract_invariant_count(const struct hf_contract *contract);
 /* The text of an invariant, `index` as in struct hf_step. */
 struct hf_span hf_contract_invariant(const struct hf_contract *contract, uint32_t index);
 
-/* Text to value and back, as on the wire: decimal, true/false, raw bytes. Parse says in `err` (HF_BADPARAM or
- * HF_TOOBIG) what the type wants; it does not copy bytes. */
+/* Text to value and back, as on the wire: decimal, true/false, raw bytes. Parse says in `err`
+ * (HF_BADPARAM or HF_TOOBIG) what the type wants; it does not copy bytes. */
 HF_MUST bool hf_value_parse(enum hf_type type, uint8_t bytes_max, struct hf_span text,
 			    struct hf_value *ret, struct hf_err *err);
 /* `buf` has room for at least 64 bytes; returns the length written. */
@@ -186,10 +190,11 @@ struct hf_step {
 };
 
 /*
- * Judges one event: pure. `state` is HF_STATE_NEW (or contract->initial) with a zeroed block for an entity that does not
- * exist. `params` are the event's, all of them, in declared order, already of the right types. `block_out` (block_size
- * bytes, not overlapping `block`) gets the new fields if the verdict is HF_STEP_OK, else its content is undefined.
- * A step costs at most HF_CODE_MAX instructions and allocates nothing.
+ * Judges one event: pure. `state` is HF_STATE_NEW (or contract->initial) with a zeroed block for an
+ * entity that does not exist. `params` are the event's, all of them, in declared order, already of
+ * the right types. `block_out` (block_size bytes, not overlapping `block`) gets the new fields if
+ * the verdict is HF_STEP_OK, else its content is undefined. A step costs at most HF_CODE_MAX
+ * instructions and allocates nothing.
  */
 HF_MUST enum hf_verdict hf_contract_step(const struct hf_contract *contract, uint16_t state,
 					 const uint8_t *block, uint8_t event,
@@ -200,7 +205,8 @@ HF_MUST enum hf_verdict hf_contract_step(const struct hf_contract *contract, uin
  * Adds why a step was not OK, and what is allowed, to `text`; it continues a sentence such as
  * "order:42 is Filled (version 7): ". For example "Fill is allowed from Open", or
  * "Fill needs [n > 0 && filled + n < qty] or [filled + n == qty], with n = 9, filled = 3, qty = 5",
- * "Fill overflows in filled + n, with filled = ..., n = ...", "Fill would break the invariant filled <= qty, with ...".
+ * "Fill overflows in filled + n, with filled = ..., n = ...", "Fill would break the invariant
+ * filled <= qty, with ...".
  */
 void hf_step_explain(const struct hf_contract *contract, uint16_t state, const uint8_t *block,
 		     uint8_t event, const struct hf_value *params, int64_t now_ns,

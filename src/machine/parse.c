@@ -1,9 +1,9 @@
 /*
  * The drawing: states and arrows, as Mermaid's own grammar reads them, one statement to a line.
  *
- * Mermaid is more liberal than this in places where it surely is a slip (two statements on a line, a
- * statement over several lines, text after `state x`): those are refused, each with its own code. The code
- * "syntax" is for what Mermaid refuses as well.
+ * Mermaid is more liberal than this in places where it surely is a slip (two statements on a line,
+ * a statement over several lines, text after `state x`): those are refused, each with its own code.
+ * The code "syntax" is for what Mermaid refuses as well.
  */
 #include "machine/ast.h"
 
@@ -24,7 +24,7 @@ static bool fail_at(struct parser *parser, const char *code, struct slice at, co
 	return false;
 }
 
-/* ---- characters -------------------------------------------------------------------------------- */
+/* ---- characters ----------------------------------------------------------------------------- */
 
 static char byte_at(const struct parser *parser, uint32_t at) {
 	return parser->source->clean[at]; /* NUL at the end */
@@ -77,7 +77,7 @@ static struct slice one_byte(const struct parser *parser) {
 	return (struct slice){ parser->at, 1 };
 }
 
-/* ---- states ------------------------------------------------------------------------------------ */
+/* ---- states --------------------------------------------------------------------------------- */
 
 static struct state **slot_of(struct source *source, struct slice name) {
 	uint64_t hash = XXH3_64bits(source->text.data + name.at, name.len);
@@ -88,7 +88,8 @@ static struct state **slot_of(struct source *source, struct slice name) {
 	return &source->state_table[slot];
 }
 
-/* Of a state that is mentioned in several braces, the innermost hold it; all must lie around one another. */
+/* Of a state that is mentioned in several braces, the innermost hold it; all must lie around one
+ * another. */
 static bool set_parent(struct parser *parser, struct state *state, struct slice at) {
 	struct source *source = parser->source;
 	struct shown name = mc_show(source, at);
@@ -158,7 +159,7 @@ static struct state *mention(struct parser *parser, struct slice name) {
 	return state;
 }
 
-/* ---- texts ------------------------------------------------------------------------------------- */
+/* ---- texts ---------------------------------------------------------------------------------- */
 
 /* The length of a Mermaid entity such as #35; or #quot; at `at`, or 0. */
 static uint32_t entity_length(const struct parser *parser, uint32_t at) {
@@ -211,7 +212,7 @@ static bool read_text(struct parser *parser, bool colons, struct slice *ret) {
 	return true;
 }
 
-/* ---- arrows ------------------------------------------------------------------------------------ */
+/* ---- arrows --------------------------------------------------------------------------------- */
 
 /* Words that Mermaid does not take as the name of a state. */
 static bool at_reserved_word(const struct parser *parser) {
@@ -390,7 +391,7 @@ static bool read_state_line(struct parser *parser) {
 	return byte_at(parser, parser->at) != ':' || read_text(parser, true, &text);
 }
 
-/* ---- state ... --------------------------------------------------------------------------------- */
+/* ---- state ... ------------------------------------------------------------------------------ */
 
 /* state x <<choice>> and its kin. Sets *ret_is_one. */
 static bool read_pseudo_state(struct parser *parser, bool *ret_is_one) {
@@ -493,7 +494,7 @@ static bool read_declaration(struct parser *parser) {
 	return byte_at(parser, parser->at) == '{' && open_composite(parser, state) && false;
 }
 
-/* ---- notes and looks --------------------------------------------------------------------------- */
+/* ---- notes and looks ------------------------------------------------------------------------ */
 
 static bool skip_long_note(struct parser *parser, struct slice note) {
 	while (byte_at(parser, parser->at) != '\0') {
@@ -657,7 +658,7 @@ static bool read_direction(struct parser *parser, bool *ret_is_one) {
 	return true;
 }
 
-/* ---- lines ------------------------------------------------------------------------------------- */
+/* ---- lines ---------------------------------------------------------------------------------- */
 
 /* Words that have their meaning only outside all braces. */
 static bool read_root_statement(struct parser *parser, bool *ret_is_one) {

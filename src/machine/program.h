@@ -1,8 +1,8 @@
 /*
  * program.h - private to src/machine: the compiled form of a contract.
  *
- * Three-address code. An operand is a base and an offset in bytes from it, so that a field, a param, a
- * constant and a temporary are all read the same way. Conditions are compiled to jumps.
+ * Three-address code. An operand is a base and an offset in bytes from it, so that a field, a
+ * param, a constant and a temporary are all read the same way. Conditions are compiled to jumps.
  */
 #ifndef HF_MACHINE_PROGRAM_H
 #define HF_MACHINE_PROGRAM_H
@@ -21,8 +21,8 @@ enum base {
 };
 
 /*
- * A jump's target is `dst`, an index of the code. Arithmetic is checked: what does not fit ends the run. Fields of type
- * bool are one byte; everywhere else a bool is a 64-bit 0 or 1.
+ * A jump's target is `dst`, an index of the code. Arithmetic is checked: what does not fit ends the
+ * run. Fields of type bool are one byte; everywhere else a bool is a 64-bit 0 or 1.
  */
 enum opcode {
 	OP_ADD_U,
@@ -123,7 +123,8 @@ void mc_frame_init(struct frame *frame, const struct hf_program *program, const 
 enum outcome mc_run(const struct hf_program *program, struct frame *frame, uint32_t pc,
 		    uint32_t *ret_pc);
 
-/* Turns a checked source into a contract. False: too much code (a diagnostic says so), or out of memory. */
+/* Turns a checked source into a contract. False: too much code (a diagnostic says so), or out of
+ * memory. */
 HF_MUST bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem);
 HF_MUST bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t stride,
 				const void *names);

@@ -1,9 +1,11 @@
 /*
- * Can two guards hold together? A search over the ways in which the guards can be true; each way is a set of
- * linear inequalities over integers, refuted by Fourier-Motzkin elimination, and of equal or unequal bytes.
+ * Can two guards hold together? A search over the ways in which the guards can be true; each way is
+ * a set of linear inequalities over integers, refuted by Fourier-Motzkin elimination, and of equal
+ * or unequal bytes.
  *
- * "Never" is proven; everything that the method does not understand, or has no budget for, is "perhaps". It is enough to look
- * at exact integers: where a guard holds, none of its arithmetic overflowed.
+ * "Never" is proven; everything that the method does not understand, or has no budget for, is
+ * "perhaps". It is enough to look at exact integers: where a guard holds, none of its arithmetic
+ * overflowed.
  */
 #include <stdlib.h>
 
@@ -57,7 +59,7 @@ void mc_prover_free(struct prover *prover) {
 	free(prover);
 }
 
-/* ---- terms ------------------------------------------------------------------------------------- */
+/* ---- terms ---------------------------------------------------------------------------------- */
 
 static bool same_expr(const struct source *source, const struct expr *a, const struct expr *b) {
 	if (a == NULL || b == NULL)
@@ -145,7 +147,7 @@ static void add_term(struct prover *prover, struct row *row, const struct expr *
 	add_to(prover, &row->coefficients[var_of(prover, expr)], factor);
 }
 
-/* ---- refuting rows ----------------------------------------------------------------------------- */
+/* ---- refuting rows -------------------------------------------------------------------------- */
 
 static wide magnitude(wide value) {
 	return value < 0 ? -value : value;
@@ -274,7 +276,7 @@ static bool rows_refuted(struct prover *prover) {
 	return false;
 }
 
-/* ---- refuting bytes ---------------------------------------------------------------------------- */
+/* ---- refuting bytes ------------------------------------------------------------------------- */
 
 /* Spreads equality over terms: each is the number of its class. */
 static bool bytes_refuted(struct prover *prover) {
@@ -309,7 +311,7 @@ static bool bytes_refuted(struct prover *prover) {
 	return false;
 }
 
-/* ---- the search -------------------------------------------------------------------------------- */
+/* ---- the search ----------------------------------------------------------------------------- */
 
 /* What has still to hold (or, if not `sense`, to be false). */
 struct goal {
@@ -439,9 +441,10 @@ static bool perhaps(struct prover *prover, const struct goal *goal) {
 	return ret;
 }
 
-/* ---- questions --------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------ */
 
-/* The guards of a path, as goals before `next`. Those of [else] are left out: the answer stays on the safe side. */
+/* The guards of a path, as goals before `next`. Those of [else] are left out: the answer stays on
+ * the safe side. */
 static const struct goal *goals_of(const struct path *path, struct goal *goals,
 				   const struct goal *next) {
 	for (uint32_t i = 0; i < path->arc_count; i++) {

@@ -45,7 +45,7 @@ void *mc_source_alloc(struct source *source, size_t size) {
 	return ret;
 }
 
-/* ---- places ------------------------------------------------------------------------------------ */
+/* ---- places --------------------------------------------------------------------------------- */
 
 /* A line ends with \n, \r\n or \r, as in Mermaid. */
 static bool ends_line(const struct source *source, uint32_t at) {
@@ -87,7 +87,7 @@ static uint32_t length_on_line(const struct source *source, struct slice at) {
 	return len == 0 ? 1 : len;
 }
 
-/* ---- diagnostics ------------------------------------------------------------------------------- */
+/* ---- diagnostics ---------------------------------------------------------------------------- */
 
 /* The entry to fill, or NULL: too many. An error takes the place of the last warning. */
 static struct hf_diagnostic *new_entry(struct hf_diagnostics *all, enum hf_severity severity) {
@@ -179,7 +179,7 @@ void mc_diagnostics_sort(struct hf_diagnostics *diagnostics) {
 	}
 }
 
-/* ---- slices and names -------------------------------------------------------------------------- */
+/* ---- slices and names ----------------------------------------------------------------------- */
 
 struct hf_span mc_span_of(const struct source *source, struct slice slice) {
 	return hf_span(source->text.data + slice.at, slice.len);

@@ -14,7 +14,7 @@ void mc_frame_init(struct frame *frame, const struct hf_program *program, const 
 	frame->now = now_ns;
 }
 
-/* ---- operands ---------------------------------------------------------------------------------- */
+/* ---- operands ------------------------------------------------------------------------------- */
 
 static inline uint64_t load(const struct frame *frame, uint8_t base, uint32_t at) {
 	uint64_t ret;
@@ -54,7 +54,7 @@ static bool bytes_equal(const struct frame *frame, const struct insn *insn) {
 			     load_bytes(frame, insn->b_base, insn->b));
 }
 
-/* ---- the interpreter --------------------------------------------------------------------------- */
+/* ---- the interpreter ------------------------------------------------------------------------ */
 
 /* The quotient of INT64_MIN and -1 does not fit; the rest of that division is 0. */
 static bool divide(uint64_t a, uint64_t b, uint8_t op, uint64_t *ret) {
@@ -162,7 +162,7 @@ next:
 }
 /* clang-format on */
 
-/* ---- the step ---------------------------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------------------------- */
 
 /* Finds the first transition whose guard holds. */
 static enum hf_verdict choose(const struct hf_contract *contract, const struct cell *cell,

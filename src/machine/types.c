@@ -1,4 +1,5 @@
-/* Names and types of expressions. Numbers of unlike types never meet; a literal takes the type of what it meets. */
+/* Names and types of expressions. Numbers of unlike types never meet; a literal takes the type of
+ * what it meets. */
 #include "machine/ast.h"
 
 const struct field *mc_field_named(const struct source *source, struct slice name) {
@@ -8,7 +9,7 @@ const struct field *mc_field_named(const struct source *source, struct slice nam
 	return field;
 }
 
-/* ---- messages ---------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 static struct shown type_text(const struct expr *expr, int type) {
 	struct shown ret;
@@ -78,7 +79,7 @@ static int unknown_name(struct source *source, struct slice name, const struct e
 	return TYPE_UNKNOWN;
 }
 
-/* ---- literals ---------------------------------------------------------------------------------- */
+/* ---- literals ------------------------------------------------------------------------------- */
 
 static bool adapt_number(struct source *source, struct expr *expr, int type) {
 	uint64_t most = expr->negative ? (uint64_t)INT64_MAX + 1 : (uint64_t)INT64_MAX;
@@ -113,7 +114,7 @@ static int common_type(struct source *source, struct expr *expr, int left, int r
 	return left == right ? left : unlike_types(source, expr, left, right);
 }
 
-/* ---- expressions ------------------------------------------------------------------------------- */
+/* ---- expressions ---------------------------------------------------------------------------- */
 
 static int check_name(struct source *source, struct expr *expr, const struct event *event) {
 	uint16_t index = 0;
@@ -238,7 +239,7 @@ int mc_check_expr(struct source *source, struct expr *expr, const struct event *
 	return expr->type;
 }
 
-/* ---- guards and effects ------------------------------------------------------------------------ */
+/* ---- guards and effects --------------------------------------------------------------------- */
 
 bool mc_check_guard(struct source *source, struct expr *guard, const struct event *event) {
 	int type = mc_check_expr(source, guard, event);

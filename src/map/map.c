@@ -7,8 +7,9 @@
 #define FIRST_SLOTS 256u
 
 /*
- * Slots moved per insertion. While `now`, of 2n slots, takes the at most 7/8 n entries that still fit, the n slots of
- * `old` must have been moved: 8/7 would do. More ends the time of two tables sooner.
+ * Slots moved per insertion. While `now`, of 2n slots, takes the at most 7/8 n entries that still
+ * fit, the n slots of `old` must have been moved: 8/7 would do. More ends the time of two tables
+ * sooner.
  */
 #define MOVE_SLOTS 4u
 

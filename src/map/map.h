@@ -1,9 +1,10 @@
 /*
  * map.h - an index from hashes to 48-bit values: entity addresses, log positions.
  *
- * It knows no keys: several entries may share a hash, and the caller tells them apart by looking at what the values
- * point to. Entries are never removed. 12 bytes a slot, linear probing, at most 7/8 full. A table that is full
- * gets a successor of twice its size; each insertion then moves a few slots, so that none ever moves many.
+ * It knows no keys: several entries may share a hash, and the caller tells them apart by looking at
+ * what the values point to. Entries are never removed. 12 bytes a slot, linear probing, at most 7/8
+ * full. A table that is full gets a successor of twice its size; each insertion then moves a few
+ * slots, so that none ever moves many.
  *
  * Thread rules: the caller's lock. (The concurrent map takes this place; see README.md.)
  */
@@ -45,11 +46,17 @@ struct hf_map_cursor {
 void hf_map_init(struct hf_map *map, const struct hf_allocator *allocator);
 void hf_map_fini(struct hf_map *map);
 
-/* The first value under `hash`, and the ones after it (one may come twice); 0 when there are no more. */
+/*
+ * The first value under `hash`, and the ones after it (one may come twice); 0 when there are no
+ * more.
+ */
 uint64_t hf_map_first(const struct hf_map *map, uint64_t hash, struct hf_map_cursor *ret);
 uint64_t hf_map_next(struct hf_map_cursor *cursor);
 
-/* Room for one more entry, so that the next hf_map_add cannot fail. False: out of memory, nothing changed. */
+/*
+ * Room for one more entry, so that the next hf_map_add cannot fail. False: out of memory, nothing
+ * changed.
+ */
 HF_MUST bool hf_map_reserve(struct hf_map *map, struct hf_err *err);
 /* Adds an entry (1 <= value <= HF_MAP_VALUE_MAX) for which hf_map_reserve made room. */
 void hf_map_add(struct hf_map *map, uint64_t hash, uint64_t value);

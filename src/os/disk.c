@@ -36,7 +36,8 @@ static bool sync_parent(const char *path, struct hf_err *err) {
 
 bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err) {
 	if (strlen(path) >= sizeof(ret->path))
-		return hf_fail(err, HF_TOOBIG, "directory path is longer than %u bytes", HF_DIR_PATH_MAX - 1);
+		return hf_fail(err, HF_TOOBIG, "directory path is longer than %u bytes",
+			       HF_DIR_PATH_MAX - 1);
 	if (create) {
 		if (mkdir(path, 0777) == 0) {
 			if (!sync_parent(path, err))
@@ -65,10 +66,14 @@ bool hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
 		if (reason != EWOULDBLOCK)
 			return hf_fail_sys(err, reason, "cannot lock %s", dir->path);
 		holder[strspn(holder, "0123456789")] = '\0';
-		return hf_fail(err, HF_USAGE, "%s is in use by another process%s%s: one process per data directory",
-			       dir->path, len > 0 ? ", pid " : "", holder);
+		return hf_fail(
+			err, HF_USAGE,
+			"%s is in use by another process%s%s: one process per data directory",
+			dir->path, len > 0 ? ", pid " : "", holder);
 	}
-	/* For the message above only: the lock itself is the kernel's, and goes with the process. */
+	/*
+	 * For the message above only: the lock itself is the kernel's, and goes with the process.
+	 */
 	char pid[32];
 	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
 	if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len) {
@@ -81,7 +86,8 @@ bool hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
 }
 
 bool hf_dir_sync(const struct hf_dir *dir, struct hf_err *err) {
-	return fsync(dir->fd) == 0 || hf_fail_sys(err, errno, "cannot sync directory %s", dir->path);
+	return fsync(dir->fd) == 0 ||
+	       hf_fail_sys(err, errno, "cannot sync directory %s", dir->path);
 }
 
 void hf_dir_close(struct hf_dir *dir) {
@@ -90,7 +96,8 @@ void hf_dir_close(struct hf_dir *dir) {
 	close(dir->fd);
 }
 
-bool hf_dir_list(const struct hf_dir *dir, bool (*each)(void *arg, const char *name, struct hf_err *err), void *arg,
+bool hf_dir_list(const struct hf_dir *dir,
+		 bool (*each)(void *arg, const char *name, struct hf_err *err), void *arg,
 		 struct hf_err *err) {
 	int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
@@ -112,7 +119,8 @@ bool hf_dir_rename(const struct hf_dir *dir, const char *from, const char *to, s
 }
 
 bool hf_dir_remove(const struct hf_dir *dir, const char *name, struct hf_err *err) {
-	return unlinkat(dir->fd, name, 0) == 0 || hf_fail_sys(err, errno, "cannot remove %s/%s", dir->path, name);
+	return unlinkat(dir->fd, name, 0) == 0 ||
+	       hf_fail_sys(err, errno, "cannot remove %s/%s", dir->path, name);
 }
 
 bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode mode, bool direct,
@@ -150,11 +158,12 @@ bool hf_file_size(const struct hf_file *file, uint64_t *ret, struct hf_err *err)
 	return true;
 }
 
-bool hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset, size_t *ret_len,
-		  struct hf_err *err) {
+bool hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset,
+		  size_t *ret_len, struct hf_err *err) {
 	size_t done = 0;
 	while (done < len) {
-		ssize_t got = pread(file->fd, (uint8_t *)buf + done, len - done, (off_t)(offset + done));
+		ssize_t got =
+			pread(file->fd, (uint8_t *)buf + done, len - done, (off_t)(offset + done));
 		if (got == 0)
 			break;
 		if (got < 0 && errno == EINTR)
@@ -168,14 +177,17 @@ bool hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t of
 	return true;
 }
 
-bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint64_t offset, struct hf_err *err) {
+bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint64_t offset,
+		   struct hf_err *err) {
 	size_t done = 0;
 	while (done < len) {
-		ssize_t put = pwrite(file->fd, (const uint8_t *)buf + done, len - done, (off_t)(offset + done));
+		ssize_t put = pwrite(file->fd, (const uint8_t *)buf + done, len - done,
+				     (off_t)(offset + done));
 		if (put < 0 && errno == EINTR)
 			continue;
 		if (put <= 0)
-			return hf_fail_sys(err, put == 0 ? ENOSPC : errno, "cannot write at offset %llu",
+			return hf_fail_sys(err, put == 0 ? ENOSPC : errno,
+					   "cannot write at offset %llu",
 					   (unsigned long long)(offset + done));
 		done += (size_t)put;
 	}
@@ -191,7 +203,10 @@ bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err)
 	if (posix_memalign(&zeros, DIRECT_ALIGNMENT, FILL_CHUNK) != 0)
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	memset(zeros, 0, FILL_CHUNK);
-	/* Reserved in one piece first: contiguous, and a full disk is found before anything is written. */
+	/*
+	 * Reserved in one piece first: contiguous, and a full disk is found before anything is
+	 * written.
+	 */
 	int reserved = posix_fallocate(file->fd, 0, (off_t)size);
 	bool ok = reserved == 0 || reserved == EOPNOTSUPP || reserved == EINVAL ||
 		  hf_fail_sys(err, reserved, "cannot reserve %llu bytes", (unsigned long long)size);

@@ -20,20 +20,29 @@ struct hf_dir {
 
 /* Opens a directory, makes it (and syncs its parent) if `create`. Closed with hf_dir_close. */
 HF_MUST bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err);
-/* Takes the directory for this process until it closes it or ends; fails at once if another has it, and says which. */
+/*
+ * Takes the directory for this process until it closes it or ends; fails at once if another has it,
+ * and says which.
+ */
 HF_MUST bool hf_dir_lock(struct hf_dir *dir, struct hf_err *err);
 /* Makes creations, renames and removals in it durable. */
 HF_MUST bool hf_dir_sync(const struct hf_dir *dir, struct hf_err *err);
 void hf_dir_close(struct hf_dir *dir);
-/* Calls `each` with every entry's name, in no order. Stops when it returns false (then so does this). */
-HF_MUST bool hf_dir_list(const struct hf_dir *dir, bool (*each)(void *arg, const char *name, struct hf_err *err),
-			 void *arg, struct hf_err *err);
-HF_MUST bool hf_dir_rename(const struct hf_dir *dir, const char *from, const char *to, struct hf_err *err);
+/*
+ * Calls `each` with every entry's name, in no order. Stops when it returns false (then so does
+ * this).
+ */
+HF_MUST bool hf_dir_list(const struct hf_dir *dir,
+			 bool (*each)(void *arg, const char *name, struct hf_err *err), void *arg,
+			 struct hf_err *err);
+HF_MUST bool hf_dir_rename(const struct hf_dir *dir, const char *from, const char *to,
+			   struct hf_err *err);
 HF_MUST bool hf_dir_remove(const struct hf_dir *dir, const char *name, struct hf_err *err);
 
 struct hf_file {
 	int fd; /* -1: not open */
-	bool direct; /* bypasses the page cache: buffers, lengths and offsets are multiples of HF_SECTOR */
+	/* Bypasses the page cache: buffers, lengths and offsets are multiples of HF_SECTOR. */
+	bool direct;
 };
 
 #define HF_FILE_CLOSED ((struct hf_file){ .fd = -1 })
@@ -41,23 +50,28 @@ struct hf_file {
 enum hf_file_mode { HF_FILE_READ, HF_FILE_WRITE, HF_FILE_CREATE };
 
 /*
- * Opens `name` in `dir`. HF_FILE_CREATE fails if it is there. With `direct`, tries to bypass the page cache and falls back
- * to it where the file system cannot (ret->direct tells). Closed with hf_file_close.
+ * Opens `name` in `dir`. HF_FILE_CREATE fails if it is there. With `direct`, tries to bypass the
+ * page cache and falls back to it where the file system cannot (ret->direct tells). Closed with
+ * hf_file_close.
  */
-HF_MUST bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode mode, bool direct,
-			  struct hf_file *ret, struct hf_err *err);
+HF_MUST bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode mode,
+			  bool direct, struct hf_file *ret, struct hf_err *err);
 void hf_file_close(struct hf_file *file);
 HF_MUST bool hf_file_size(const struct hf_file *file, uint64_t *ret, struct hf_err *err);
 /* Reads up to `len` bytes; fewer only at the file's end. */
-HF_MUST bool hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset, size_t *ret_len,
-			  struct hf_err *err);
+HF_MUST bool hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset,
+			  size_t *ret_len, struct hf_err *err);
 /* Writes all of it, to the kernel. */
-HF_MUST bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint64_t offset, struct hf_err *err);
-/* Makes what was written durable. After a failure the file must not be used again: the kernel forgets. */
+HF_MUST bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint64_t offset,
+			   struct hf_err *err);
+/*
+ * Makes what was written durable. After a failure the file must not be used again: the kernel
+ * forgets.
+ */
 HF_MUST bool hf_file_sync(const struct hf_file *file, struct hf_err *err);
 /*
- * Fills the file with `size` zero bytes that are really written, and syncs: later writes within it change no metadata, so
- * each flush is one device write.
+ * Fills the file with `size` zero bytes that are really written, and syncs: later writes within it
+ * change no metadata, so each flush is one device write.
  */
 HF_MUST bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err);
 

@@ -2,11 +2,10 @@
 
 #include <errno.h>
 #include <liburing.h>
-#include <sys/eventfd.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include "base/assert.h"
+#include "os/event.h"
 #include "os/memory.h"
 
 struct hf_flusher {
@@ -21,16 +20,24 @@ bool hf_flusher_new(bool synced, struct hf_flusher **ret, struct hf_err *err) {
 	struct hf_flusher *flusher = hf_memory_new(sizeof(*flusher));
 	if (flusher == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
-	/* Completions run when this thread asks for them, not by interrupting it; kernels before 6.1 lack that. */
-	int result = io_uring_queue_init(4, &flusher->ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+	/*
+	 * Completions run when this thread asks for them, not by interrupting it; kernels before
+	 * 6.1 lack that.
+	 */
+	int result = io_uring_queue_init(4, &flusher->ring,
+					 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
 	if (result == -EINVAL)
 		result = io_uring_queue_init(4, &flusher->ring, 0);
 	if (result < 0) {
 		hf_memory_free(flusher);
 		return hf_fail_sys(err, -result, "io_uring is not available");
 	}
-	flusher->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	result = flusher->event_fd < 0 ? -errno : io_uring_register_eventfd(&flusher->ring, flusher->event_fd);
+	flusher->event_fd = -1;
+	if (!hf_event_new(&flusher->event_fd, err)) {
+		hf_flusher_free(flusher);
+		return false;
+	}
+	result = io_uring_register_eventfd(&flusher->ring, flusher->event_fd);
 	if (result < 0) {
 		hf_flusher_free(flusher);
 		return hf_fail_sys(err, -result, "io_uring cannot signal completions");
@@ -44,8 +51,7 @@ void hf_flusher_free(struct hf_flusher *flusher) {
 	if (flusher == NULL)
 		return;
 	io_uring_queue_exit(&flusher->ring);
-	if (flusher->event_fd >= 0)
-		close(flusher->event_fd);
+	hf_event_close(flusher->event_fd);
 	hf_memory_free(flusher);
 }
 
@@ -53,8 +59,8 @@ int hf_flusher_fd(const struct hf_flusher *flusher) {
 	return flusher->event_fd;
 }
 
-bool hf_flusher_start(struct hf_flusher *flusher, const struct hf_file *file, const void *buf, size_t len,
-		      uint64_t offset, struct hf_err *err) {
+bool hf_flusher_start(struct hf_flusher *flusher, const struct hf_file *file, const void *buf,
+		      size_t len, uint64_t offset, struct hf_err *err) {
 	HF_ASSERT(!flusher->in_flight);
 	struct io_uring_sqe *entry = io_uring_get_sqe(&flusher->ring);
 	HF_ASSERT(entry != NULL);
@@ -66,7 +72,8 @@ bool hf_flusher_start(struct hf_flusher *flusher, const struct hf_file *file, co
 		submitted = io_uring_submit(&flusher->ring);
 	while (submitted == -EINTR);
 	if (submitted != 1)
-		return hf_fail_sys(err, submitted < 0 ? -submitted : EIO, "cannot submit a log write");
+		return hf_fail_sys(err, submitted < 0 ? -submitted : EIO,
+				   "cannot submit a log write");
 	flusher->in_flight = true;
 	flusher->len = len;
 	return true;
@@ -95,12 +102,13 @@ bool hf_flusher_collect(struct hf_flusher *flusher, bool wait, bool *ret_done, s
 	if (written < 0)
 		return hf_fail_sys(err, -written, "the log write failed");
 	if ((size_t)written != flusher->len)
-		return hf_fail(err, HF_IO, "the log write was cut short: %d of %zu bytes", written, flusher->len);
+		return hf_fail(err, HF_IO, "the log write was cut short: %d of %zu bytes", written,
+			       flusher->len);
 	return true;
 }
 
-bool hf_flush_write(const struct hf_file *file, const void *buf, size_t len, uint64_t offset, bool synced,
-		    struct hf_err *err) {
+bool hf_flush_write(const struct hf_file *file, const void *buf, size_t len, uint64_t offset,
+		    bool synced, struct hf_err *err) {
 	struct iovec vector = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
 	ssize_t written;
 	do
@@ -109,6 +117,7 @@ bool hf_flush_write(const struct hf_file *file, const void *buf, size_t len, uin
 	if (written < 0)
 		return hf_fail_sys(err, errno, "the log write failed");
 	if ((size_t)written != len)
-		return hf_fail(err, HF_IO, "the log write was cut short: %zd of %zu bytes", written, len);
+		return hf_fail(err, HF_IO, "the log write was cut short: %zd of %zu bytes", written,
+			       len);
 	return true;
 }

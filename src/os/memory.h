@@ -20,8 +20,8 @@ void *hf_pages_new(size_t bytes);
 void hf_pages_free(void *pages, size_t bytes); /* NULL is fine */
 
 /*
- * A ring of `bytes` (a power of two, whole pages) mapped twice in a row, so that bytes [i, i + bytes) of it are
- * contiguous for every i < bytes. Zeroed.
+ * A ring of `bytes` (a power of two, whole pages) mapped twice in a row, so that bytes [i, i +
+ * bytes) of it are contiguous for every i < bytes. Zeroed.
  */
 HF_MUST bool hf_ring_memory_new(size_t bytes, uint8_t **ret, struct hf_err *err);
 void hf_ring_memory_free(uint8_t *ring, size_t bytes); /* NULL is fine */

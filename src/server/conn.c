@@ -68,7 +68,7 @@ static enum hf_conn_input read_and_discard(struct hf_conn *conn) {
 		conn->discarded += (size_t)count;
 	if (result == HF_INPUT_END || conn->discarded > LINGER_MAX)
 		return HF_INPUT_BROKEN;
-	return HF_INPUT_NONE;
+	return result;
 }
 
 enum hf_conn_input hf_conn_read(struct hf_conn *conn) {

@@ -97,7 +97,7 @@ enum hf_conn_input {
 	HF_INPUT_END,	 /* the client will send no more */
 	HF_INPUT_BROKEN, /* the connection is gone */
 };
-/* One read, of at most a buffer's room. */
+/* One read, of at most a buffer's room; of a lingering connection, for nothing. */
 enum hf_conn_input hf_conn_read(struct hf_conn *conn);
 /*
  * Gives back, or moves to the front of the buffer, what the parser left. No command may point

@@ -70,8 +70,12 @@ static void say_goodbye(struct hf_loop *loop, struct hf_conn *conn) {
 	if (conn->lingering)
 		return;
 	conn->lingering = true;
-	if (shutdown(conn->fd, SHUT_WR) != 0 || hf_conn_read(conn) == HF_INPUT_BROKEN ||
-	    loop->draining)
+	enum hf_conn_input rest = HF_INPUT_BROKEN;
+	if (shutdown(conn->fd, SHUT_WR) == 0)
+		do
+			rest = hf_conn_read(conn);
+		while (rest == HF_INPUT_BYTES);
+	if (rest == HF_INPUT_BROKEN || loop->draining)
 		kill_conn(loop, conn);
 }
 
@@ -131,7 +135,8 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 static void input(struct hf_loop *loop, struct hf_conn *conn) {
 	switch (hf_conn_read(conn)) {
 	case HF_INPUT_BYTES:
-		parse(loop, conn);
+		if (!conn->lingering)
+			parse(loop, conn);
 		break;
 	case HF_INPUT_NONE:
 		break;

@@ -104,7 +104,7 @@ def history(connection, key):
         part = connection.call("HF.HISTORY", "shelf", key, "FROM", len(events) + 1,
                                "COUNT", HISTORY_COUNT)
         assert not isinstance(part, resp.Error), part
-        events += [feeds.as_dict(event) for event in part]
+        events += [feeds.as_event(event) for event in part]
         if len(part) < HISTORY_COUNT:
             return events
 

@@ -13,7 +13,6 @@ import argparse
 import pathlib
 import random
 import sys
-import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/lib"), str(ROOT / "tests/model")]
@@ -25,30 +24,23 @@ from server import Server  # noqa: E402
 
 KILLS = 10
 QUICK_EVENTS = 20000
+WINDOW = 512  # commands on their way: what the kill finds in every stage
 
 
-def send(sock, data):
-    """The sending half: everything, until the server is gone."""
-    try:
-        sock.sendall(data)
-    except OSError:
-        pass  # the kill
-
-
-def run(server, wire, expected, kill_after=None):
+def run(server, commands, kill_after=None):
     """Sends the feed from its start; the replies until the end, or all that still came after a kill."""
-    replies = []
-    with server.connect() as sock, resp.Connection(sock) as connection:
-        sender = threading.Thread(target=send, args=(sock, wire))
-        sender.start()
+    replies, sent = [], 0
+    with resp.Connection(server.connect()) as connection:
         try:
-            while len(replies) < expected:
+            while len(replies) < len(commands):
+                if sent - len(replies) <= WINDOW // 2 and sent < len(commands):
+                    connection.send_raw(b"".join(commands[sent:sent + WINDOW // 2]))
+                    sent += WINDOW // 2
                 replies.append(connection.read())
                 if len(replies) == kill_after:
                     server.kill9()
         except (resp.Closed, OSError):
             assert kill_after is not None, f"connection lost after {len(replies)} replies"
-        sender.join()
     return replies
 
 
@@ -72,18 +64,17 @@ def main():
     text = feed.text(None if args.whole else QUICK_EVENTS)
     model, verdicts = feed.judge(text)
     names = {verdict[0] for verdict in verdicts}
-    commands = feed.commands(text, ids=True)
-    wire = b"".join(resp.encode(*words) for words in commands)
+    commands = [resp.encode(*words) for words in feed.commands(text, ids=True)]
 
     with Server(contracts=feed.contracts) as server:
-        uninterrupted = run(server, wire, len(commands))
+        uninterrupted = run(server, commands)
         with resp.Connection(server.connect()) as connection:
             expected_hash = connection.call("HF.HASH")
 
     known = []
     with Server(contracts=feed.contracts) as server:
         for kill_after in sorted(rng.sample(range(1, len(commands)), KILLS)):
-            replies = run(server, wire, len(commands), kill_after)
+            replies = run(server, commands, kill_after)
             print(f"killed after {kill_after} replies, {len(replies)} received")
             difference = first_difference(known, replies)
             assert difference is None, difference
@@ -93,7 +84,7 @@ def main():
             with resp.Connection(server.connect()) as connection:
                 lsn, _hash = connection.call("HF.HASH")
             assert lsn >= acknowledged, f"LSN {acknowledged} was acknowledged, {lsn} is the last"
-        replies = run(server, wire, len(commands))
+        replies = run(server, commands)
         assert (difference := first_difference(known, replies)) is None, difference
         difference = first_difference(uninterrupted, replies)
         assert difference is None, "not as in the uninterrupted run: " + str(difference)

@@ -101,7 +101,7 @@ class Examples(unittest.TestCase):
             replay = subprocess.run([holdfast(), "replay", "--verify", "--json", server.data_dir],
                                     capture_output=True, text=True, check=True)
             summary = json.loads(replay.stdout)
-            self.assertEqual([summary["lsn"], summary["hash"].encode()], state_hash)
+            self.assertEqual([summary["lsn"], summary["state_hash"].encode()], state_hash)
 
     def test_converters_refuse_other_files(self):
         for name, line in (("lobster", "1,9,3,4,5,1\n"), ("lobster", "hello\n"),

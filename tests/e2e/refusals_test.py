@@ -22,6 +22,7 @@ NUMBERS = """\
 title: numbers
 ---
 stateDiagram-v2
+    %% version 3
     %% field u: u64
     %% field i: i64
     %% field b: bool
@@ -196,7 +197,7 @@ class Refusals(unittest.TestCase):
         for text, named in (
                 ("", "stateDiagram"),
                 ("flowchart TD\n  A --> B\n", "stateDiagram-v2"),
-                (bad(ORDER, "Open --> Cancelled", "Open -> Cancelled"), ":13:"),
+                (bad(ORDER, "Open --> Cancelled", "Open -> Cancelled"), ":14:"),
                 (bad(ORDER, "filled += n", "filed += n"), "filed"),
                 (bad(ORDER, "[q > 0]", "[q > ]"), ":11:"),
                 (bad(ORDER, "field qty: u64", "field qty: u63"), "u63")):
@@ -205,22 +206,25 @@ class Refusals(unittest.TestCase):
 
     def test_same_version_with_changed_text(self):
         changed = bad(ORDER, "[q > 0]", "[q > 1]")
-        self.refused(("HF.CONTRACT", "LOAD", changed), "BADCONTRACT", "order", "version 1")
-        self.refused(("HF.CONTRACT", "LOAD", bad(changed, "version 1", "version 0")), "BADCONTRACT")
+        self.refused(("HF.CONTRACT", "LOAD", changed), "REFUSED", "order", "version 1")
+
+    def test_earlier_version(self):
+        earlier = bad(NUMBERS, "version 3", "version 2")
+        self.refused(("HF.CONTRACT", "LOAD", earlier), "REFUSED", "numbers", "version 3", "version 2")
 
     def test_upgrade_that_drops_a_field(self):
         later = bad(bad(ORDER, "version 1", "version 2"), "        %% field price: i64\n".lstrip(" "), "")
         later = bad(later, ", price = p", "")
-        self.refused(("HF.CONTRACT", "LOAD", later), "BADCONTRACT", "price")
+        self.refused(("HF.CONTRACT", "LOAD", later), "REFUSED", "price")
 
     def test_upgrade_that_changes_a_type(self):
         later = bad(bad(ORDER, "version 1", "version 2"), "price: i64", "price: u64")
         later = bad(later, "p: i64", "p: u64")
-        self.refused(("HF.CONTRACT", "LOAD", later), "BADCONTRACT", "price", "i64")
+        self.refused(("HF.CONTRACT", "LOAD", later), "REFUSED", "price", "i64")
 
     def test_upgrade_that_drops_a_state_in_use(self):
         later = bad(ORDER, "version 1", "version 2").replace("Filled", "Done")
-        self.refused(("HF.CONTRACT", "LOAD", later), "BADCONTRACT", "Filled")
+        self.refused(("HF.CONTRACT", "LOAD", later), "REFUSED", "Filled")
 
     # ---- commands
 

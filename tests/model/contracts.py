@@ -5,6 +5,7 @@ on one side and evaluated here, with checked 64-bit arithmetic, on the other.
 """
 
 import dataclasses
+import re
 import typing
 
 from hypothesis import strategies as st
@@ -244,6 +245,32 @@ class Contract:
                     raise Refused("invariant")
             return Entity(t.to, entity.version + 1, fields)
         raise Refused("no transition")
+
+
+    def way_to(self, line, rng, tries=5000):
+        """Fields and params with which the transition on this line of the text is taken, if random ones find it."""
+        arrows = [n for n, text in enumerate(self.text().splitlines(), start=1)
+                  if "-->" in text and " : " in text]
+        chosen = self.transitions[arrows.index(line)]
+        rivals = [t for t in self.transitions if (t.origin, t.event) == (chosen.origin, chosen.event)]
+        literals_of_guards = [int(n) for t in rivals if t.guard
+                              for n in re.findall(r"\b\d+\b", t.guard.text())]
+        for _ in range(tries):
+            names = {}
+            for name in self.fields + self.events[chosen.event]:
+                names[name.name] = pick(rng, name.type)
+                if name.type.kind in LIMITS and literals_of_guards and rng.random() < 0.7:
+                    near = rng.choice(literals_of_guards) + rng.randrange(-1, 2)
+                    names[name.name] = max(LIMITS[name.type.kind][0], min(near, I64_MAX))
+            if chosen.origin == "[*]":
+                names.update(self.new_entity().fields)
+            try:
+                taken = next((t for t in rivals if not t.guard or t.guard.value_in(names)), None)
+                if taken is chosen and all(i.value_in(names) for i in self.invariants):
+                    return names
+            except Refused:
+                pass
+        return None
 
 
 # ---- strategies

@@ -81,6 +81,12 @@ def as_dict(flat):
     return dict(zip(texts[::2], texts[1::2]))
 
 
+def as_event(flat):
+    """One event of HF.HISTORY as a dict of texts, its params among them."""
+    return {name: value for key, value in as_dict(flat).items()
+            for name, value in (as_dict(value).items() if key == "params" else [(key, value)])}
+
+
 def differences(connection, model, names):
     """What the server and the model say differently of these entities, as texts; none is what we want."""
     found = []

@@ -1,4 +1,6 @@
-/* The engine by its own calls: what requests answer, what they leave, what a restart brings back. */
+/*
+ * The engine by its own calls: what requests answer, what they leave, what a restart brings back.
+ */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,21 +16,22 @@
 #include "engine/engine.h"
 #include "machine/machine.h"
 
-static const char order_v1[] = "---\n"
-			       "title: order\n"
-			       "---\n"
-			       "stateDiagram-v2\n"
-			       "    %% version 1\n"
-			       "    %% field qty: u64\n"
-			       "    %% field filled: u64\n"
-			       "    %% field symbol: bytes(12)\n"
-			       "    %% invariant filled <= qty\n"
-			       "    [*] --> Open : Place(q: u64, s: bytes(12)) [q > 0] / qty = q, symbol = s\n"
-			       "    Open --> Open : Fill(n: u64) [n > 0 && filled + n < qty] / filled += n\n"
-			       "    Open --> Filled : Fill(n: u64) [filled + n == qty] / filled += n\n"
-			       "    Open --> Cancelled : Cancel\n"
-			       "    Filled --> [*]\n"
-			       "    Cancelled --> [*]\n";
+static const char order_v1[] =
+	"---\n"
+	"title: order\n"
+	"---\n"
+	"stateDiagram-v2\n"
+	"    %% version 1\n"
+	"    %% field qty: u64\n"
+	"    %% field filled: u64\n"
+	"    %% field symbol: bytes(12)\n"
+	"    %% invariant filled <= qty\n"
+	"    [*] --> Open : Place(q: u64, s: bytes(12)) [q > 0] / qty = q, symbol = s\n"
+	"    Open --> Open : Fill(n: u64) [n > 0 && filled + n < qty] / filled += n\n"
+	"    Open --> Filled : Fill(n: u64) [filled + n == qty] / filled += n\n"
+	"    Open --> Cancelled : Cancel\n"
+	"    Filled --> [*]\n"
+	"    Cancelled --> [*]\n";
 
 struct fixture {
 	char path[80];
@@ -82,8 +85,8 @@ static int tear_down(void **state) {
 }
 
 /* `params`: "name=value name=value". */
-static enum hf_status send_full(struct fixture *fixture, const char *key, const char *event, const char *params,
-				const char *id, int64_t ifversion) {
+static enum hf_status send_full(struct fixture *fixture, const char *key, const char *event,
+				const char *params, const char *id, int64_t ifversion) {
 	char text[256];
 	struct hf_arg args[8];
 	uint32_t count = 0;
@@ -111,13 +114,15 @@ static enum hf_status send_full(struct fixture *fixture, const char *key, const 
 	return fixture->reply.status;
 }
 
-static enum hf_status send_event(struct fixture *fixture, const char *key, const char *event, const char *params) {
+static enum hf_status send_event(struct fixture *fixture, const char *key, const char *event,
+				 const char *params) {
 	return send_full(fixture, key, event, params, "", -1);
 }
 
 static void assert_text(const struct fixture *fixture, const char *part) {
 	if (fixture->reply.text == NULL || strstr(fixture->reply.text, part) == NULL)
-		fail_msg("'%s' is not in: %s", part, fixture->reply.text == NULL ? "(no text)" : fixture->reply.text);
+		fail_msg("'%s' is not in: %s", part,
+			 fixture->reply.text == NULL ? "(no text)" : fixture->reply.text);
 }
 
 static void assert_ok(const struct fixture *fixture, const char *state, uint64_t version) {
@@ -160,27 +165,31 @@ static void refusals_say_why_and_change_nothing(void **state) {
 		enum hf_status status;
 		const char *part;
 	} cases[] = {
-		{ "42", "Place", "q=1 s=x", "", -1, HF_REFUSED, "order:42 is Open (version 2): Place" },
+		{ "42", "Place", "q=1 s=x", "", -1, HF_REFUSED,
+		  "order:42 is Open (version 2): Place" },
 		{ "42", "Fill", "n=9", "", -1, HF_REFUSED, "filled" },
 		{ "42", "Fill", "n=18446744073709551615", "", -1, HF_REFUSED, "overflow" },
 		{ "43", "Fill", "n=1", "", -1, HF_REFUSED, "order:43 does not exist yet: " },
 		{ "42", "Fil", "n=1", "", -1, HF_BADEVENT, "Fill" },
 		{ "42", "Fill", "", "", -1, HF_BADPARAM, "missing param 'n'" },
 		{ "42", "Fill", "n=1 n=1", "", -1, HF_BADPARAM, "repeated param 'n'" },
-		{ "42", "Fill", "n=1 m=1", "", -1, HF_BADPARAM, "unknown param 'm': Fill takes n: u64" },
+		{ "42", "Fill", "n=1 m=1", "", -1, HF_BADPARAM,
+		  "unknown param 'm': Fill takes n: u64" },
 		{ "42", "Fill", "n=-1", "", -1, HF_BADPARAM, "n" },
 		{ "42", "Fill", "n=01", "", -1, HF_BADPARAM, "n" },
 		{ "44", "Place", "q=1 s=thirteenbytes", "", -1, HF_TOOBIG, "12" },
 		{ "42", "Fill", "n=1", "", 1, HF_STALE, "at version 2 (Open), not 1" },
 		{ "43", "Place", "q=1 s=x", "", 3, HF_STALE, "does not exist yet (version 0)" },
-		{ "42", "Fill", "n=2", "f1", -1, HF_BADPARAM, "ID 'f1' of order:42 was used for another request: Fill" },
+		{ "42", "Fill", "n=2", "f1", -1, HF_BADPARAM,
+		  "ID 'f1' of order:42 was used for another request: Fill" },
 		{ "42", "Cancel", "", "f1", -1, HF_BADPARAM, "version 2" },
 		{ long_key, "Fill", "n=1", "", -1, HF_TOOBIG, "256 bytes, the limit is 255" },
 		{ "42", "Fill", "n=1", long_key, -1, HF_TOOBIG, "256 bytes, the limit is 255" },
 		{ "", "Fill", "n=1", "", -1, HF_BADPARAM, "empty" },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		send_full(fixture, cases[i].key, cases[i].event, cases[i].params, cases[i].id, cases[i].ifversion);
+		send_full(fixture, cases[i].key, cases[i].event, cases[i].params, cases[i].id,
+			  cases[i].ifversion);
 		assert_int_equal(fixture->reply.status, cases[i].status);
 		assert_text(fixture, cases[i].part);
 		assert_untouched(fixture, before, lsn);
@@ -199,7 +208,8 @@ static void an_id_gets_its_original_reply_for_ever(void **state) {
 	assert_ok(fixture, "Open", 1);
 	assert_false(fixture->reply.retried);
 	for (int round = 0; round < 2; round++) {
-		send_full(fixture, "1", "Place", "s=A q=5", "p", 77); /* also with a version that is stale by now */
+		send_full(fixture, "1", "Place", "s=A q=5", "p",
+			  77); /* also with a version that is stale by now */
 		assert_ok(fixture, "Open", 1);
 		assert_true(fixture->reply.retried);
 		assert_int_equal(fixture->reply.lsn, lsn);
@@ -227,9 +237,10 @@ static void replay_gives_the_same_hash_at_every_lsn(void **state) {
 	state_hash(fixture, hash);
 	assert_memory_equal(hash, hashes[EVENTS + 1], 16);
 	for (uint64_t lsn = 2; lsn <= EVENTS + 1; lsn += 37) {
-		struct hf_engine_options options = {
-			.data_dir = fixture->path, .read_only = true, .until_lsn = lsn, .verify = true
-		};
+		struct hf_engine_options options = { .data_dir = fixture->path,
+						     .read_only = true,
+						     .until_lsn = lsn,
+						     .verify = true };
 		struct hf_engine *replayed;
 		assert_true(hf_engine_open(&options, &replayed, &fixture->err));
 		hf_engine_lock(replayed);
@@ -247,7 +258,8 @@ static void on_history(void *arg, const struct hf_history_event *event) {
 	if (event->version == 1) {
 		assert_string_equal(event->event, "Place");
 		assert_int_equal(event->params[0].num, 100000);
-		assert_true(hf_span_is(hf_span(event->params[1].data, event->params[1].len), "IBM"));
+		assert_true(
+			hf_span_is(hf_span(event->params[1].data, event->params[1].len), "IBM"));
 		assert_true(hf_span_is(event->id, "place"));
 		return;
 	}
@@ -264,7 +276,8 @@ static void history_is_found_from_any_version(void **state) {
 		char params[16];
 		snprintf(params, sizeof(params), "n=%d", version);
 		send_event(fixture, "h", "Fill", params);
-		send_event(fixture, "other", version == 2 ? "Place" : "Fill", version == 2 ? "q=9999 s=x" : "n=1");
+		send_event(fixture, "other", version == 2 ? "Place" : "Fill",
+			   version == 2 ? "q=9999 s=x" : "n=1");
 		assert_ok(fixture, "Open", (uint64_t)version - 1);
 	}
 	for (int round = 0; round < 2; round++) {
@@ -272,8 +285,8 @@ static void history_is_found_from_any_version(void **state) {
 			uint64_t count = from % 67 + 1;
 			fixture->next_version = from;
 			hf_engine_lock(fixture->engine);
-			hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"), from, count,
-					  on_history, fixture, &fixture->reply);
+			hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"),
+					  from, count, on_history, fixture, &fixture->reply);
 			hf_engine_unlock(fixture->engine);
 			assert_int_equal(fixture->reply.status, HF_OK);
 			uint64_t end = from + count > VERSIONS + 1 ? VERSIONS + 1 : from + count;
@@ -282,8 +295,8 @@ static void history_is_found_from_any_version(void **state) {
 		reopen(fixture);
 	}
 	hf_engine_lock(fixture->engine);
-	hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"), 1, HF_HISTORY_MAX + 1, on_history,
-			  fixture, &fixture->reply);
+	hf_engine_history(fixture->engine, hf_span_of("order"), hf_span_of("h"), 1,
+			  HF_HISTORY_MAX + 1, on_history, fixture, &fixture->reply);
 	hf_engine_unlock(fixture->engine);
 	assert_int_equal(fixture->reply.status, HF_TOOBIG);
 }
@@ -295,7 +308,8 @@ struct counts {
 static void on_count(void *arg, const char *state, uint64_t entities) {
 	struct counts *counts = arg;
 	size_t len = strlen(counts->text);
-	snprintf(counts->text + len, sizeof(counts->text) - len, "%s=%llu ", state, (unsigned long long)entities);
+	snprintf(counts->text + len, sizeof(counts->text) - len, "%s=%llu ", state,
+		 (unsigned long long)entities);
 }
 
 static void assert_counts(struct fixture *fixture, const char *expected) {
@@ -330,8 +344,8 @@ static void a_contract_is_upgraded_only_where_nothing_is_stranded(void **state) 
 	load(fixture, edit(a, sizeof(a), order_v1, "n > 0", "n > 1"));
 	assert_int_equal(fixture->reply.status, HF_REFUSED);
 	assert_text(fixture, "higher `%% version`");
-	load(fixture, edit(b, sizeof(b), edit(a, sizeof(a), order_v1, "version 1", "version 2"), "field qty: u64",
-			   "field qty: i64"));
+	load(fixture, edit(b, sizeof(b), edit(a, sizeof(a), order_v1, "version 1", "version 2"),
+			   "field qty: u64", "field qty: i64"));
 	assert_int_not_equal(fixture->reply.status, HF_OK);
 	edit(a, sizeof(a), order_v1, "version 1", "version 2");
 	edit(b, sizeof(b), a, "    Open --> Cancelled : Cancel\n", "");
@@ -341,9 +355,11 @@ static void a_contract_is_upgraded_only_where_nothing_is_stranded(void **state) 
 	assert_untouched(fixture, before, lsn);
 
 	edit(a, sizeof(a), order_v1, "version 1", "version 2");
-	edit(b, sizeof(b), a, "    %% field symbol", "    %% field note: bytes(4)\n    %% field symbol");
+	edit(b, sizeof(b), a, "    %% field symbol",
+	     "    %% field note: bytes(4)\n    %% field symbol");
 	load(fixture, edit(a, sizeof(a), b, "    Open --> Cancelled : Cancel\n",
-			   "    Open --> Held : Hold\n    Held --> Open : Resume\n    Open --> Cancelled : Cancel\n"));
+			   "    Open --> Held : Hold\n    Held --> Open : Resume\n    Open --> "
+			   "Cancelled : Cancel\n"));
 	assert_int_equal(fixture->reply.status, HF_OK);
 	assert_int_equal(fixture->reply.version, 2);
 	assert_counts(fixture, "Open=1 Filled=0 Held=0 Cancelled=1 ");
@@ -357,7 +373,8 @@ static void a_contract_is_upgraded_only_where_nothing_is_stranded(void **state) 
 	assert_ok(fixture, "Held", 2);
 	struct hf_entity_view view;
 	hf_engine_lock(fixture->engine);
-	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view, &fixture->reply);
+	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view,
+		      &fixture->reply);
 	hf_engine_unlock(fixture->engine);
 	assert_ok(fixture, "Held", 2);
 	int symbol = hf_contract_field(view.contract, hf_span_of("symbol"));
@@ -423,11 +440,13 @@ static void a_failed_write_stops_everything(void **state) {
 	open_engine(fixture);
 	struct hf_entity_view view;
 	hf_engine_lock(fixture->engine);
-	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view, &fixture->reply);
+	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("1"), &view,
+		      &fixture->reply);
 	hf_engine_unlock(fixture->engine);
 	assert_ok(fixture, "Open", 1);
 	hf_engine_lock(fixture->engine);
-	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("2"), &view, &fixture->reply);
+	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of("2"), &view,
+		      &fixture->reply);
 	hf_engine_unlock(fixture->engine);
 	assert_int_equal(fixture->reply.status, HF_NOTFOUND);
 }
@@ -442,9 +461,10 @@ static int set_up_threaded(void **state) {
 	return 0;
 }
 
-#define BOTH(test)                                                              \
-	cmocka_unit_test_setup_teardown(test, set_up, tear_down),               \
-	{ #test " (log thread)", test, set_up_threaded, tear_down, NULL }
+#define BOTH(test) \
+	cmocka_unit_test_setup_teardown(test, set_up, tear_down), { \
+#test " (log thread)", test, set_up_threaded, tear_down, NULL \
+	}
 
 int main(void) {
 	const struct CMUnitTest tests[] = {

@@ -11,7 +11,9 @@
 
 static void segment_header_holds(void **state) {
 	uint8_t sector[HF_SECTOR];
-	struct hf_segment_header header = { HF_FORMAT_VERSION, 0x1122334455667788u, 7, HF_SEGMENT_SIZE_MIN }, read;
+	struct hf_segment_header header = { HF_FORMAT_VERSION, 0x1122334455667788u, 7,
+					    HF_SEGMENT_SIZE_MIN },
+				 read;
 	struct hf_err err;
 	hf_segment_header_put(&header, sector);
 	assert_true(hf_segment_header_get(sector, &read, &err));
@@ -36,7 +38,11 @@ static void unknown_version_is_named(void **state) {
 
 static void a_frame_is_bound_to_its_place(void **state) {
 	uint8_t bytes[HF_FRAME_HEADER_SIZE + 99];
-	struct hf_frame frame = { .position = 4096, .first_lsn = 12, .payload_len = 99, .record_count = 3 }, read;
+	struct hf_frame frame = { .position = 4096,
+				  .first_lsn = 12,
+				  .payload_len = 99,
+				  .record_count = 3 },
+			read;
 	uint32_t seed = hf_frame_seed(42);
 	memset(bytes, 'x', sizeof(bytes));
 	hf_frame_put(&frame, seed, bytes);
@@ -54,7 +60,8 @@ static void a_frame_is_bound_to_its_place(void **state) {
 	}
 }
 
-static bool record_holds(const uint8_t *bytes, size_t len, uint64_t position, struct hf_record *ret) {
+static bool record_holds(const uint8_t *bytes, size_t len, uint64_t position,
+			 struct hf_record *ret) {
 	return hf_record_get(hf_span(bytes, len), position, ret) && hf_record_holds(ret, bytes);
 }
 
@@ -94,7 +101,8 @@ static void varints_have_one_form(void **state) {
 	struct hf_reader longer = hf_reader(hf_span("\x81\x00", 2));
 	hf_read_varint(&longer);
 	assert_true(longer.bad);
-	struct hf_reader too_big = hf_reader(hf_span("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10));
+	struct hf_reader too_big =
+		hf_reader(hf_span("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10));
 	hf_read_varint(&too_big);
 	assert_true(too_big.bad);
 }

@@ -1,4 +1,7 @@
-/* The log on a real file system: order, ends, damage, rotation, reading back, both ways of flushing. */
+/*
+ * The log on a real file system: order, ends, damage, rotation, reading back, both ways of
+ * flushing.
+ */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,8 +23,8 @@ struct fixture {
 	char path[64];
 	struct hf_dir dir;
 	bool threaded;
-	uint64_t seen;	/* records that recovery handed out */
-	uint64_t cut;	/* notices of a cut */
+	uint64_t seen; /* records that recovery handed out */
+	uint64_t cut;  /* notices of a cut */
 	uint64_t positions[RECORDS_MAX + 3];
 	uint8_t scratch[HF_RECORD_MAX];
 	struct hf_err err;
@@ -44,7 +47,8 @@ static void assert_record(const struct hf_record *record, uint64_t lsn) {
 	assert_memory_equal(record->body.data, body, len);
 }
 
-static bool on_records(void *arg, const struct hf_record *records, uint32_t count, struct hf_err *err) {
+static bool on_records(void *arg, const struct hf_record *records, uint32_t count,
+		       struct hf_err *err) {
 	struct fixture *fixture = arg;
 	for (uint32_t i = 0; i < count; i++)
 		assert_record(&records[i], ++fixture->seen);
@@ -107,7 +111,8 @@ static void make_durable(struct fixture *fixture, struct hf_log *log) {
 static int set_up(void **state) {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	snprintf(fixture->path, sizeof(fixture->path), "build/test-log-XXXXXX");
-	if (mkdtemp(fixture->path) == NULL || !hf_dir_open(fixture->path, false, &fixture->dir, &fixture->err))
+	if (mkdtemp(fixture->path) == NULL ||
+	    !hf_dir_open(fixture->path, false, &fixture->dir, &fixture->err))
 		return -1;
 	*state = fixture;
 	return 0;
@@ -136,7 +141,8 @@ static void what_was_appended_comes_back(void **state) {
 		assert_int_equal(fixture->seen, total);
 		assert_int_equal(fixture->cut, 0);
 		assert_int_equal(hf_log_last(log), total);
-		append(fixture, log, 4000); /* over several segments: the long records alone fill half of one */
+		append(fixture, log,
+		       4000); /* over several segments: the long records alone fill half of one */
 		total += 4000;
 		make_durable(fixture, log);
 		close_log(fixture, log);
@@ -154,8 +160,10 @@ static void every_record_can_be_read_alone(void **state) {
 		struct hf_record record;
 		hf_log_lock(log);
 		for (uint64_t lsn = 1; lsn <= hf_log_last(log); lsn += lsn % 13 + 1) {
-			if (!hf_log_read(log, fixture->positions[lsn], fixture->scratch, &record, &fixture->err))
-				fail_msg("LSN %llu: %s", (unsigned long long)lsn, fixture->err.text);
+			if (!hf_log_read(log, fixture->positions[lsn], fixture->scratch, &record,
+					 &fixture->err))
+				fail_msg("LSN %llu: %s", (unsigned long long)lsn,
+					 fixture->err.text);
 			assert_record(&record, lsn);
 		}
 		/* Not yet flushed, and in an open frame. */
@@ -163,7 +171,8 @@ static void every_record_can_be_read_alone(void **state) {
 		append(fixture, log, 1);
 		hf_log_lock(log);
 		uint64_t last = hf_log_last(log);
-		assert_true(hf_log_read(log, fixture->positions[last], fixture->scratch, &record, &fixture->err));
+		assert_true(hf_log_read(log, fixture->positions[last], fixture->scratch, &record,
+					&fixture->err));
 		assert_record(&record, last);
 		hf_log_unlock(log);
 		close_log(fixture, log);
@@ -194,9 +203,22 @@ static void a_flipped_byte_is_refused_and_named(void **state) {
 	append(fixture, log, 3000);
 	make_durable(fixture, log);
 	close_log(fixture, log);
-	/* Any byte: of the segment's header, of a frame's, of a record, of the last record before the close mark. */
-	const uint64_t places[] = { 0, 9, 13, 30, 100, 512, 520, 560, 700, fixture->positions[1500] + 3,
-				    fixture->positions[3000] - 1, fixture->positions[3000] + 8 };
+	/*
+	 * Any byte: of the segment's header, of a frame's, of a record, of the last record before
+	 * the close mark.
+	 */
+	const uint64_t places[] = { 0,
+				    9,
+				    13,
+				    30,
+				    100,
+				    512,
+				    520,
+				    560,
+				    700,
+				    fixture->positions[1500] + 3,
+				    fixture->positions[3000] - 1,
+				    fixture->positions[3000] + 8 };
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		flip(fixture, places[i], 0x10);
 		bool opened = try_open(fixture, &log);
@@ -257,7 +279,8 @@ static void die_after(struct fixture *fixture, uint64_t durable) {
 		_exit(hf_log_wait(log, durable, &err) ? 0 : 1);
 	}
 	int status;
-	assert_true(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	assert_true(waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+		    WEXITSTATUS(status) == 0);
 }
 
 static void an_unfinished_group_is_cut_with_a_notice(void **state) {
@@ -270,7 +293,10 @@ static void an_unfinished_group_is_cut_with_a_notice(void **state) {
 	assert_int_equal(end.last_lsn, 100);
 	assert_false(end.closed);
 	assert_int_equal(end.torn_bytes, 0);
-	/* What a power cut may leave: sectors of the next group in any order, here its second alone. */
+	/*
+	 * What a power cut may leave: sectors of the next group in any order, here its second
+	 * alone.
+	 */
 	flip(fixture, end.position + 512 + 17, 0x55);
 	assert_true(hf_log_scan(&scan, &end, &fixture->err));
 	assert_int_equal(end.torn_bytes, 1024);
@@ -325,9 +351,10 @@ static void one_process_per_directory(void **state) {
 	hf_dir_close(&second);
 }
 
-#define BOTH(test)                                                              \
-	cmocka_unit_test_setup_teardown(test, set_up, tear_down),               \
-	{ #test " (log thread)", test, set_up_threaded, tear_down, NULL }
+#define BOTH(test) \
+	cmocka_unit_test_setup_teardown(test, set_up, tear_down), { \
+#test " (log thread)", test, set_up_threaded, tear_down, NULL \
+	}
 
 int main(void) {
 	const struct CMUnitTest tests[] = {

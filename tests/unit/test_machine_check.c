@@ -1,5 +1,6 @@
 /*
- * The checker: every code that it gives, with the place it points at; and diagrams with which it is content.
+ * The checker: every code that it gives, with the place it points at; and diagrams with which it is
+ * content.
  *
  * In the texts, @ and $ enclose what the diagnostic must underline.
  */
@@ -15,19 +16,64 @@
 
 /* All codes; the last test fails if one of them was not provoked by the others. */
 static const char *const codes[] = {
-	"acc", "alias", "arrow", "assigned-twice", "brace", "choice", "click", "comment",
-	"concurrency", "contains-itself", "declaration", "direction", "directive", "duplicate",
-	"encoding", "end", "entity", "event-name", "expression", "fork", "front-matter", "header",
-	"initial", "inner-end", "invariant-now", "label", "labelled-end", "leaves-final",
-	"line-break", "literal", "near-declaration", "never-holds", "never-taken", "no-end",
-	"no-event", "overlap", "reserved-name", "semicolon", "signature", "state-declaration",
-	"state-name", "style", "syntax", "title", "too-deep", "too-long", "too-many",
-	"two-composites", "two-statements", "type", "unknown-name", "unknown-type", "unreachable",
+	"acc",
+	"alias",
+	"arrow",
+	"assigned-twice",
+	"brace",
+	"choice",
+	"click",
+	"comment",
+	"concurrency",
+	"contains-itself",
+	"declaration",
+	"direction",
+	"directive",
+	"duplicate",
+	"encoding",
+	"end",
+	"entity",
+	"event-name",
+	"expression",
+	"fork",
+	"front-matter",
+	"header",
+	"initial",
+	"inner-end",
+	"invariant-now",
+	"label",
+	"labelled-end",
+	"leaves-final",
+	"line-break",
+	"literal",
+	"near-declaration",
+	"never-holds",
+	"never-taken",
+	"no-end",
+	"no-event",
+	"overlap",
+	"reserved-name",
+	"semicolon",
+	"signature",
+	"state-declaration",
+	"state-name",
+	"style",
+	"syntax",
+	"title",
+	"too-deep",
+	"too-long",
+	"too-many",
+	"two-composites",
+	"two-statements",
+	"type",
+	"unknown-name",
+	"unknown-type",
+	"unreachable",
 };
 #define CODES (sizeof(codes) / sizeof(codes[0]))
 static bool seen[CODES];
 
-/* ---- one text ---------------------------------------------------------------------------------- */
+/* ---- one text ------------------------------------------------------------------------------- */
 
 struct place {
 	uint32_t line, column, length;
@@ -120,7 +166,7 @@ static void expect_silence(const char *text) {
 #define STEP(label) FIELDS("A --> B : " label "\n")
 #define TWO(first, second) FIELDS("A --> A : " first "\nA --> B : " second "\n")
 
-/* ---- text and drawing -------------------------------------------------------------------------- */
+/* ---- text and drawing ----------------------------------------------------------------------- */
 
 static void outside_the_diagram(void **state) {
 	expect_error("header", "@flowchart TD$\nA --> B\n");
@@ -208,8 +254,9 @@ static void statements(void **state) {
 	expect_error("style", LIFE("classDef @hot$\n"));
 	expect_error("click", LIFE("click @A there$\n"));
 	expect_error("acc", LIFE("@accTitle$:\n"));
-	expect_error("too-long", LIFE("@a23456789012345678901234567890123456789012345678901234567890"
-				      "1234$ --> B : x\n"));
+	expect_error("too-long",
+		     LIFE("@a23456789012345678901234567890123456789012345678901234567890"
+			  "1234$ --> B : x\n"));
 }
 
 static void composites(void **state) {
@@ -238,7 +285,7 @@ static void deep_composites(void **state) {
 	expect_error("too-deep", text);
 }
 
-/* ---- meaning ----------------------------------------------------------------------------------- */
+/* ---- meaning -------------------------------------------------------------------------------- */
 
 static void beginnings_and_ends(void **state) {
 	expect_error("initial", "@stateDiagram-v2$\nA --> B : go\nB --> [*]\n");
@@ -290,10 +337,10 @@ static void labels(void **state) {
 	expect_error("signature", TWO("x [u < 5]", "x@(n: u64)$ [u > 7]"));
 }
 
-/* ---- expressions ------------------------------------------------------------------------------- */
+/* ---- expressions ---------------------------------------------------------------------------- */
 
 static void expressions(void **state) {
-	expect_error("expression", STEP("x [u > @]$") );
+	expect_error("expression", STEP("x [u > @]$"));
 	expect_error("expression", STEP("x [u @=$ 1]"));
 	expect_error("expression", STEP("x [u > 1 @&$ b]"));
 	expect_error("expression", STEP("x [(u > 1@]$"));
@@ -309,7 +356,7 @@ static void expressions(void **state) {
 	expect_error("type", STEP("x [@u < i$]"));
 	expect_error("type", STEP("x [@u$]"));
 	expect_error("type", STEP("x [!@u$]"));
-	expect_error("type", STEP("x [@-u$ == 1]"));
+	expect_error("type", STEP("x [-@u$ == 1]"));
 	expect_error("type", STEP("x [b @<$ true]"));
 	expect_error("type", STEP("x [@s == \"12345\"$]"));
 	expect_error("type", STEP("x / u = @b$"));
@@ -317,9 +364,10 @@ static void expressions(void **state) {
 	expect_error("type", STEP("x(t: bytes(5)) / s = @t$"));
 	expect_error("type", STEP("x / s = @\"12345\"$"));
 	expect_error("assigned-twice", STEP("x / u = 1, @u$ += 2"));
-	expect_silence(STEP("x(n: i64) [n > -9223372036854775808 && u64(n) + 1 < max(u, 5) && "
-			    "i % 2 == abs(i) && !b && s != \"a\" && now > 5] / u += 1, i = -n, b = u > "
-			    "3, s = \"abcd\""));
+	expect_silence(
+		STEP("x(n: i64) [n > -9223372036854775808 && u64(n) + 1 < max(u, 5) && "
+		     "i % 2 == abs(i) && !b && s != \"a\" && now > 5] / u += 1, i = -n, b = u > "
+		     "3, s = \"abcd\""));
 }
 
 static void deep_expressions(void **state) {
@@ -340,12 +388,15 @@ static void too_many(void **state) {
 	assert_non_null(text);
 	size_t len = (size_t)sprintf(text, "%s", LIFE(""));
 	for (int i = 0; i < 65; i++)
-		len += (size_t)sprintf(text + len, i == 64 ? "%%%% field @f%d$: u64\n" :
-							     "%%%% field f%d: u64\n", i);
+		len += (size_t)sprintf(text + len,
+				       i == 64 ? "%%%% field @f%d$: u64\n"
+					       : "%%%% field f%d: u64\n",
+				       i);
 	expect_error("too-many", text);
 	len = (size_t)sprintf(text, "%s", LIFE(""));
 	for (int i = 0; i < 255; i++)
-		len += (size_t)sprintf(text + len, i == 254 ? "A --> A : @e%d$\n" : "A --> A : e%d\n", i);
+		len += (size_t)sprintf(text + len,
+				       i == 254 ? "A --> A : @e%d$\n" : "A --> A : e%d\n", i);
 	expect_error("too-many", text);
 	len = (size_t)sprintf(text, "%s", LIFE(""));
 	for (int i = 0; i < 1022; i++)
@@ -364,7 +415,7 @@ static void too_many(void **state) {
 	free(text);
 }
 
-/* ---- guards that overlap ----------------------------------------------------------------------- */
+/* ---- guards that overlap -------------------------------------------------------------------- */
 
 static void overlaps(void **state) {
 	expect_error("never-holds", STEP("x [@u < 0$]"));

@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+"""A log write that fails: nothing is acknowledged any more, the reason is said, and a restart has all that was acknowledged."""
+
+import resource
+import sys
+
+from common import Closed, Connection, Error, ORDER, Server, encode, equal, place, run
+
+
+def refuse_writes(server):
+    """From now on every write of the process to a file fails (EFBIG)."""
+    hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+
+
+def replies_until_closed(conn):
+    replies = []
+    try:
+        while True:
+            replies.append(conn.read())
+    except (Closed, ConnectionError):
+        return replies
+
+
+def fail_stop(args):
+    with Server(contracts={"order": ORDER}, args=args) as server:
+        with Connection(server.connect()) as conn, Connection(server.connect()) as other:
+            equal(conn.call(*place("kept"))[1], 1)
+            digest = conn.call("HF.HASH")
+            refuse_writes(server)
+            equal(conn.call("PING"), "PONG")
+            conn.send_raw(encode(*place("lost")) + encode("PING"))
+            # The reply that waits for the disk never comes, nor does what stands behind it.
+            equal([r for r in replies_until_closed(conn) if not isinstance(r, Error)], [])
+            equal([r for r in replies_until_closed(other) if not isinstance(r, Error)], [])
+        equal(server.wait(), 1)
+        for said in ("offset", "File too large", "restart"):
+            assert said in server.stderr, server.stderr
+        server.start()
+        with Connection(server.connect()) as conn:
+            equal(conn.call("HF.HASH"), digest)
+            equal(conn.call("HF.GET", "order", "kept", "version"), [b"version", 1])
+
+
+def test_one_thread():
+    fail_stop([])
+
+
+def test_log_thread():
+    fail_stop(["--flush", "thread"])
+
+
+def test_two_threads():
+    fail_stop(["--threads", "2"])
+
+
+if __name__ == "__main__":
+    sys.exit(1 if run(globals()) else 0)
