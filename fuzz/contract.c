@@ -73,9 +73,9 @@ static void live(const struct hf_contract *contract, struct hf_span bytes) {
 }
 
 static void check_diagnostics(const struct hf_diagnostics *diagnostics, struct hf_span text) {
-	uint32_t lines = 1;
+	uint32_t lines = 1; /* which end with \n, \r\n or \r */
 	for (size_t i = 0; i < text.len; i++)
-		lines += text.data[i] == '\n';
+		lines += text.data[i] == '\n' || text.data[i] == '\r';
 	HF_ASSERT(diagnostics->count <= HF_DIAGNOSTICS_MAX);
 	for (uint32_t i = 0; i < diagnostics->count; i++) {
 		const struct hf_diagnostic *item = &diagnostics->items[i];

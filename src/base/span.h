@@ -25,8 +25,54 @@ static inline struct hf_span hf_span_of(const char *text) {
 	return (struct hf_span){ .data = (const uint8_t *)text, .len = strlen(text) };
 }
 
+/*
+ * memcmp() == 0 and memcpy() for the short runs of names, keys and ids, where the call costs more than the work: up to
+ * 16 (32) bytes as two words that may overlap.
+ */
+static inline bool hf_bytes_equal(const void *a, const void *b, size_t len) {
+	const uint8_t *x = a, *y = b;
+	uint64_t x_first, x_last, y_first, y_last;
+	if (len > 16)
+		return memcmp(a, b, len) == 0;
+	if (len >= 8) {
+		memcpy(&x_first, x, 8);
+		memcpy(&y_first, y, 8);
+		memcpy(&x_last, x + len - 8, 8);
+		memcpy(&y_last, y + len - 8, 8);
+		return ((x_first ^ y_first) | (x_last ^ y_last)) == 0;
+	}
+	for (size_t i = 0; i < len; i++)
+		if (x[i] != y[i])
+			return false;
+	return true;
+}
+
+static inline void hf_bytes_copy(void *to, const void *from, size_t len) {
+	uint8_t *t = to;
+	const uint8_t *f = from;
+	struct {
+		uint64_t word[2];
+	} first, last;
+	if (len > 32) {
+		memcpy(to, from, len);
+	} else if (len >= 16) {
+		memcpy(&first, f, 16);
+		memcpy(&last, f + len - 16, 16);
+		memcpy(t, &first, 16);
+		memcpy(t + len - 16, &last, 16);
+	} else if (len >= 8) {
+		memcpy(&first, f, 8);
+		memcpy(&last, f + len - 8, 8);
+		memcpy(t, &first, 8);
+		memcpy(t + len - 8, &last, 8);
+	} else {
+		for (size_t i = 0; i < len; i++)
+			t[i] = f[i];
+	}
+}
+
 static inline bool hf_span_equal(struct hf_span a, struct hf_span b) {
-	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+	return a.len == b.len && hf_bytes_equal(a.data, b.data, a.len);
 }
 
 /* True if the bytes are exactly those of the C string. */

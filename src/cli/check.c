@@ -31,8 +31,7 @@ struct check {
 	bool json;
 	bool colours;
 	uint32_t files, errors, warnings;
-	char text
-		[TEXT_ROOM]; /* of the file under way: more than a contract may have, so that it is seen */
+	char text[TEXT_ROOM]; /* of the file under way; one too long fits, and is told */
 	size_t text_len;
 	struct hf_diagnostics diagnostics;
 };

@@ -11,15 +11,11 @@ static uint32_t bucket_of(struct hf_span name) {
 	return (uint32_t)XXH3_64bits(name.data, name.len) % FAMILY_BUCKETS;
 }
 
-static const char *family_name(const struct hf_engine *engine, uint32_t family) {
-	return engine->slots[engine->families[family].newest].contract->name;
-}
-
 uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name) {
 	uint32_t bucket = bucket_of(name);
 	for (; engine->family_buckets[bucket] != 0; bucket = (bucket + 1) % FAMILY_BUCKETS) {
 		uint32_t family = engine->family_buckets[bucket] - 1u;
-		if (hf_span_is(name, family_name(engine, family)))
+		if (hf_span_equal(name, engine->families[family].name))
 			return family;
 	}
 	return UINT32_MAX;
@@ -136,6 +132,7 @@ bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract
 			bucket = (bucket + 1) % FAMILY_BUCKETS;
 		engine->family_buckets[bucket] = (uint16_t)(engine->family_count + 1);
 		family = engine->family_count++;
+		engine->families[family].name = hf_span_of(contract->name);
 	} else {
 		bool mapped = map_family(engine, family, contract, true, err);
 		HF_ASSERT(mapped); /* it was admitted */

@@ -55,6 +55,7 @@ struct contract_slot {
 
 /* All texts of one name. */
 struct family {
+	struct hf_span name; /* of its contracts */
 	uint32_t newest; /* slot */
 	uint32_t text_count;
 };

@@ -93,9 +93,7 @@ static inline void hf_write_varint(struct hf_writer *writer, uint64_t value) {
 }
 
 static inline void hf_write_span(struct hf_writer *writer, struct hf_span bytes) {
-	uint8_t *to = hf_write(writer, bytes.len);
-	if (bytes.len > 0)
-		memcpy(to, bytes.data, bytes.len);
+	hf_bytes_copy(hf_write(writer, bytes.len), bytes.data, bytes.len);
 }
 
 /* Small magnitudes of either sign become small numbers. */

@@ -293,18 +293,13 @@ void mc_flatten(struct source *source);
 /* Does the path start in this plain state (NULL: [*]) or in a composite around it? An end is left
  * by no path of a composite: who has ended stays so. */
 bool mc_path_leaves(const struct path *path, const struct state *state);
-/* The plain state that an arrow to `state` enters, or NULL (an error was reported at `at`). */
-struct state *mc_entered(struct source *source, struct state *state, struct slice at);
 /* Is `state` the composite `around`, or within it? */
 bool mc_is_within(const struct state *state, const struct state *around);
 
 /* ---- check.c, types.c, prove.c -------------------------------------------------------------- */
 
-/* Types the expression; names are the fields' and, if `event` is not NULL, its params'. */
-int mc_check_expr(struct source *source, struct expr *expr, const struct event *event);
-/* Gives literals of `expr` the type `type`. False: they do not fit, and an error was reported. */
-bool mc_adapt_literals(struct source *source, struct expr *expr, int type);
 const struct field *mc_field_named(const struct source *source, struct slice name);
+/* Types a condition; names are the fields' and, if `event` is not NULL, its params'. */
 bool mc_check_guard(struct source *source, struct expr *guard, const struct event *event);
 /* Types the path's guards and effects for its event. To be called again before they are used:
  * arrows after a choice are shared by paths with other events. */

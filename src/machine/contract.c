@@ -125,8 +125,8 @@ bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t strid
 	return true;
 }
 
-int mc_name_table_find(const struct name_table *table, uint32_t stride, const void *names,
-		       struct hf_span name) {
+static int name_table_find(const struct name_table *table, uint32_t stride, const void *names,
+			   struct hf_span name) {
 	if (name.len == 0 || name.len > HF_NAME_MAX)
 		return -1;
 	uint32_t slot = (uint32_t)XXH3_64bits(name.data, name.len) & table->mask;
@@ -139,18 +139,18 @@ int mc_name_table_find(const struct name_table *table, uint32_t stride, const vo
 }
 
 int hf_contract_event(const struct hf_contract *contract, struct hf_span name) {
-	return mc_name_table_find(&contract->program->event_names, sizeof(struct hf_event),
-				  contract->events, name);
+	return name_table_find(&contract->program->event_names, sizeof(struct hf_event),
+			       contract->events, name);
 }
 
 int hf_contract_state(const struct hf_contract *contract, struct hf_span name) {
-	return mc_name_table_find(&contract->program->state_names, sizeof(struct hf_state),
-				  contract->states, name);
+	return name_table_find(&contract->program->state_names, sizeof(struct hf_state),
+			       contract->states, name);
 }
 
 int hf_contract_field(const struct hf_contract *contract, struct hf_span name) {
-	return mc_name_table_find(&contract->program->field_names, sizeof(struct hf_field),
-				  contract->fields, name);
+	return name_table_find(&contract->program->field_names, sizeof(struct hf_field),
+			       contract->fields, name);
 }
 
 int hf_event_param(const struct hf_event *event, struct hf_span name) {

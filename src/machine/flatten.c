@@ -264,7 +264,8 @@ static struct state *descend(struct source *source, struct state *state, struct 
 	return state;
 }
 
-struct state *mc_entered(struct source *source, struct state *state, struct slice at) {
+/* The plain state that an arrow to `state` enters, or NULL (an error was reported at `at`). */
+static struct state *entered(struct source *source, struct state *state, struct slice at) {
 	struct state *ret = descend(source, state, at);
 	if (ret == NULL || ret->kind != STATE_CHOICE)
 		return ret;
@@ -348,7 +349,7 @@ static void check_beginning(struct source *source, uint32_t errors_before) {
 			   "draw [*] --> First, or [*] --> First : event");
 	if (source->initial == NULL)
 		return;
-	source->initial_state = mc_entered(source, source->initial->to, source->initial->to_at);
+	source->initial_state = entered(source, source->initial->to, source->initial->to_at);
 	if (labelled != NULL)
 		mc_help_on(mc_error_at(source, "initial", source->initial->at,
 				       "this beginning has no event, that of line %u has one",

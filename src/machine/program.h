@@ -128,7 +128,5 @@ enum outcome mc_run(const struct hf_program *program, struct frame *frame, uint3
 HF_MUST bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem);
 HF_MUST bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t stride,
 				const void *names);
-int mc_name_table_find(const struct name_table *table, uint32_t stride, const void *names,
-		       struct hf_span name);
 
 #endif

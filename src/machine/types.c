@@ -91,7 +91,8 @@ static bool adapt_number(struct source *source, struct expr *expr, int type) {
 	return fits;
 }
 
-bool mc_adapt_literals(struct source *source, struct expr *expr, int type) {
+/* Gives literals the type. False: they do not fit, and an error was reported. */
+static bool adapt_literals(struct source *source, struct expr *expr, int type) {
 	if (expr->type != TYPE_LITERAL)
 		return true;
 	if (expr->op == EXPR_NUMBER)
@@ -101,16 +102,16 @@ bool mc_adapt_literals(struct source *source, struct expr *expr, int type) {
 		return false;
 	}
 	expr->type = type;
-	return mc_adapt_literals(source, expr->left, type) &&
-	       (expr->right == NULL || mc_adapt_literals(source, expr->right, type));
+	return adapt_literals(source, expr->left, type) &&
+	       (expr->right == NULL || adapt_literals(source, expr->right, type));
 }
 
 /* Brings the operands to one type. Two literals stay one. */
 static int common_type(struct source *source, struct expr *expr, int left, int right) {
 	if (left == TYPE_LITERAL && right <= HF_TYPE_I64)
-		return mc_adapt_literals(source, expr->left, right) ? right : TYPE_UNKNOWN;
+		return adapt_literals(source, expr->left, right) ? right : TYPE_UNKNOWN;
 	if (right == TYPE_LITERAL && left <= HF_TYPE_I64)
-		return mc_adapt_literals(source, expr->right, left) ? left : TYPE_UNKNOWN;
+		return adapt_literals(source, expr->right, left) ? left : TYPE_UNKNOWN;
 	return left == right ? left : unlike_types(source, expr, left, right);
 }
 
@@ -154,7 +155,7 @@ static int check_unary(struct source *source, struct expr *expr, int operand) {
 		return wrong_type(source, expr->left, operand, "a number");
 	if (expr->op == EXPR_NEG && operand == TYPE_LITERAL)
 		return TYPE_LITERAL;
-	if (operand == TYPE_LITERAL && !mc_adapt_literals(source, expr->left, HF_TYPE_I64))
+	if (operand == TYPE_LITERAL && !adapt_literals(source, expr->left, HF_TYPE_I64))
 		return TYPE_UNKNOWN;
 	if (expr->op == EXPR_TO_U64)
 		return HF_TYPE_U64;
@@ -177,8 +178,8 @@ static int check_comparison(struct source *source, struct expr *expr, int common
 		return TYPE_UNKNOWN;
 	}
 	if (common == TYPE_LITERAL) {
-		bool fits = mc_adapt_literals(source, expr->left, HF_TYPE_I64) &&
-			    mc_adapt_literals(source, expr->right, HF_TYPE_I64);
+		bool fits = adapt_literals(source, expr->left, HF_TYPE_I64) &&
+			    adapt_literals(source, expr->right, HF_TYPE_I64);
 		return fits ? HF_TYPE_BOOL : TYPE_UNKNOWN;
 	}
 	if (common <= HF_TYPE_I64 || equality)
@@ -206,12 +207,12 @@ static int check_binary(struct source *source, struct expr *expr, int left, int 
 	return common;
 }
 
-int mc_check_expr(struct source *source, struct expr *expr, const struct event *event) {
+static int check_expr(struct source *source, struct expr *expr, const struct event *event) {
 	int left = HF_TYPE_BOOL, right = HF_TYPE_BOOL;
 	if (expr->left != NULL)
-		left = mc_check_expr(source, expr->left, event);
+		left = check_expr(source, expr->left, event);
 	if (expr->right != NULL)
-		right = mc_check_expr(source, expr->right, event);
+		right = check_expr(source, expr->right, event);
 	if (left == TYPE_UNKNOWN || right == TYPE_UNKNOWN) {
 		expr->type = TYPE_UNKNOWN;
 		return TYPE_UNKNOWN;
@@ -242,7 +243,7 @@ int mc_check_expr(struct source *source, struct expr *expr, const struct event *
 /* ---- guards and effects --------------------------------------------------------------------- */
 
 bool mc_check_guard(struct source *source, struct expr *guard, const struct event *event) {
-	int type = mc_check_expr(source, guard, event);
+	int type = check_expr(source, guard, event);
 	if (type == HF_TYPE_BOOL || type == TYPE_UNKNOWN)
 		return type == HF_TYPE_BOOL;
 	mc_help_on(mc_error_at(source, "type", guard->at, "%s is %s, not a condition",
@@ -255,11 +256,11 @@ static bool check_effect(struct source *source, struct effect *effect, const str
 	const struct field *field = mc_field_named(source, effect->field_at);
 	if (field == NULL)
 		return unknown_name(source, effect->field_at, NULL) == HF_TYPE_BOOL;
-	int type = mc_check_expr(source, effect->whole, event);
+	int type = check_expr(source, effect->whole, event);
 	if (type == TYPE_UNKNOWN)
 		return false;
 	if (type == TYPE_LITERAL && field->type <= HF_TYPE_I64)
-		return mc_adapt_literals(source, effect->whole, (int)field->type);
+		return adapt_literals(source, effect->whole, (int)field->type);
 	struct shown name = mc_show(source, effect->field_at);
 	char wanted[16];
 	hf_type_text(field->type, field->bytes_max, wanted);

@@ -205,8 +205,7 @@ static void send_replies(struct hf_loop *loop) {
 		if (conn->fd < 0)
 			continue;
 		hf_conn_seal(conn);
-		if (!conn->waiting)
-			advance(loop, conn);
+		advance(loop, conn);
 		if (conn->fd >= 0 && conn->mark_count > 0)
 			list_add(&loop->waiting, conn, &conn->waiting);
 	}

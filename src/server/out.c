@@ -10,6 +10,7 @@
 
 /* The longest header or integer line: a type byte, a sign, 20 digits, CRLF. */
 #define LINE_MAX 24u
+#define DIGITS_MAX 20u
 
 struct hf_pool_block {
 	struct hf_pool_block *next;
@@ -93,8 +94,7 @@ void hf_out_clear(struct hf_out *out) {
 /* ---- replies ----------------------------------------------------------------------------- */
 
 static inline uint8_t *put_bytes(uint8_t *p, const void *data, size_t len) {
-	if (len > 0)
-		memcpy(p, data, len);
+	hf_bytes_copy(p, data, len);
 	return p + len;
 }
 
@@ -103,8 +103,8 @@ static inline uint8_t *put_u64(uint8_t *p, uint64_t value) {
 				    "25262728293031323334353637383940414243444546474849"
 				    "50515253545556575859606162636465666768697071727374"
 				    "75767778798081828384858687888990919293949596979899";
-	uint8_t digits[20];
-	size_t at = sizeof(digits);
+	uint8_t digits[2 * DIGITS_MAX] = { 0 };
+	size_t at = DIGITS_MAX;
 	while (value >= 100) {
 		at -= 2;
 		memcpy(digits + at, pairs + 2 * (value % 100), 2);
@@ -116,7 +116,9 @@ static inline uint8_t *put_u64(uint8_t *p, uint64_t value) {
 	} else {
 		digits[--at] = (uint8_t)('0' + value);
 	}
-	return put_bytes(p, digits + at, sizeof(digits) - at);
+	/* A copy of fixed size beats one of the right size; all callers have room for it. */
+	memcpy(p, digits + at, DIGITS_MAX);
+	return p + (DIGITS_MAX - at);
 }
 
 /* "<type><value>\r\n" */

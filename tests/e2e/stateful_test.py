@@ -32,6 +32,7 @@ from server import Server, holdfast  # noqa: E402
 KEYS = ["a", "b", "key with spaces\r\n"]
 BURST_KEYS = KEYS + [f"k{i}" for i in range(9)]
 BURST = 30
+SEGMENT_SIZE = "1048576"  # the smallest: a server starts at once
 IDS = ["1", "2", "3", "id \x00\xff"]
 
 
@@ -40,7 +41,7 @@ class Life(stateful.RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.server = Server()
+        self.server = Server(args=["--segment-size", SEGMENT_SIZE])
         self.server.start()
         self.client = redis.Redis(port=self.server.port)
         self.contract = None

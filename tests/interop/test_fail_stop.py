@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A log write that fails: nothing is acknowledged any more, the reason is said, and a restart has all that was acknowledged."""
+"""A log write fails: nothing more is acknowledged, the reason is said, and a restart has all that was acknowledged."""
 
 import resource
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """What each client says when it connects, replayed byte for byte, with the replies that it counts on.
 
-These stand in for the clients that are not run here (Jedis, Lettuce, redis-py 8, RedisInsight), and keep the others' handshakes
-under test where they are not installed. They were recorded from the clients, or taken from their sources.
+These stand in for the clients that are not run here (Jedis, Lettuce, redis-py 8, RedisInsight), and keep the others'
+handshakes under test where they are not installed. They were recorded from the clients, or taken from their sources.
 """
 
 import sys
