@@ -155,9 +155,16 @@ def goals(runs, results):
 
 def goal_table(runs, results):
     rows = [["goal", "wanted", "reached", "met"]]
+    doubt = "" if is_quiet(runs, results) else " ~"
     for words, wanted, reached, met in goals(runs, results):
-        rows.append(["  " + words, wanted, reached, MISSING if met is None else "yes" if met else "NO"])
+        rows.append(["  " + words, wanted, reached, MISSING if met is None else ("yes" if met else "NO") + doubt])
     return aligned(rows)
+
+
+def is_quiet(runs, results):
+    """Few noisy runs, and two quiet probes."""
+    total = sum(len(group) for group in runs.runs.values())
+    return runs.noisy() * 4 <= total and all(map(quiet.is_quiet, (results["probe before"], results["probe after"])))
 
 
 def noise_lines(runs, results):
@@ -166,7 +173,7 @@ def noise_lines(runs, results):
     if runs.noisy():
         lines.append(f"{runs.noisy()} of {total} runs were noisy (a ~ each): others took more than "
                      f"{quiet.OTHERS_LIMIT:.0%} of a core, or the host more than {quiet.STEAL_LIMIT:.0%}.")
-    if runs.noisy() * 4 > total or not all(map(quiet.is_quiet, (results["probe before"], results["probe after"]))):
+    if not is_quiet(runs, results):
         lines.append("THE MACHINE WAS NOT QUIET: do not quote these figures.")
     if results["quick"]:
         lines.append("A SMOKE (--quick): far too short to mean anything.")

@@ -26,12 +26,35 @@ static enum hf_resp_result more(size_t need, size_t len, size_t *ret_size, struc
 }
 
 /*
+ * One or two digits and CRLF: nearly all lengths there are. Moves *at behind them; false: look
+ * closer.
+ */
+static inline bool read_short_length(const uint8_t **at, const uint8_t *end, int64_t *ret) {
+	const uint8_t *p = *at;
+	if (end - p < 4)
+		return false;
+	uint8_t tens = (uint8_t)(p[0] - '0'), ones = (uint8_t)(p[1] - '0');
+	if (tens <= 9 && p[1] == '\r' && p[2] == '\n') {
+		*ret = tens;
+		*at = p + 3;
+		return true;
+	}
+	if (tens < 1 || tens > 9 || ones > 9 || p[2] != '\r' || p[3] != '\n')
+		return false;
+	*ret = tens * 10 + ones;
+	*at = p + 4;
+	return true;
+}
+
+/*
  * Reads a decimal and its CRLF at *at, and moves *at behind them. HF_RESP_COMMAND if it is all
  * there; HF_RESP_ERROR (without a text) if it is no decimal. Like Redis, takes no leading zeros
  * and no plus sign.
  */
 static inline enum hf_resp_result read_length(const uint8_t **at, const uint8_t *end,
 					      int64_t *ret) {
+	if (read_short_length(at, end, ret))
+		return HF_RESP_COMMAND;
 	const uint8_t *p = *at;
 	bool negative = p < end && *p == '-';
 	p += negative;

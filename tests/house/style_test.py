@@ -24,6 +24,7 @@ BAD = [
     ({"src/base/a.c": "static int f(int a,\n\t     int b) {\n" + "\tg();\n" * 70 + "}\n"}, "a.c:2: a function of 72"),
     ({"src/base/a.c": "\t/*" + "x" * 89 + "*/\n"}, "src/base/a.c:1: 101 columns"),
     ({"tools/x": "#!/bin/sh\n" + "x" * 121 + "\n"}, "tools/x:2: 121 columns"),
+    ({"data.bin": "x" * 524289}, "data.bin:1: 524289 bytes"),
     ({"src/base/a.c": "int a; \n"}, "src/base/a.c:1: blanks at the end"),
     ({"tools/x": "#!/bin/sh\n# TO" + "DO: more\n"}, "tools/x:2: 'TO" + "DO'"),
     ({"src/base/a.c": "int a;"}, "ends in one newline"),
