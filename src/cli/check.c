@@ -36,9 +36,7 @@ struct check {
 	struct hf_diagnostics diagnostics;
 };
 
-/*
- * ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static bool read_file(struct check *check, const char *name, struct hf_err *err) {
 	bool is_stdin = strcmp(name, "-") == 0;
@@ -52,9 +50,7 @@ static bool read_file(struct check *check, const char *name, struct hf_err *err)
 	return failed == 0 || hf_fail_sys(err, failed, "%s", name);
 }
 
-/*
- * ---- for people --------------------------------------------------------------------------------
- */
+/* ---- for people ---- */
 
 static const char *colour(const struct check *check, const char *code) {
 	return check->colours ? code : "";
@@ -147,9 +143,7 @@ static void print_people(const struct check *check, const char *name,
 	       plural(events), fields, plural(fields));
 }
 
-/*
- * ---- for programs ------------------------------------------------------------------------------
- */
+/* ---- for programs ---- */
 
 /* The length of the well-formed UTF-8 character at `text`, or 0. */
 static size_t character_length(struct hf_span text) {
@@ -322,9 +316,7 @@ static void print_json(const struct check *check, const char *name,
 	printf("]}");
 }
 
-/*
- * ---- the run -----------------------------------------------------------------------------------
- */
+/* ---- the run ---- */
 
 static void check_file(struct check *check, const char *name) {
 	struct hf_contract *contract = NULL;

@@ -198,7 +198,8 @@ static bool read_text(const char *path, uint8_t *buf, size_t *ret_len, struct hf
 	return true;
 }
 
-static bool load_contract(struct hf_engine *engine, const char *path, uint64_t *ret_lsn,
+/* Raises *lsn to what must be committed for the contract to be durable. */
+static bool load_contract(struct hf_engine *engine, const char *path, uint64_t *lsn,
 			  struct hf_err *err) {
 	static const char hint[] = "\nholdfast check shows all there is to say about it";
 	uint8_t text[HF_CONTRACT_TEXT_MAX + 1];
@@ -213,7 +214,8 @@ static bool load_contract(struct hf_engine *engine, const char *path, uint64_t *
 			      reply.status == HF_BADCONTRACT ? hint : "");
 	hf_engine_flush(engine);
 	hf_engine_unlock(engine);
-	*ret_lsn = reply.durable_at;
+	if (reply.durable_at > *lsn)
+		*lsn = reply.durable_at;
 	return reply.status == HF_OK;
 }
 
@@ -265,9 +267,8 @@ static void print_warnings(const struct hf_engine_info *info) {
 		fprintf(stderr,
 			"WARNING: --no-sync: a crash of the machine loses acknowledged events.\n");
 	if (!info->direct_io)
-		fprintf(stderr, "WARNING: the file system does not take direct writes: the log "
-				"goes through "
-				"the page cache, which is slower.\n");
+		fprintf(stderr, "WARNING: no direct writes on this file system: the log goes "
+				"through the page cache, which is slower.\n");
 }
 
 static void print_screen(struct hf_engine *engine, const struct hf_server *server,

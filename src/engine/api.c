@@ -12,8 +12,7 @@
 #include "engine/engine_private.h"
 #include "os/memory.h"
 
-#define PENDING_MAX 65536u
-#define DELIVER_BATCH 64u
+#define PENDING_MAX 8192u /* 512 KiB: it stays in the cache */
 
 _Static_assert(sizeof(((struct hf_result *)0)->state) == HF_NAME_MAX + 1, "a state's name fits");
 _Static_assert(sizeof(((struct hf_result *)0)->text) >= HF_ERR_TEXT_MAX, "an error's text fits");
@@ -29,14 +28,20 @@ struct pending {
 	bool retried;
 };
 
+/*
+ * The queue has one producer at a time (under the engine's lock) and one consumer (whoever has
+ * `delivering`), so its two ends need no lock. The mutex is for those who sleep until the head has
+ * moved.
+ */
 struct hf_db {
 	struct hf_engine *engine;
-	pthread_mutex_t lock; /* of what follows; taken inside the engine's lock, never around it */
-	pthread_cond_t moved; /* the head has moved */
 	struct pending *pending;
-	uint64_t head, tail; /* counts, not indexes */
-	uint32_t promised;   /* places that submitters have, and have not filled yet */
-	bool delivering;
+	_Alignas(64) _Atomic uint64_t head; /* counts, not indexes */
+	_Atomic bool delivering;
+	_Alignas(64) _Atomic uint64_t tail;
+	_Atomic uint32_t sleepers;
+	pthread_mutex_t lock;
+	pthread_cond_t moved;
 };
 
 static struct hf_span span_of(struct hf_bytes bytes) {
@@ -54,7 +59,7 @@ static enum hf_status result_of(const struct hf_reply *reply, struct hf_result *
 	ret->lsn = reply->lsn;
 	ret->state[0] = ret->text[0] = '\0';
 	if (reply->state != NULL)
-		snprintf(ret->state, sizeof(ret->state), "%s", reply->state);
+		hf_bytes_copy(ret->state, reply->state, strlen(reply->state) + 1);
 	if (reply->text != NULL)
 		snprintf(ret->text, sizeof(ret->text), "%s", reply->text);
 	return ret->status;
@@ -72,18 +77,18 @@ static enum hf_status settle(struct hf_db *db, uint64_t durable_at, struct hf_re
 	return hf_engine_wait(db->engine, durable_at, &err) ? ret->status : result_err(&err, ret);
 }
 
-/*
- * ---- completion --------------------------------------------------------------------------------
- */
+/* ---- completion ---- */
 
-static bool head_is_ready(const struct hf_db *db) {
-	return db->head != db->tail &&
+/* Sequentially consistent, as the stores are: of two threads at least one sees the other's. */
+static bool head_is_ready(struct hf_db *db) {
+	uint64_t head = atomic_load(&db->head);
+	return head != atomic_load(&db->tail) &&
 	       (hf_engine_stopped(db->engine) ||
-		db->pending[db->head % PENDING_MAX].durable_at <= hf_engine_committed(db->engine));
+		db->pending[head % PENDING_MAX].durable_at <= hf_engine_committed(db->engine));
 }
 
-static void complete(struct hf_db *db, struct pending *pending) {
-	struct hf_result result = { .status = pending->status };
+static void complete(struct hf_db *db, const struct pending *pending) {
+	struct hf_result result;
 	if (pending->durable_at > hf_engine_committed(db->engine)) {
 		struct hf_err err;
 		hf_fail(&err, HF_STOPPED, "%s", hf_engine_stop_reason(db->engine));
@@ -103,26 +108,30 @@ static void complete(struct hf_db *db, struct pending *pending) {
 	free(pending->text);
 }
 
-/* Completes what is durable; a second thread leaves it to the first. */
-static void deliver(struct hf_db *db) {
+static void wake_sleepers(struct hf_db *db) {
+	if (atomic_load(&db->sleepers) == 0)
+		return;
 	pthread_mutex_lock(&db->lock);
-	bool mine = !db->delivering;
-	db->delivering = true;
-	while (mine && head_is_ready(db)) {
-		struct pending batch[DELIVER_BATCH];
-		uint32_t count = 0;
-		for (; count < DELIVER_BATCH && head_is_ready(db); count++)
-			batch[count] = db->pending[db->head++ % PENDING_MAX];
-		pthread_mutex_unlock(&db->lock);
-		for (uint32_t i = 0; i < count; i++)
-			complete(db, &batch[i]);
-		pthread_mutex_lock(&db->lock);
-	}
-	if (mine) {
-		db->delivering = false;
-		pthread_cond_broadcast(&db->moved);
-	}
+	pthread_cond_broadcast(&db->moved);
 	pthread_mutex_unlock(&db->lock);
+}
+
+/*
+ * Completes what is durable. A second thread leaves it to the first, which looks again after it has
+ * let go: so whatever was queued while both looked away is found by one of them.
+ */
+static void deliver(struct hf_db *db) {
+	while (head_is_ready(db)) {
+		if (atomic_exchange(&db->delivering, true))
+			return;
+		while (head_is_ready(db)) {
+			uint64_t head = atomic_load_explicit(&db->head, memory_order_relaxed);
+			complete(db, &db->pending[head % PENDING_MAX]);
+			atomic_store(&db->head, head + 1);
+		}
+		atomic_store(&db->delivering, false);
+		wake_sleepers(db);
+	}
 }
 
 static void on_commit(void *arg) {
@@ -132,27 +141,36 @@ static void on_commit(void *arg) {
 		deliver(db);
 }
 
-enum hf_status hf_drain(struct hf_db *db) {
+/* Sleeps until at most `left` submissions wait. */
+static void sleep_until(struct hf_db *db, uint64_t left) {
 	pthread_mutex_lock(&db->lock);
-	while (db->head != db->tail || db->promised > 0 || db->delivering)
+	atomic_fetch_add(&db->sleepers, 1);
+	while (atomic_load(&db->tail) - atomic_load(&db->head) > left)
 		pthread_cond_wait(&db->moved, &db->lock);
+	atomic_fetch_sub(&db->sleepers, 1);
 	pthread_mutex_unlock(&db->lock);
+}
+
+enum hf_status hf_drain(struct hf_db *db) {
+	sleep_until(db, 0);
 	return hf_engine_stopped(db->engine) ? HF_STOPPED : HF_OK;
 }
 
-static void take_place(struct hf_db *db) {
-	pthread_mutex_lock(&db->lock);
-	while (db->tail - db->head + db->promised >= PENDING_MAX)
-		pthread_cond_wait(&db->moved, &db->lock);
-	db->promised++;
-	pthread_mutex_unlock(&db->lock);
+/* The engine's lock, with a free place in the queue. */
+static void lock_with_place(struct hf_db *db) {
+	hf_engine_lock(db->engine);
+	while (atomic_load_explicit(&db->tail, memory_order_relaxed) - atomic_load(&db->head) ==
+	       PENDING_MAX) {
+		hf_engine_unlock(db->engine);
+		sleep_until(db, PENDING_MAX / 2);
+		hf_engine_lock(db->engine);
+	}
 }
 
-/* Queues an outcome; true if the submitter is to deliver, since no commit that is to come will. */
-static bool queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *done, void *arg) {
-	pthread_mutex_lock(&db->lock);
-	db->promised--;
-	db->pending[db->tail++ % PENDING_MAX] = (struct pending){
+/* Under the engine's lock, with a free place. */
+static void queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *done, void *arg) {
+	uint64_t tail = atomic_load_explicit(&db->tail, memory_order_relaxed);
+	db->pending[tail % PENDING_MAX] = (struct pending){
 		.done = done,
 		.arg = arg,
 		.durable_at = reply->durable_at,
@@ -163,15 +181,10 @@ static bool queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *do
 		.status = reply->status,
 		.retried = reply->retried,
 	};
-	bool ready = head_is_ready(db);
-	pthread_mutex_unlock(&db->lock);
-	return ready;
+	atomic_store(&db->tail, tail + 1);
 }
 
-/*
- * ---- requests
- * ------------------------------------------------------------------------------------
- */
+/* ---- requests ---- */
 
 /* Judges a request. Under the engine's lock. */
 static void judge(struct hf_db *db, const struct hf_request *request, struct hf_reply *ret) {
@@ -209,14 +222,12 @@ enum hf_status hf_send(struct hf_db *db, const struct hf_request *request, struc
 enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request, hf_done_fn *done,
 			 void *arg) {
 	struct hf_reply reply;
-	take_place(db);
-	hf_engine_lock(db->engine);
+	lock_with_place(db);
 	judge(db, request, &reply);
-	bool ready = queue(db, &reply, done, arg);
+	queue(db, &reply, done, arg);
 	hf_engine_flush(db->engine);
 	hf_engine_unlock(db->engine);
-	if (ready)
-		deliver(db);
+	deliver(db);
 	return reply.status;
 }
 
@@ -309,10 +320,7 @@ enum hf_status hf_hash(struct hf_db *db, uint8_t ret_hash[16], struct hf_result 
 	return settle(db, reply.durable_at, ret);
 }
 
-/*
- * ---- life
- * ----------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static enum hf_status fail_text(const struct hf_err *why, char *err, size_t err_cap) {
 	if (err_cap > 0)

@@ -76,9 +76,7 @@ bool hf_engine_stopped(const struct hf_engine *engine);
 /* Why, once stopped. */
 const char *hf_engine_stop_reason(const struct hf_engine *engine);
 
-/*
- * ---- requests (under the lock) -----------------------------------------------------------------
- */
+/* ---- requests (under the lock) ---- */
 
 struct hf_arg {
 	struct hf_span name;
@@ -169,9 +167,7 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 const struct hf_contract *hf_engine_contract_at(const struct hf_engine *engine, uint32_t i);
 const struct hf_contract *hf_engine_contract(const struct hf_engine *engine, struct hf_span name);
 
-/*
- * ---- figures -----------------------------------------------------------------------------------
- */
+/* ---- figures ---- */
 
 struct hf_engine_info {
 	const char *data_dir;

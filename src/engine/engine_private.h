@@ -56,7 +56,7 @@ struct contract_slot {
 /* All texts of one name. */
 struct family {
 	struct hf_span name; /* of its contracts */
-	uint32_t newest; /* slot */
+	uint32_t newest;     /* slot */
 	uint32_t text_count;
 };
 
@@ -145,6 +145,8 @@ uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id);
 /* NULL if there is none. `ret_cursor` stands on it. */
 struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
 			      struct hf_span key, struct hf_map_cursor *ret_cursor);
+/* Fetches the memory of the entity that probably has this hash. */
+void hf_entity_prefetch(const struct hf_engine *engine, uint64_t hash);
 static inline struct hf_span hf_entity_key(const struct entity *entity) {
 	return hf_span(entity->data + entity->block_size, entity->key_len);
 }

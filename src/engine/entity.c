@@ -68,6 +68,16 @@ struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uin
 	return NULL;
 }
 
+void hf_entity_prefetch(const struct hf_engine *engine, uint64_t hash) {
+	struct hf_map_cursor cursor;
+	uint64_t value = hf_map_first(&engine->entities, hash, &cursor);
+	const uint8_t *entity = (const uint8_t *)(uintptr_t)value;
+	if (entity == NULL)
+		return;
+	__builtin_prefetch(entity, 1);
+	__builtin_prefetch(entity + 64, 1);
+}
+
 void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
 		    const struct entity *entity, uint16_t *ret_state, const uint8_t **ret_block) {
 	const struct hf_contract *contract = slot->contract;

@@ -75,16 +75,6 @@ static bool look_ahead(struct hf_engine *engine, const struct hf_record *record,
 	return true;
 }
 
-static void touch(struct hf_engine *engine, const struct replay_step *step) {
-	struct hf_map_cursor cursor;
-	const uint8_t *entity =
-		(const uint8_t *)(uintptr_t)hf_map_first(&engine->entities, step->hash, &cursor);
-	if (entity == NULL)
-		return;
-	__builtin_prefetch(entity, 1);
-	__builtin_prefetch(entity + 64, 1);
-}
-
 /* Does the record say what the engine would have logged now? */
 static const char *difference(const struct hf_record *record, const struct hf_event_record *event,
 			      const struct change *change, const struct hf_step *step,
@@ -213,7 +203,7 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 			if (!look_ahead(engine, &records[done + ahead], &engine->steps[ahead], err))
 				return false;
 		for (uint32_t i = 0; i < ahead; i++)
-			touch(engine, &engine->steps[i]);
+			hf_entity_prefetch(engine, engine->steps[i].hash);
 		for (uint32_t i = 0; i < ahead; i++)
 			if (!replay_event(engine, &records[done + i], &engine->steps[i], err))
 				return false;

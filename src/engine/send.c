@@ -276,13 +276,8 @@ void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send) {
 }
 
 void hf_engine_touch(struct hf_engine *engine, const struct hf_send *send) {
-	struct hf_map_cursor cursor;
-	const uint8_t *entity =
-		(const uint8_t *)(uintptr_t)hf_map_first(&engine->entities, send->hash[0], &cursor);
-	if (send->hash[0] == 0 || entity == NULL)
-		return;
-	__builtin_prefetch(entity, 1);
-	__builtin_prefetch(entity + 64, 1);
+	if (send->hash[0] != 0)
+		hf_entity_prefetch(engine, send->hash[0]);
 }
 
 /* Whom the request is for. False: the reply is filled. */
@@ -309,6 +304,11 @@ static bool address(struct hf_engine *engine, const struct hf_send *send, struct
 	if (change->has_id)
 		change->id_hash = prepared ? send->hash[1] : hf_id_hash(change->hash, send->id);
 	*ret_family = family;
+	if (!prepared) {
+		hf_map_prefetch(&engine->entities, change->hash);
+		if (change->has_id)
+			hf_map_prefetch(&engine->ids, change->id_hash);
+	}
 	return true;
 }
 
@@ -321,12 +321,15 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
-	if (!address(engine, send, &change, &family, ret) ||
-	    (change.has_id && answered_before(engine, send, family, change.id_hash, ret)))
+	if (!address(engine, send, &change, &family, ret))
 		return;
 
+	/* Looked up before it is needed: the two indexes' memory is on its way meanwhile. */
 	const struct hf_contract *contract = change.slot->contract;
 	int event = hf_contract_event(contract, send->event);
+	hf_entity_prefetch(engine, change.hash);
+	if (change.has_id && answered_before(engine, send, family, change.id_hash, ret))
+		return;
 	if (event < 0) {
 		refuse_event(engine, send, contract, ret);
 		return;

@@ -13,7 +13,7 @@
 #include "log/log_private.h"
 #include "os/memory.h"
 
-#define WINDOW ((size_t)4 << 20)
+#define WINDOW ((size_t)1 << 20) /* fits the cache, and any frame */
 #define BATCH 256u
 #define SEGMENTS_MAX ((uint64_t)1 << 24)
 
@@ -29,9 +29,7 @@ struct scanner {
 	size_t window_len;
 };
 
-/*
- * ---- which segments are there ------------------------------------------------------------------
- */
+/* ---- which segments are there ---- */
 
 struct listing {
 	uint64_t count, highest;
@@ -137,10 +135,7 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 	return true;
 }
 
-/*
- * ---- frames
- * --------------------------------------------------------------------------------------
- */
+/* ---- frames ---- */
 
 /* Does the payload of a frame whose header holds hold, too? Calls nobody. */
 static bool payload_holds(const struct hf_frame *frame, const uint8_t *bytes) {

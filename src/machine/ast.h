@@ -97,6 +97,8 @@ struct label {
 	struct expr *guard;
 	struct effect *effects;
 	int event_index;
+	const struct event *typed_for; /* the event that guard and effects have types for */
+	bool typed_well;
 };
 
 enum state_kind { STATE_PLAIN, STATE_COMPOSITE, STATE_CHOICE };
@@ -301,8 +303,10 @@ bool mc_is_within(const struct state *state, const struct state *around);
 const struct field *mc_field_named(const struct source *source, struct slice name);
 /* Types a condition; names are the fields' and, if `event` is not NULL, its params'. */
 bool mc_check_guard(struct source *source, struct expr *guard, const struct event *event);
-/* Types the path's guards and effects for its event. To be called again before they are used:
- * arrows after a choice are shared by paths with other events. */
+/* Types the guards and effects of all paths, and says what is wrong with them. */
+void mc_check_paths(struct source *source);
+/* Types those of one path for its event. To be called again before they are used: arrows after a
+ * choice are shared by paths with other events. */
 bool mc_check_path(struct source *source, struct path *path);
 void mc_check_declarations(struct source *source);
 /* What can be reached, what can end, what can never be taken. Paths must have been typed. */

@@ -140,17 +140,28 @@ static void find_ends(struct graph *graph) {
 	}
 }
 
+static bool is_left(const struct graph *graph, const struct path *path) {
+	bool ret = path->from == NULL;
+	for (uint32_t i = 1; i <= graph->source->plain_count && !ret; i++)
+		ret = mc_path_leaves(path, graph->states[i]);
+	return ret;
+}
+
+/* No arrow leaves an end, nor a composite in which all are ends. */
 static void check_finals(struct graph *graph) {
 	struct source *source = graph->source;
 	for (uint32_t i = 0; i < source->path_count; i++) {
 		const struct path *path = &source->paths[i];
-		if (path->from == NULL || path->from->kind != STATE_PLAIN || !path->from->end)
+		bool is_end =
+			path->from != NULL && path->from->kind == STATE_PLAIN && path->from->end;
+		if (!is_end && is_left(graph, path))
 			continue;
+		struct shown name = mc_show(source, path->from->name);
 		mc_help_on(mc_error_at(source, "leaves-final", path->arcs[0]->at,
-				       "%s is an end (line %u), and this arrow leaves it",
-				       mc_show(source, path->from->name).text,
-				       mc_line_of(source, path->from->end_at.at)),
-			   "take away one of the two");
+				       is_end ? "%s is an end, and this arrow leaves it"
+					      : "all states of %s are ends, this arrow leaves none",
+				       name.text),
+			   "take away this arrow, or %s --> [*]", name.text);
 	}
 }
 

@@ -34,8 +34,7 @@ static bool check_source(struct source *source) {
 		mc_flatten(source);
 	bool drawn = *errors == errors_before && !source->stop;
 	mc_check_declarations(source);
-	for (uint32_t i = 0; i < source->path_count; i++)
-		(void)mc_check_path(source, &source->paths[i]);
+	mc_check_paths(source);
 	if (!drawn)
 		return true;
 	mc_check_graph(source);
@@ -47,7 +46,7 @@ bool hf_contract_compile(struct hf_span text, const char *file_name,
 			 struct hf_err *err) {
 	memset(diagnostics, 0, sizeof(*diagnostics));
 	struct source *source = malloc(sizeof(*source));
-	struct hf_span start = { text.data, text.len };
+	struct hf_span start = hf_span(text.len > 0 ? (const void *)text.data : "", text.len);
 	if (start.len > HF_CONTRACT_TEXT_MAX + 1)
 		start.len = HF_CONTRACT_TEXT_MAX + 1;
 	if (source == NULL || !mc_source_init(source, start, file_name, diagnostics)) {

@@ -71,17 +71,19 @@ static void add_values(struct account *account, struct slice slice, bool after) 
 static void explain_not_allowed(struct account *account, uint16_t state) {
 	const struct hf_contract *contract = account->contract;
 	bool told[HF_STATES_MAX + 1] = { false }, any = false;
-	hf_text_add(account->text, "%s is allowed ", account->event->name);
+	hf_text_add(account->text, "%s is allowed", account->event->name);
 	for (uint32_t i = 0; i < contract->transition_count; i++) {
 		const struct hf_transition *transition = &contract->transitions[i];
 		const struct hf_event *event = &contract->events[transition->event];
 		if (event != account->event || told[transition->from])
 			continue;
 		told[transition->from] = true;
-		hf_text_add(account->text, any ? " or %s" : "from %s",
-			    transition->from == HF_STATE_NEW
-				    ? "[*], as its first event"
-				    : contract->states[transition->from].name);
+		hf_text_add(account->text, any ? " or " : " ");
+		if (transition->from == HF_STATE_NEW)
+			hf_text_add(account->text, "as the first event");
+		else
+			hf_text_add(account->text, any ? "%s" : "from %s",
+				    contract->states[transition->from].name);
 		any = true;
 	}
 	bool can_go_on = false;

@@ -186,11 +186,19 @@ static bool read_effects(struct cursor *cursor, struct label *label) {
 	if (!mc_take_char(cursor, '/'))
 		return true;
 	struct effect **tail = &label->effects;
-	do {
+	for (uint32_t count = 0;; count++) {
+		struct slice at = mc_here(cursor);
 		if (!read_effect(cursor, &tail))
 			return false;
-	} while (mc_take_char(cursor, ','));
-	return true;
+		if (count == HF_FIELDS_MAX) {
+			mc_error_at(cursor->source, "too-many", at,
+				    "a transition has at most %u effects, one for each field",
+				    HF_FIELDS_MAX);
+			return false;
+		}
+		if (!mc_take_char(cursor, ','))
+			return true;
+	}
 }
 
 bool mc_read_label(struct source *source, struct slice at, struct label *ret) {

@@ -377,8 +377,8 @@ static bool read_state_line(struct parser *parser) {
 	if (byte_at(parser, parser->at) == '{') {
 		fail_at(parser, "syntax", one_byte(parser), "this brace belongs to no composite",
 			"write state name { ... }");
-		return open_composite(parser, mc_source_alloc(parser->source, sizeof(*state))) &&
-		       false;
+		(void)open_composite(parser, mc_source_alloc(parser->source, sizeof(*state)));
+		return false;
 	}
 	if (starts_with(parser, parser->at, "-->")) {
 		parser->at += 3;
@@ -491,7 +491,9 @@ static bool read_declaration(struct parser *parser) {
 	fail_at(parser, "state-declaration", rest, "this is lost after the state's name",
 		"write state \"text\" as name, or name : text on a line without `state`");
 	parser->at = rest.at + rest.len - 1;
-	return byte_at(parser, parser->at) == '{' && open_composite(parser, state) && false;
+	if (byte_at(parser, parser->at) == '{')
+		(void)open_composite(parser, state);
+	return false;
 }
 
 /* ---- notes and looks ------------------------------------------------------------------------ */
@@ -550,7 +552,8 @@ static bool read_style(struct parser *parser, const char *also, bool needs_rest)
 	       (byte_at(parser, parser->at) != '\0' &&
 		strchr(also, byte_at(parser, parser->at)) != NULL))
 		parser->at++;
-	bool good = parser->at > start && (!needs_rest || mc_is_blank(byte_at(parser, parser->at)));
+	bool good = parser->at > start && (needs_rest ? mc_is_blank(byte_at(parser, parser->at))
+						      : mc_is_word_byte(byte_at(parser, start)));
 	if (also[0] == '\0' &&
 	    hf_span_is_nocase(hf_span(parser->source->clean + start, parser->at - start),
 			      "default"))

@@ -296,12 +296,22 @@ static bool is_assigned_before(const struct source *source, const struct path *p
 	return false;
 }
 
-static bool check_effects(struct source *source, struct path *path) {
+/* Types the guard and the effects of one arrow. */
+static bool check_label(struct source *source, struct label *label, const struct event *event) {
+	if (label->typed_for == event)
+		return label->typed_well;
+	label->typed_for = event;
+	label->typed_well = label->guard == NULL || mc_check_guard(source, label->guard, event);
+	for (struct effect *effect = label->effects; effect != NULL; effect = effect->next)
+		label->typed_well &= check_effect(source, effect, event);
+	return label->typed_well;
+}
+
+static bool check_assignments(struct source *source, const struct path *path) {
 	bool good = true;
 	for (uint32_t i = 0; i < path->arc_count; i++)
-		for (struct effect *effect = path->arcs[i]->label.effects; effect != NULL;
+		for (const struct effect *effect = path->arcs[i]->label.effects; effect != NULL;
 		     effect = effect->next) {
-			good &= check_effect(source, effect, path->event);
 			if (!is_assigned_before(source, path, effect))
 				continue;
 			mc_help_on(mc_error_at(source, "assigned-twice", effect->field_at,
@@ -316,9 +326,15 @@ static bool check_effects(struct source *source, struct path *path) {
 bool mc_check_path(struct source *source, struct path *path) {
 	bool good = true;
 	for (uint32_t i = 0; i < path->arc_count; i++)
-		if (path->arcs[i]->label.guard != NULL)
-			good &= mc_check_guard(source, path->arcs[i]->label.guard, path->event);
-	good &= check_effects(source, path);
+		good &= check_label(source, &path->arcs[i]->label, path->event);
 	path->bad = !good;
 	return good;
+}
+
+void mc_check_paths(struct source *source) {
+	for (uint32_t i = 0; i < source->path_count; i++) {
+		struct path *path = &source->paths[i];
+		bool good = mc_check_path(source, path);
+		path->bad = !check_assignments(source, path) || !good;
+	}
 }

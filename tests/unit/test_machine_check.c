@@ -297,6 +297,9 @@ static void beginnings_and_ends(void **state) {
 	expect_error("no-event", LIFE("A --> B : @[true]$\n"));
 	expect_error("no-event", "stateDiagram-v2\n[*] --> A : @[true]$\n");
 	expect_error("leaves-final", LIFE("@B --> A$ : back\n"));
+	expect_error("leaves-final",
+		     LIFE("A --> C : x\nstate C {\n[*] --> D\nD --> [*]\n}\nC --> [*]\n"
+			  "@C --> A$ : back\n"));
 	expect_error("unreachable", LIFE("@C$ --> B : x\n"));
 	expect_error("no-end", LIFE("A --> @C$ : x\nC --> C : y\n"));
 	expect_warning("no-end", "@stateDiagram-v2$\n[*] --> A\nA --> A : x\n");

@@ -224,6 +224,24 @@ static void large_texts_end_soon(void **state) {
 	}
 }
 
+/* A long guard before a choice with many ways out, which are compared with one another. */
+static void choices_are_bounded(void **state) {
+	static char text[HF_CONTRACT_TEXT_MAX];
+	struct timespec begin, end;
+	size_t len = (size_t)sprintf(text, HEAD
+				     "%%%% field u: u64\nstate c <<choice>>\nA --> c : x [u > 1");
+	for (int i = 0; i < 200; i++)
+		len += (size_t)sprintf(text + len, " && (u * u > %d || u * u * u < 4)", i);
+	len += (size_t)sprintf(text + len, "] / u = 2\nA --> c : y\n");
+	for (int i = 0; i < 1500; i++)
+		len += (size_t)sprintf(text + len,
+				       i % 2 == 0 ? "c --> A : [u * 3 == %d]\n" : "c --> A\n", i);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	compile(text, len);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	assert_true(end.tv_sec - begin.tv_sec < 6);
+}
+
 /* Many states within composites, each left by many arrows: flattening must stop at its limit. */
 static void flattening_is_bounded(void **state) {
 	static char text[HF_CONTRACT_TEXT_MAX];
@@ -253,6 +271,7 @@ int main(void) {
 		cmocka_unit_test(mutations),
 		cmocka_unit_test(random_bytes),
 		cmocka_unit_test(large_texts_end_soon),
+		cmocka_unit_test(choices_are_bounded),
 		cmocka_unit_test(flattening_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

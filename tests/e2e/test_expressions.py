@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """P3 and P5: what expressions come to, at the edges of 64 bits, against a model.
 
-    expressions_test.py [--contracts N] [--seed N]
+    test_expressions.py [--contracts N] [--seed N]
 
 Each contract has an event per random expression, as an effect (i64, u64) or as a guard, and every
 event is sent with values that overflow, divide by zero and change signs. The printed text has

@@ -243,7 +243,7 @@ class Refusals(unittest.TestCase):
 
 
 class Directory(unittest.TestCase):
-    """What must keep a server from starting, and leave every byte as it was. A damaged log is in replay_test.py."""
+    """What must keep a server from starting, and leave every byte as it was. A damaged log is in test_replay.py."""
 
     def setUp(self):
         self.temp = tempfile.TemporaryDirectory(prefix="holdfast-test-")

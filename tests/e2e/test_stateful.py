@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Stateful property tests: random contracts, events, retries, versions, upgrades and crashes against a model.
 
-    stateful_test.py [--examples N] [--seed N] [--shrink]
+    test_stateful.py [--examples N] [--seed N] [--shrink]
 
 Without arguments it is the same walk each time. With a seed it is another one, and a failure is
 reproduced by the same numbers. After every step the reply, every entity, the LSN and (where

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """P1, P2: a feed that kill -9 interrupts, sent again from its start, ends like one that was not.
 
-    resume_test.py [--whole] [--seed N]
+    test_resume.py [--whole] [--seed N]
 
 There are ten kills, and every event carries an id. The points are random; the seed is printed. A
 reply that was received before a kill must come back from every later retry as it was, and in the

@@ -22,9 +22,10 @@ HELLO = (ROOT / "examples/hello/hello.mmd").read_text()
 PLACE = ("q", "10", "p", "1", "s", "ACME")
 
 
-def run(*args):
+def run(*args, cwd=None):
     """One call of the command line."""
-    return subprocess.run([holdfast(), *map(str, args)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([holdfast(), *map(str, args)], capture_output=True, text=True, timeout=60,
+                          cwd=cwd)
 
 
 class Start(unittest.TestCase):
@@ -192,11 +193,15 @@ class Usage(unittest.TestCase):
             self.assertIn(meant, done.stderr)
 
     def test_wrong_usage(self):
+        """The complaint comes before anything is done: no data directory is made."""
         for args in ([], ["serve", "--nonesuch"], ["serve", "--listen"], ["serve", "extra"],
-                     ["serve", "--listen", "nowhere"], ["serve", "--listen", "127.0.0.1:99999"], ["check"]):
-            done = run(*args)
-            self.assertEqual((done.returncode, done.stdout), (2, ""), args)
-            self.assertNotEqual(done.stderr, "", args)
+                     ["serve", "--listen", "nowhere"], ["serve", "--listen", "127.0.0.1:99999"],
+                     ["serve", "--threads", "0"], ["serve", "--segment-size", "5"], ["check"]):
+            with self.subTest(args=args), tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+                done = run(*args, cwd=temp)
+                self.assertEqual((done.returncode, done.stdout), (2, ""))
+                self.assertNotEqual(done.stderr, "")
+                self.assertEqual(list(pathlib.Path(temp).iterdir()), [])
 
     def test_missing_contracts(self):
         with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """P1, P2 and P4 under load: kill -9 while several clients write and one reads.
 
-    clients_test.py [--rounds N] [--seed N]
+    test_clients.py [--rounds N] [--bookings N] [--threads N] [--seed N]
 
 Each client books goods into one shared entity and into one of its own, pipelined, with an id per
 event, and goes on after the restart a little before where its last reply left it. After each kill
@@ -147,6 +147,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bookings", type=int, default=6000, help="per client")
+    parser.add_argument("--threads", default="1", help="of the server")
     parser.add_argument("--seed", type=int, default=9)
     args = parser.parse_args()
     print("seed", args.seed)
@@ -158,7 +159,7 @@ def main():
     acknowledged = [{} for _ in range(CLIENTS)]
     seen = {}
 
-    with Server(contracts={"shelf": CONTRACT}) as server:
+    with Server(contracts={"shelf": CONTRACT}, args=["--threads", args.threads]) as server:
         for round_number in range(1, args.rounds + 2):
             last = round_number > args.rounds
             clients = [Client(server, bookings[c], acknowledged[c]) for c in range(CLIENTS)]
