@@ -3,7 +3,7 @@
 
 PREFIX = /usr/local
 FUZZ_SECONDS = 60
-RELEASE = --buildtype=release -Db_lto=true -Dc_args=-ffat-lto-objects
+RELEASE = --buildtype=release -Db_lto=true -Dc_args=-ffat-lto-objects -Dlibdir=lib
 SANITIZED = --buildtype=debugoptimized -Dc_args=-fno-sanitize-recover=all
 
 all: build
@@ -54,6 +54,7 @@ fuzz: setup-fuzz
 install: build
 	@meson configure build -Dprefix=$(PREFIX)
 	@meson install -C build --quiet
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
 format: setup-format
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
@@ -61,4 +62,5 @@ format: setup-format
 clean:
 	rm -rf build build-asan build-tsan build-fuzz
 
+.NOTPARALLEL:
 .PHONY: all help build build-asan build-tsan demo test test-full bench fuzz install format clean

@@ -131,7 +131,7 @@ static int name_table_find(const struct name_table *table, uint32_t stride, cons
 	uint32_t slot = (uint32_t)XXH3_64bits(name.data, name.len) & table->mask;
 	for (; table->slots[slot] != UINT16_MAX; slot = (slot + 1) & table->mask) {
 		const char *other = name_at(names, stride, table->slots[slot]);
-		if (memcmp(other, name.data, name.len) == 0 && other[name.len] == '\0')
+		if (hf_bytes_equal(other, name.data, name.len) && other[name.len] == '\0')
 			return table->slots[slot];
 	}
 	return -1;
@@ -156,7 +156,7 @@ int hf_event_param(const struct hf_event *event, struct hf_span name) {
 	if (name.len > HF_NAME_MAX)
 		return -1;
 	for (int i = 0; i < event->param_count; i++)
-		if (memcmp(event->params[i].name, name.data, name.len) == 0 &&
+		if (hf_bytes_equal(event->params[i].name, name.data, name.len) &&
 		    event->params[i].name[name.len] == '\0')
 			return i;
 	return -1;

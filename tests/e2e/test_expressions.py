@@ -29,7 +29,7 @@ from server import Server  # noqa: E402
 EXPRESSIONS = 12
 VALUES = 40
 FIELDS = {kind: Name(kind, Type(kind)) for kind in ("i64", "u64")}
-PARAMS = {kind: tuple(Name(f"{kind}_{letter}", Type(kind)) for letter in "abc") for kind in FIELDS}
+PARAMS = tuple(Name(f"{kind}_{letter}", Type(kind)) for kind in FIELDS for letter in "abc")
 
 
 @st.composite
@@ -38,8 +38,8 @@ def calculators(draw):
     transitions, events = [], {}
     for number in range(EXPRESSIONS):
         event, kind = f"E{number}", draw(st.sampled_from(sorted(FIELDS)))
-        events[event] = PARAMS[kind]
-        names = list(PARAMS[kind]) + [FIELDS[kind]]
+        events[event] = PARAMS
+        names = [*PARAMS, *FIELDS.values()]
         if draw(st.integers(0, 3)):
             value = draw(contracts.numbers(names, kind, depth=3))
             transitions.append(Transition("S", "S", event, None, (Effect(FIELDS[kind], "=", value),)))

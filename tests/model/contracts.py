@@ -47,8 +47,8 @@ class Lit:
     value: typing.Any
 
     def text(self, _above=0):
-        """Bools are spelled true and false."""
-        return str(self.value).lower()
+        """Bools are spelled true and false, bytes in quotes."""
+        return f'"{self.value.decode()}"' if isinstance(self.value, bytes) else str(self.value).lower()
 
     def value_in(self, _names):
         """The value itself."""
@@ -87,6 +87,22 @@ class Call:
         """abs can overflow."""
         values = [arg.value_in(names) for arg in self.args]
         return checked(self.kind, {"min": min, "max": max, "abs": abs}[self.function](*values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """u64(x) of an i64, and the other way round."""
+
+    kind: str
+    arg: typing.Any
+
+    def text(self, _above=0):
+        """kind(argument)"""
+        return f"{self.kind}({self.arg.text()})"
+
+    def value_in(self, names):
+        """The same number, if it fits."""
+        return checked(self.kind, self.arg.value_in(names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +160,9 @@ def binary(op, left, right, kind):
     if op in ("/", "%"):
         if right == 0:
             raise Refused("division by zero")
-        quotient = checked(kind, abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1))
-        return quotient if op == "/" else left - quotient * right
+        quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
+        # The rest always fits, also where the quotient does not.
+        return checked(kind, quotient) if op == "/" else left - quotient * right
     return {
         "+": lambda: checked(kind, left + right), "-": lambda: checked(kind, left - right),
         "*": lambda: checked(kind, left * right),
@@ -285,6 +302,11 @@ def literals(kind):
         lambda n: Lit(n) if n >= 0 else Unary("-", Lit(-n)))
 
 
+def texts(longest):
+    """Bytes that a contract can spell; short ones, so that a param may well hold the same."""
+    return st.text("AB", max_size=min(2, longest)).map(lambda text: Lit(text.encode()))
+
+
 def of_kind(names, kind):
     """Those of the names that have this type."""
     return [name for name in names if name.type.kind == kind]
@@ -298,8 +320,12 @@ def numbers(draw, names, kind, depth=2):
         return leaf
     other = draw(st.one_of(literals(kind), numbers(names, kind, depth - 1)))
     inner = draw(numbers(names, kind, depth - 1))
+    another = "u64" if kind == "i64" else "i64"
     shapes = ["+", "+", "+", "-", "*", "/", "%", "min", "max"] + (["abs", "neg"] if kind == "i64" else [])
+    shapes += ["convert"] if of_kind(names, another) else []
     shape = draw(st.sampled_from(shapes))
+    if shape == "convert":
+        return Convert(kind, draw(numbers(names, another, depth - 1)))
     if shape in ("min", "max"):
         return Call(shape, (inner, other), kind)
     if shape == "abs":
@@ -319,9 +345,10 @@ def atoms(draw, names):
         return draw(st.sampled_from([name, Unary("!", name), Binary("==", name, Lit(True), "bool"),
                                      Binary("!=", name, Lit(True), "bool")]))
     if kind == "bytes":
-        pair = [draw(st.sampled_from(of_kind(names, "bytes"))) for _ in range(2)]
-        return Binary(draw(st.sampled_from(["==", "!="] if pair[0] != pair[1] else ["=="])), *pair,
-                      "bytes")
+        left = draw(st.sampled_from(of_kind(names, "bytes")))
+        others = [name for name in of_kind(names, "bytes") if name != left]
+        right = draw(st.one_of(texts(left.type.longest), *[st.sampled_from(others)] * bool(others)))
+        return Binary(draw(st.sampled_from(["==", "!="])), left, right, "bytes")
     op = draw(st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))
     left = draw(st.sampled_from(of_kind(names, kind)))
     others = [name for name in of_kind(names, kind) if name != left]
@@ -366,7 +393,7 @@ def effects(draw, fields, params):
             op, value = "=", draw(st.one_of(atoms(names), st.booleans().map(Lit)))
         else:
             fitting = [n for n in of_kind(names, "bytes") if n.type.longest <= field.type.longest]
-            op, value = "=", draw(st.sampled_from(fitting))
+            op, value = "=", draw(st.one_of(st.sampled_from(fitting), texts(field.type.longest)))
         found.append(Effect(field, op, value))
     return tuple(found)
 
@@ -440,7 +467,7 @@ def values(kind):
                          st.integers(*LIMITS[kind.kind]))
     if kind.kind == "bool":
         return st.booleans()
-    return st.binary(max_size=kind.longest)
+    return st.one_of(st.binary(max_size=kind.longest), st.sampled_from([b"", b"A", b"AB"[:kind.longest]]))
 
 
 def pick(rng, kind):
@@ -450,7 +477,7 @@ def pick(rng, kind):
                            rng.choice(EDGES[kind.kind]), rng.randint(*LIMITS[kind.kind])])
     if kind.kind == "bool":
         return rng.random() < 0.5
-    return rng.randbytes(min(rng.choice([0, 1, 2, 64]), kind.longest))
+    return rng.choice([b"", b"A", b"B", b"AB", rng.randbytes(64)])[:kind.longest]
 
 
 def spelled(value):

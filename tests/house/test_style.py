@@ -34,6 +34,7 @@ BAD = [
     ({"src/new/a.c": "int a;\n"}, "src/new:1: no README.md"),
     ({"tests/unit/test_b.c": "int b;\n"}, "tests/unit/test_b.c:1: not in tests/list"),
     ({"tests/unit/test_b.c": "int b;\n"}, "tests/unit/test_b.c:1: not in tests/unit/meson.build"),
+    ({"tests/e2e/test_b.py": "print()\n"}, "tests/e2e/test_b.py:1: not in tests/list"),
     ({"tools/style-exemptions": "src/base/a.c\n"}, "has no reason"),
 ]
 
