@@ -4,39 +4,27 @@
 
 #include "base/assert.h"
 
-#define FIRST_SLOTS 256u
+#define FIRST_LINES 64u
+#define LINE_BYTES 64u
+#define MOVE_LINES 2u /* per insertion: one would do; two are done before half the entries came */
 
-/*
- * Slots moved per insertion. While `now`, of 2n slots, takes the at most 7/8 n entries that still
- * fit, the n slots of `old` must have been moved: 8/7 would do. More ends the time of two tables
- * sooner.
- */
-#define MOVE_SLOTS 4u
+_Static_assert(sizeof(struct hf_map_line) == LINE_BYTES, "one line, one cache line");
 
-static uint64_t tag_of(uint64_t hash) {
-	return hash & HF_MAP_VALUE_MAX;
+static struct hf_map_line *line_of(const struct hf_map_table *table, uint64_t hash) {
+	return &table->lines[hash & table->mask];
 }
 
-static uint64_t slot_tag(const struct hf_map_slot *slot) {
-	return slot->word[0] | (uint64_t)(slot->word[1] & 0xffff) << 32;
-}
-
-static uint64_t slot_value(const struct hf_map_slot *slot) {
-	return slot->word[1] >> 16 | (uint64_t)slot->word[2] << 16;
-}
-
-static void slot_set(struct hf_map_slot *slot, uint64_t tag, uint64_t value) {
-	slot->word[0] = (uint32_t)tag;
-	slot->word[1] = (uint32_t)(tag >> 32) | (uint32_t)value << 16;
-	slot->word[2] = (uint32_t)(value >> 16);
+static struct hf_map_line *line_after(const struct hf_map_table *table,
+				      const struct hf_map_line *line) {
+	return &table->lines[((uint64_t)(line - table->lines) + 1) & table->mask];
 }
 
 static size_t table_bytes(const struct hf_map_table *table) {
-	return table->slots == NULL ? 0 : (table->mask + 1) * sizeof(struct hf_map_slot);
+	return table->lines == NULL ? 0 : (table->mask + 1) * sizeof(struct hf_map_line);
 }
 
 static void table_free(struct hf_map *map, struct hf_map_table *table) {
-	map->allocator->free(table->slots, table_bytes(table));
+	map->allocator->free(table->lines, table_bytes(table));
 	*table = (struct hf_map_table){ 0 };
 }
 
@@ -50,54 +38,64 @@ void hf_map_fini(struct hf_map *map) {
 }
 
 uint64_t hf_map_next(struct hf_map_cursor *cursor) {
+	uint32_t low = (uint32_t)cursor->hash;
+	uint16_t high = (uint16_t)(cursor->hash >> 32);
 	for (;;) {
-		const struct hf_map_table *table = cursor->table;
-		cursor->at = (cursor->at + 1) & table->mask;
-		const struct hf_map_slot *slot = &table->slots[cursor->at];
-		uint64_t value = slot_value(slot);
-		if (value != 0 && slot_tag(slot) == cursor->tag)
-			return value;
-		if (value != 0)
-			continue;
-		if (cursor->next_table == NULL)
-			return 0;
-		cursor->table = cursor->next_table;
-		cursor->next_table = NULL;
-		cursor->at = cursor->tag - 1;
+		const struct hf_map_line *line = cursor->line;
+		while (cursor->entry < line->used) {
+			uint32_t i = cursor->entry++;
+			if (line->hash_low[i] == low && line->hash_high[i] == high)
+				return line->value_low[i] | (uint64_t)line->value_high[i] << 32;
+		}
+		if (line->used < HF_MAP_LINE_ENTRIES) {
+			if (cursor->next_table == NULL)
+				return 0;
+			cursor->table = cursor->next_table;
+			cursor->next_table = NULL;
+			cursor->line = line_of(cursor->table, cursor->hash);
+		} else {
+			cursor->line = line_after(cursor->table, line);
+		}
+		cursor->entry = 0;
 	}
 }
 
 uint64_t hf_map_first(const struct hf_map *map, uint64_t hash, struct hf_map_cursor *ret) {
-	uint64_t tag = tag_of(hash);
-	if (map->now.slots == NULL)
+	if (map->now.lines == NULL)
 		return 0;
 	/* `now` first: of an entry that is in both, the one there is the true one. */
 	*ret = (struct hf_map_cursor){
+		.line = line_of(&map->now, hash),
 		.table = &map->now,
-		.next_table = map->old.slots == NULL ? NULL : &map->old,
-		.tag = tag,
-		.at = tag - 1,
+		.next_table = map->old.lines == NULL ? NULL : &map->old,
+		.hash = hash,
 	};
 	return hf_map_next(ret);
 }
 
-static void table_add(struct hf_map_table *table, uint64_t tag, uint64_t value) {
-	uint64_t at = tag & table->mask;
-	while (slot_value(&table->slots[at]) != 0)
-		at = (at + 1) & table->mask;
-	slot_set(&table->slots[at], tag, value);
+static void line_set(struct hf_map_line *line, uint32_t entry, uint64_t hash, uint64_t value) {
+	line->hash_low[entry] = (uint32_t)hash;
+	line->hash_high[entry] = (uint16_t)(hash >> 32);
+	line->value_low[entry] = (uint32_t)value;
+	line->value_high[entry] = (uint16_t)(value >> 32);
+}
+
+static void table_add(struct hf_map_table *table, uint64_t hash, uint64_t value) {
+	struct hf_map_line *line = line_of(table, hash);
+	while (line->used == HF_MAP_LINE_ENTRIES)
+		line = line_after(table, line);
+	line_set(line, line->used++, hash, value);
 	table->count++;
 }
 
-static void move_some(struct hf_map *map) {
-	for (uint32_t i = 0; i < MOVE_SLOTS && map->moved <= map->old.mask; i++) {
-		const struct hf_map_slot *slot = &map->old.slots[map->moved++];
-		uint64_t value = slot_value(slot);
-		if (value == 0)
-			continue;
-		table_add(&map->now, slot_tag(slot), value);
-		map->old.count--;
-	}
+static void move_line(struct hf_map *map) {
+	if (map->old.lines == NULL)
+		return;
+	const struct hf_map_line *line = &map->old.lines[map->moved++];
+	for (uint32_t i = 0; i < line->used; i++)
+		table_add(&map->now, line->hash_low[i] | (uint64_t)line->hash_high[i] << 32,
+			  line->value_low[i] | (uint64_t)line->value_high[i] << 32);
+	map->old.count -= line->used;
 	if (map->moved <= map->old.mask)
 		return;
 	HF_ASSERT(map->old.count == 0);
@@ -105,14 +103,16 @@ static void move_some(struct hf_map *map) {
 }
 
 static bool grow(struct hf_map *map, struct hf_err *err) {
-	HF_ASSERT(map->old.slots == NULL);
-	uint64_t slots = map->now.slots == NULL ? FIRST_SLOTS : (map->now.mask + 1) * 2;
+	/* `now` had room for 7/16 of its entries since it was made: more lines than `old` had. */
+	HF_ASSERT(map->old.lines == NULL);
+	uint64_t lines = map->now.lines == NULL ? FIRST_LINES : (map->now.mask + 1) * 2;
 	struct hf_map_table next = {
-		.slots = map->allocator->alloc(slots * sizeof(struct hf_map_slot)),
-		.mask = slots - 1,
+		.lines = map->allocator->alloc(lines * sizeof(struct hf_map_line)),
+		.mask = lines - 1,
 	};
-	if (next.slots == NULL)
-		return hf_fail(err, HF_NOMEM, "out of memory: an index of %llu entries cannot grow",
+	if (next.lines == NULL)
+		return hf_fail(err, HF_NOMEM,
+			       "out of memory: an index of %llu entries cannot grow",
 			       (unsigned long long)map->now.count);
 	map->old = map->now;
 	map->now = next;
@@ -122,28 +122,29 @@ static bool grow(struct hf_map *map, struct hf_err *err) {
 
 bool hf_map_reserve(struct hf_map *map, struct hf_err *err) {
 	const struct hf_map_table *now = &map->now;
-	return (now->slots != NULL && now->count < (now->mask + 1) / 8 * 7) || grow(map, err);
+	return (now->lines != NULL &&
+		now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 7) ||
+	       grow(map, err);
 }
 
 void hf_map_add(struct hf_map *map, uint64_t hash, uint64_t value) {
 	HF_ASSERT(value != 0 && value <= HF_MAP_VALUE_MAX);
-	HF_ASSERT(map->now.slots != NULL && map->now.count < map->now.mask);
-	table_add(&map->now, tag_of(hash), value);
-	if (map->old.slots != NULL)
-		move_some(map);
+	HF_ASSERT(map->now.count < (map->now.mask + 1) * HF_MAP_LINE_ENTRIES - 1);
+	table_add(&map->now, hash, value);
+	for (uint32_t i = 0; i < MOVE_LINES; i++)
+		move_line(map);
 }
 
 void hf_map_replace(const struct hf_map_cursor *cursor, uint64_t value) {
-	HF_ASSERT(value != 0 && value <= HF_MAP_VALUE_MAX);
-	slot_set(&cursor->table->slots[cursor->at], cursor->tag, value);
+	HF_ASSERT(value != 0 && value <= HF_MAP_VALUE_MAX && cursor->entry > 0);
+	line_set(cursor->line, cursor->entry - 1, cursor->hash, value);
 }
 
 void hf_map_prefetch(const struct hf_map *map, uint64_t hash) {
-	uint64_t tag = tag_of(hash);
-	if (map->now.slots != NULL)
-		__builtin_prefetch(&map->now.slots[tag & map->now.mask]);
-	if (map->old.slots != NULL)
-		__builtin_prefetch(&map->old.slots[tag & map->old.mask]);
+	if (map->now.lines != NULL)
+		__builtin_prefetch(line_of(&map->now, hash), 1);
+	if (map->old.lines != NULL)
+		__builtin_prefetch(line_of(&map->old, hash));
 }
 
 uint64_t hf_map_count(const struct hf_map *map) {

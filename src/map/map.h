@@ -2,9 +2,11 @@
  * map.h - an index from hashes to 48-bit values: entity addresses, log positions.
  *
  * It knows no keys: several entries may share a hash, and the caller tells them apart by looking at
- * what the values point to. Entries are never removed. 12 bytes a slot, linear probing, at most 7/8
- * full. A table that is full gets a successor of twice its size; each insertion then moves a few
- * slots, so that none ever moves many.
+ * what the values point to. Entries are never removed. A cache line holds five of them, 48 bits of
+ * hash and 48 of value each; one that does not fit goes into the next line that has room, so a
+ * search ends at the first line that is not full, which is nearly always the first. At most 7/8
+ * full, a table gets a successor of twice its size; each insertion then moves two lines, so that
+ * none ever moves many.
  *
  * Thread rules: the caller's lock. (The concurrent map takes this place; see README.md.)
  */
@@ -18,12 +20,18 @@
 
 #define HF_MAP_VALUE_MAX (((uint64_t)1 << 48) - 1)
 
-struct hf_map_slot {
-	uint32_t word[3]; /* 48 bits of hash, 48 bits of value; a value of 0 is an empty slot */
+#define HF_MAP_LINE_ENTRIES 5u
+
+struct hf_map_line {
+	uint32_t hash_low[HF_MAP_LINE_ENTRIES];
+	uint32_t value_low[HF_MAP_LINE_ENTRIES];
+	uint16_t hash_high[HF_MAP_LINE_ENTRIES];
+	uint16_t value_high[HF_MAP_LINE_ENTRIES];
+	uint32_t used; /* entries, from the first on */
 };
 
 struct hf_map_table {
-	struct hf_map_slot *slots; /* NULL: no table */
+	struct hf_map_line *lines; /* NULL: no table */
 	uint64_t mask;
 	uint64_t count;
 };
@@ -32,15 +40,16 @@ struct hf_map {
 	const struct hf_allocator *allocator;
 	struct hf_map_table now;
 	struct hf_map_table old; /* while it is being emptied into `now` */
-	uint64_t moved;		 /* slots of `old` before this one are in `now`, too */
+	uint64_t moved;		 /* lines of `old` before this one are in `now`, too */
 };
 
 /* Where a search stands; valid until the next insertion. */
 struct hf_map_cursor {
+	struct hf_map_line *line;
 	const struct hf_map_table *table;
 	const struct hf_map_table *next_table; /* to search behind it, or NULL */
-	uint64_t tag;
-	uint64_t at;
+	uint64_t hash;
+	uint32_t entry; /* the next one of the line to look at */
 };
 
 void hf_map_init(struct hf_map *map, const struct hf_allocator *allocator);

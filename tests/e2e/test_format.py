@@ -237,7 +237,8 @@ class Format(unittest.TestCase):
             self.assertEqual(server.terminate(), 0)
             computed = replay(pathlib.Path(server.data_dir))
         self.assertGreater(len(noted), 1000)
-        self.assertEqual({lsn: computed.get(lsn) for lsn in noted}, noted)
+        different = [lsn for lsn in sorted(noted) if computed.get(lsn) != noted[lsn]]
+        self.assertEqual(different[:5], [], "LSNs with another hash")
         self.assertEqual(max(computed), max(noted))
 
 
