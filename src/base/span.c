@@ -18,8 +18,15 @@ bool hf_span_u64(struct hf_span a, uint64_t *ret) {
 	if (a.len == 0 || a.len > 20 || (a.len > 1 && a.data[0] == '0'))
 		return false;
 	uint64_t value = 0;
-	for (size_t i = 0; i < a.len; i++) {
+	size_t safe = a.len < 19 ? a.len : 19; /* so many digits always fit */
+	for (size_t i = 0; i < safe; i++) {
 		uint8_t digit = (uint8_t)(a.data[i] - '0');
+		if (digit > 9)
+			return false;
+		value = value * 10 + digit;
+	}
+	if (a.len > safe) {
+		uint8_t digit = (uint8_t)(a.data[safe] - '0');
 		if (digit > 9 || __builtin_mul_overflow(value, 10u, &value) ||
 		    __builtin_add_overflow(value, digit, &value))
 			return false;

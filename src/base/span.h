@@ -26,8 +26,8 @@ static inline struct hf_span hf_span_of(const char *text) {
 }
 
 /*
- * memcmp() == 0 and memcpy() for the short runs of names, keys and ids, where the call costs more than the work: up to
- * 16 (32) bytes as two words that may overlap.
+ * memcmp() == 0 and memcpy() for the short runs of names, keys and ids, where the call costs more
+ * than the work: up to 16 (32) bytes as two words that may overlap.
  */
 static inline bool hf_bytes_equal(const void *a, const void *b, size_t len) {
 	const uint8_t *x = a, *y = b;

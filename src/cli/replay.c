@@ -97,7 +97,7 @@ int hf_cli_replay(int argc, char **argv) {
 	uint8_t hash[16];
 	hf_engine_hash(engine, hash, &reply);
 	ok = reply.lsn >= until_lsn ||
-	     hf_fail(&err, HF_USAGE, "--until %llu: the log ends at LSN %llu",
+	     hf_fail(&err, HF_NOTFOUND, "--until %llu: the log ends at LSN %llu",
 		     (unsigned long long)until_lsn, (unsigned long long)reply.lsn);
 	if (ok)
 		print_result(engine, verify, json);

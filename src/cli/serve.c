@@ -110,7 +110,8 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 	ret->data_dir = spelled.data != NULL ? spelled.data : "./holdfast-data";
 	ret->contracts_dir = spelled.contracts;
 	ret->listen = spelled.listen != NULL ? spelled.listen : "127.0.0.1:7379";
-	return read_number("--threads", spelled.threads, 1, HF_SERVER_THREADS_MAX, &ret->threads,
+	return (*ret_help || hf_server_check_listen(ret->listen, err)) &&
+	       read_number("--threads", spelled.threads, 1, HF_SERVER_THREADS_MAX, &ret->threads,
 			   err) &&
 	       read_number("--max-clients", spelled.max_clients, 1, HF_CONNECTIONS_MAX,
 			   &ret->max_clients, err) &&
@@ -277,8 +278,8 @@ static void print_screen(struct hf_engine *engine, const struct hf_server *serve
 	hf_engine_lock(engine);
 	hf_engine_info(engine, &info);
 	fprintf(stderr, "holdfast %s\n", HF_VERSION);
-	fprintf(stderr, "  data       %s: %llu log segments of %llu bytes, LSN %llu\n",
-		info.data_dir, (unsigned long long)info.segments,
+	fprintf(stderr, "  data       %s: %llu log segment%s of %llu bytes, LSN %llu\n",
+		info.data_dir, (unsigned long long)info.segments, info.segments == 1 ? "" : "s",
 		(unsigned long long)info.segment_size, (unsigned long long)info.last_lsn);
 	fprintf(stderr, "  recovered  %llu events in %.3f s",
 		(unsigned long long)info.recovered_events, (double)info.recovered_ns / 1e9);

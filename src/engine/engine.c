@@ -2,7 +2,6 @@
  * engine.c - opening, closing, and what the engine passes on to its log.
  */
 #include "engine/engine_private.h"
-#include "os/clock.h"
 #include "os/event.h"
 #include "os/memory.h"
 
@@ -51,11 +50,9 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 		.committed = engine->committed == NULL ? NULL : log_committed,
 		.arg = engine,
 	};
-	uint64_t begin_ns = hf_clock_monotonic_ns();
 	if (!hf_log_open(&log, &engine->log, err))
 		return false;
 	engine->recovered_events = engine->events;
-	engine->recovered_ns = hf_clock_monotonic_ns() - begin_ns;
 	if (hf_verify_ids(engine, err))
 		return true;
 	struct hf_err ignored; /* nothing was written that could fail to become durable */
@@ -153,7 +150,7 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.memory_ids = hf_map_bytes(&engine->ids),
 		.memory_index = hf_map_bytes(&engine->entities),
 		.recovered_events = engine->recovered_events,
-		.recovered_ns = engine->recovered_ns,
+		.recovered_ns = log.scan_ns,
 		.cut_bytes = log.cut_bytes,
 	};
 	_Static_assert(sizeof(ret->flush_text) == sizeof(log.flush_text), "the same text");

@@ -107,7 +107,7 @@ struct hf_engine {
 	struct id_pair *id_pairs; /* verify: to be compared when the log can be read */
 	uint64_t id_pair_count, id_pair_room;
 
-	uint64_t recovered_events, recovered_ns;
+	uint64_t recovered_events;
 
 	struct hf_value values[HF_PARAMS_MAX];
 	struct hf_value old_values[HF_PARAMS_MAX];

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "log/log_private.h"
+#include "os/clock.h"
 #include "os/memory.h"
 #include "os/random.h"
 
@@ -150,7 +151,9 @@ bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, stru
 		.arg = options->arg,
 		.until_lsn = options->read_only ? options->until_lsn : 0,
 	};
+	uint64_t begin_ns = hf_clock_monotonic_ns();
 	bool ok = hf_log_scan(&scan, &log->end, err);
+	log->scan_ns = hf_clock_monotonic_ns() - begin_ns;
 	log->segment_size = log->end.segment_size;
 	log->last_lsn = log->end.last_lsn;
 	log->ring_first = UINT64_MAX;
@@ -218,6 +221,7 @@ void hf_log_info(const struct hf_log *log, struct hf_log_info *ret) {
 		.record_bytes = log->record_bytes,
 		.flushes = log->flushes,
 		.flushed_records = log->flushed_records,
+		.scan_ns = log->scan_ns,
 		.cut_bytes = log->cut_bytes,
 	};
 	snprintf(ret->flush_text, sizeof(ret->flush_text), "%s, %s, %s",

@@ -127,6 +127,7 @@ struct hf_log_info {
 	uint64_t bytes;			   /* frames and padding, since the log began */
 	uint64_t record_bytes;		   /* of these, records */
 	uint64_t flushes, flushed_records; /* since open */
+	uint64_t scan_ns;		   /* what recovery took */
 	uint64_t cut_bytes;		   /* of an unfinished group, at open */
 };
 void hf_log_info(const struct hf_log *log, struct hf_log_info *ret);

@@ -88,7 +88,7 @@ struct hf_log {
 	bool maker_failed;
 	struct hf_err maker_err;
 
-	uint64_t flushes, flushed_records, cut_bytes;
+	uint64_t flushes, flushed_records, cut_bytes, scan_ns;
 	struct hf_log_end end; /* of the scan at open */
 };
 

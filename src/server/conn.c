@@ -66,7 +66,8 @@ static enum hf_conn_input read_and_discard(struct hf_conn *conn) {
 	enum hf_conn_input result = read_result(count);
 	if (result == HF_INPUT_BYTES)
 		conn->discarded += (size_t)count;
-	if (result == HF_INPUT_END || conn->discarded > LINGER_MAX)
+	bool too_much = conn->discarded > LINGER_MAX && !conn->loop->draining;
+	if (result == HF_INPUT_END || too_much)
 		return HF_INPUT_BROKEN;
 	return result;
 }

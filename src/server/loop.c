@@ -5,12 +5,19 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "os/clock.h"
 #include "os/memory.h"
 #include "server/command.h"
 
 #define EVENTS_MAX 256
-#define DRAIN_WAIT_MS 500
-#define DRAIN_WAITS_MAX 10 /* in a row without any event, then the clients left are given up */
+/*
+ * A drain gives up the clients that are left: in the first case those that do not read their
+ * replies, in the second those that have them and do not hang up.
+ */
+#define DRAIN_WAIT_MS 250
+#define DRAIN_WAITS_UNREAD 20 /* in a row without any event */
+#define DRAIN_WAITS_READ 2
+#define DRAIN_MAX_NS 10000000000u /* whatever they do */
 
 /* ---- lists ------------------------------------------------------------------------------- */
 
@@ -75,7 +82,7 @@ static void say_goodbye(struct hf_loop *loop, struct hf_conn *conn) {
 		do
 			rest = hf_conn_read(conn);
 		while (rest == HF_INPUT_BYTES);
-	if (rest == HF_INPUT_BROKEN || loop->draining)
+	if (rest == HF_INPUT_BROKEN)
 		kill_conn(loop, conn);
 }
 
@@ -230,6 +237,7 @@ static void send_replies(struct hf_loop *loop) {
 static void begin_drain(struct hf_loop *loop) {
 	struct hf_server *server = loop->server;
 	loop->draining = true;
+	loop->drain_began_ns = hf_clock_monotonic_ns();
 	pthread_mutex_lock(&server->mutex);
 	for (struct hf_conn *conn = server->conns; conn != NULL; conn = conn->next) {
 		if (conn->loop != loop)
@@ -242,9 +250,7 @@ static void begin_drain(struct hf_loop *loop) {
 	HF_ASSERT(rc == 0);
 	for (uint32_t i = 0; i < loop->dirty.count; i++) {
 		struct hf_conn *conn = loop->dirty.items[i];
-		if (conn->fd >= 0 && conn->lingering)
-			kill_conn(loop, conn);
-		else if (conn->fd >= 0 && conn->queued == 0)
+		if (conn->fd >= 0 && !conn->lingering && conn->queued == 0)
 			settle(conn);
 	}
 }
@@ -300,12 +306,30 @@ static bool pass(struct hf_loop *loop) {
 	return true;
 }
 
+static bool has_unread_replies(struct hf_loop *loop) {
+	struct hf_server *server = loop->server;
+	bool found = false;
+	pthread_mutex_lock(&server->mutex);
+	for (struct hf_conn *conn = server->conns; conn != NULL && !found; conn = conn->next)
+		found = conn->loop == loop && hf_out_pending(&conn->out) > 0;
+	pthread_mutex_unlock(&server->mutex);
+	return found;
+}
+
+static bool is_drained(struct hf_loop *loop, uint32_t idle_waits) {
+	if (atomic_load(&loop->conn_count) == 0)
+		return true;
+	if (hf_clock_monotonic_ns() - loop->drain_began_ns > DRAIN_MAX_NS)
+		return true;
+	return idle_waits >= DRAIN_WAITS_READ &&
+	       (idle_waits >= DRAIN_WAITS_UNREAD || !has_unread_replies(loop));
+}
+
 bool hf_loop_run(struct hf_loop *loop) {
 	uint32_t idle_waits = 0;
 	while (!hf_engine_stopped(loop->engine)) {
 		idle_waits = pass(loop) ? 0 : idle_waits + 1;
-		if (loop->draining &&
-		    (atomic_load(&loop->conn_count) == 0 || idle_waits == DRAIN_WAITS_MAX))
+		if (loop->draining && is_drained(loop, idle_waits))
 			return true;
 	}
 	return false;

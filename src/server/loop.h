@@ -46,6 +46,7 @@ struct hf_loop {
 	struct hf_pool pool;
 	uint64_t committed; /* as of the last pass */
 	bool draining;
+	uint64_t drain_began_ns;
 	bool queued; /* the pass gave the engine something to flush */
 	atomic_uint conn_count;
 	_Atomic uint64_t commands; /* executed; written by this loop only */

@@ -37,6 +37,10 @@ static bool split_address(const char *listen, char *host, const char **ret_port,
 	snprintf(host, HF_ADDRESS_MAX, "%.*s", (int)(bracketed ? len - 2 : len),
 		 bracketed ? listen + 1 : listen);
 	*ret_port = colon + 1;
+	uint64_t port;
+	if (!hf_span_u64(hf_span_of(colon + 1), &port) || port > UINT16_MAX)
+		return hf_fail(err, HF_USAGE, "%s: %s is not a port: 0 (any free one) to 65535",
+			       listen, colon + 1);
 	return true;
 }
 
@@ -56,15 +60,17 @@ static bool bind_to(const struct addrinfo *address, int *ret_fd) {
 	return false;
 }
 
+bool hf_server_check_listen(const char *listen, struct hf_err *err) {
+	char host[HF_ADDRESS_MAX];
+	const char *port;
+	return split_address(listen, host, &port, err);
+}
+
 static bool start_listening(struct hf_server *server, const char *where, struct hf_err *err) {
 	char host[HF_ADDRESS_MAX];
 	const char *port = NULL;
-	uint64_t port_number;
 	if (!split_address(where, host, &port, err))
 		return false;
-	if (!hf_span_u64(hf_span_of(port), &port_number) || port_number > UINT16_MAX)
-		return hf_fail(err, HF_USAGE, "%s: %s is not a port: 0 (any free one) to 65535",
-			       where, port);
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
 	struct addrinfo *found;
 	int rc = getaddrinfo(host, port, &hints, &found);

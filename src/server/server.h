@@ -23,6 +23,8 @@ struct hf_server_options {
 
 #define HF_SERVER_THREADS_MAX 64u
 
+/* Is it an address in form? Asks nobody. */
+HF_MUST bool hf_server_check_listen(const char *listen, struct hf_err *err);
 /*
  * Binds and listens; clients wait until hf_server_run. Raises the process's limit of open files
  * as far as it may, and lowers max_clients if that is not enough. `options` is not kept, but

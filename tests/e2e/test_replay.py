@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT / "tests/lib")]
 sys.dont_write_bytecode = True
 
 import resp  # noqa: E402
-from server import Server, holdfast  # noqa: E402
+from server import Server, StartError, holdfast  # noqa: E402
 
 ORDER = (ROOT / "examples/order/order.mmd").read_text()
 STOCK = (ROOT / "examples/stock/stock.mmd").read_text()
@@ -242,6 +242,67 @@ class Damage(Directory):
 
     def test_another_file(self):
         self.stopped(b"this is not a log\n" * 4096)
+
+
+class Torn(unittest.TestCase):
+    """A log that was not closed: its last frame may be a write that the power cut tore, every other one may not."""
+
+    EVENTS = 20
+
+    def killed(self, server):
+        """(path, offsets of the frames, hashes by LSN) of a log of single events, after kill -9."""
+        hashes = {}
+        with resp.Connection(server.connect()) as connection:
+            for number in range(self.EVENTS):
+                connection.call("HF.SEND", "order", number, "Place", "q", 1, "p", 1, "s", "")
+                lsn, state_hash = connection.call("HF.HASH")
+                hashes[lsn] = state_hash
+        server.kill9()
+        path = min(pathlib.Path(server.data_dir).glob("log-*"))
+        whole = path.read_bytes()
+        frames = [at for at in range(SECTOR, len(whole), SECTOR) if whole[at:at + 4] == b"HFG1"]
+        self.assertEqual(len(frames), self.EVENTS + 1)  # the contract's is the first
+        return path, frames, hashes
+
+    def test_last_frame(self):
+        """It is cut off, loudly, and the server is at the event before it."""
+        for damage in ("header", "record", "all"):
+            with self.subTest(damage=damage), Server(
+                    contracts={"order": ORDER}, args=["--segment-size", SEGMENT_SIZE]) as server:
+                path, frames, hashes = self.killed(server)
+                data = bytearray(path.read_bytes())
+                offset = {"header": 16, "record": 60}.get(damage)
+                if offset:
+                    data[frames[-1] + offset] ^= 1
+                else:
+                    data[frames[-1]:frames[-1] + SECTOR] = bytes(SECTOR)
+                path.write_bytes(data)
+                said = len(server.stderr)
+                server.start()
+                if damage != "all":  # zeros look like what was never written
+                    self.assertRegex(server.stderr[said:], r"\b(cut|unfinished)\b")
+                with resp.Connection(server.connect()) as connection:
+                    self.assertEqual(connection.call("HF.HASH"), [self.EVENTS, hashes[self.EVENTS]])
+
+    def test_other_frames(self):
+        """Behind them stands a whole frame, so they were acknowledged: nothing starts."""
+        with Server(contracts={"order": ORDER}, args=["--segment-size", SEGMENT_SIZE]) as server:
+            path, frames, hashes = self.killed(server)
+            whole = path.read_bytes()
+            for frame in (frames[0], frames[-2]):
+                for offset in (0, 16, 60):
+                    data = bytearray(whole)
+                    data[frame + offset] ^= 1
+                    path.write_bytes(data)
+                    with self.assertRaises(StartError) as raised:
+                        server.start()
+                    self.assertIn(path.name, str(raised.exception))
+                    self.assertIn(str(frame), str(raised.exception))
+                    self.assertEqual(path.read_bytes(), data)
+            path.write_bytes(whole)
+            server.start()
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.HASH"), [self.EVENTS + 1, hashes[self.EVENTS + 1]])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-/* The public library: blocking and submitted events from several threads, reads, and what a restart finds. */
+/* The public library: blocking and submitted events from several threads, reads, restarts. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
