@@ -160,7 +160,7 @@ class Stop(unittest.TestCase):
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.2)
             server.process.send_signal(signal.SIGTERM)
-            self.assertIn(server.wait(30), (0, 1))
+            self.assertEqual(server.wait(30), 128 + signal.SIGTERM)
             connection.close()
             sender.join()
             server.start()
