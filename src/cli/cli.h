@@ -12,6 +12,7 @@
 #define HF_EXIT_USAGE 2
 
 /* argv[0] is the subcommand's name. */
+int hf_cli_bench(int argc, char **argv);
 int hf_cli_check(int argc, char **argv);
 int hf_cli_log(int argc, char **argv);
 int hf_cli_replay(int argc, char **argv);

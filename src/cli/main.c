@@ -18,6 +18,7 @@ static const struct subcommand subcommands[] = {
 	{ "check", hf_cli_check, "check contract files, like a compiler" },
 	{ "replay", hf_cli_replay, "replay a log from its first byte, and print its state hash" },
 	{ "log", hf_cli_log, "dump a log, or verify every byte of it" },
+	{ "bench", hf_cli_bench, "measure what a disk gives, and the library on it" },
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

@@ -12,4 +12,7 @@ int64_t hf_clock_wall_ns(void);
 /* Monotonic time in ns, for measuring. */
 uint64_t hf_clock_monotonic_ns(void);
 
+/* CPU time of this process, all its threads, user and system, in ns. */
+uint64_t hf_clock_cpu_ns(void);
+
 #endif

@@ -123,6 +123,11 @@ bool hf_dir_remove(const struct hf_dir *dir, const char *name, struct hf_err *er
 	       hf_fail_sys(err, errno, "cannot remove %s/%s", dir->path, name);
 }
 
+bool hf_dir_remove_dir(const struct hf_dir *dir, const char *name, struct hf_err *err) {
+	return unlinkat(dir->fd, name, AT_REMOVEDIR) == 0 ||
+	       hf_fail_sys(err, errno, "cannot remove directory %s/%s", dir->path, name);
+}
+
 bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode mode, bool direct,
 		  struct hf_file *ret, struct hf_err *err) {
 	static const int flags[] = {

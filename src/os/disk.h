@@ -38,6 +38,8 @@ HF_MUST bool hf_dir_list(const struct hf_dir *dir,
 HF_MUST bool hf_dir_rename(const struct hf_dir *dir, const char *from, const char *to,
 			   struct hf_err *err);
 HF_MUST bool hf_dir_remove(const struct hf_dir *dir, const char *name, struct hf_err *err);
+/* Removes a directory in it, which must be empty. */
+HF_MUST bool hf_dir_remove_dir(const struct hf_dir *dir, const char *name, struct hf_err *err);
 
 struct hf_file {
 	int fd; /* -1: not open */

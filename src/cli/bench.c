@@ -1,0 +1,592 @@
+/*
+ * bench.c - `holdfast bench`: what this disk gives, and what the library makes of it.
+ *
+ * flush asks the disk alone, with the very calls of the log. The others send events through the
+ * public calls of holdfast.h: `Fill n 1` with a unique id of 25 bytes, on orders in random order.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/span.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "os/clock.h"
+#include "os/disk.h"
+#include "os/flush.h"
+#include "os/memory.h"
+#include "os/random.h"
+
+#define EVENTS_MAX 1000000000u
+#define ORDERS 100000u
+#define KEY_LEN 14u /* o: and 12 digits, as redis-benchmark writes them */
+#define ID_LEN 25u  /* a letter and 24 digits */
+#define IDS_PER_ORDER 3u
+#define SUBMITS_PER_LOOK 4096u /* how often submitting looks for a signal */
+#define FLUSH_FILE_SIZE (16u << 20)
+
+static const char help[] =
+	"usage: holdfast bench [flush] [send] [submit] [memory] [--data DIR] [--events N] "
+	"[--no-sync] [--keep] [--json]\n"
+	"\n"
+	"Measures, in a new directory that is removed at the end. Run it on the disk that is to "
+	"hold the data.\n"
+	"\n"
+	"  flush   one write made durable, by size: into a file whose blocks are there, as the "
+	"log's are (written),\n"
+	"          and at the end of a growing file\n"
+	"  send    how long an event takes when each is waited for\n"
+	"  submit  events per second from one thread, many on their way\n"
+	"  memory  what an order with three ids costs in memory\n"
+	"\n"
+	"Without such a word: flush, send and submit, which take seconds, and up to 300 MB of "
+	"disk at a time.\n"
+	"\n"
+	"  --data DIR  the directory to make the new one in (.)\n"
+	"  --events N  of each: writes per size (200), events to wait for (2000), events to submit "
+	"(1000000),\n"
+	"              orders in memory (1000000)\n"
+	"  --no-sync   do not wait for the disk\n"
+	"  --keep      leave the data: DIR/holdfast-bench-...\n"
+	"  --json      print one JSON object a line\n"
+	"\n"
+	"Exits 0 if all was done, 1 if not, 2 on wrong usage.\n";
+
+/*
+ * The text of examples/order/order.mmd. It is in the binary because `bench` is for machines that
+ * have nothing but the binary, and because figures compare only if the contract is the same.
+ */
+static const char contract[] =
+	"---\n"
+	"title: order\n"
+	"---\n"
+	"stateDiagram-v2\n"
+	"    %% version 1\n"
+	"    %% field qty: u64\n"
+	"    %% field filled: u64\n"
+	"    %% field price: i64\n"
+	"    %% field symbol: bytes(12)\n"
+	"    %% invariant filled <= qty\n"
+	"    [*] --> Open : Place(q: u64, p: i64, s: bytes(12)) [q > 0] / qty = q, price = p, "
+	"symbol = s\n"
+	"    Open --> Open : Fill(n: u64) [n > 0 && filled + n < qty] / filled += n\n"
+	"    Open --> Filled : Fill(n: u64) [filled + n == qty] / filled += n\n"
+	"    Open --> Cancelled : Cancel\n"
+	"    Filled --> [*]\n"
+	"    Cancelled --> [*]\n";
+
+/* What one mode works with. */
+struct bench {
+	struct hf_dir dir; /* a fresh one */
+	uint64_t count;
+	bool synced;
+	bool json;
+};
+
+/* What the events are made of, and how they ended. */
+struct feed {
+	struct hf_db *db;
+	char key[KEY_LEN + 1];
+	char id[ID_LEN + 1];
+	uint64_t random;
+	uint64_t submitted;
+	/* Written by the library's thread; read after hf_drain. */
+	uint64_t completed, retried;
+	struct hf_err failure; /* the first; HF_OK: none */
+};
+
+/* ---- printing ---------------------------------------------------------------------------- */
+
+struct figure {
+	const char *name; /* the key in JSON, the column's title in the table */
+	double value;
+	int digits;
+};
+
+static void print_json(const struct bench *bench, const char *mode, const struct figure *figures,
+		       size_t count) {
+	printf("{\"bench\":\"%s\",\"synced\":%s", mode, bench->synced ? "true" : "false");
+	for (size_t i = 0; i < count; i++)
+		printf(",\"%s\":%.*f", figures[i].name, figures[i].digits, figures[i].value);
+	printf("}\n");
+}
+
+static void print_table_row(bool titled, const char *mode, const struct figure *figures,
+			    size_t count) {
+	if (titled) {
+		printf("\n%-6s", "");
+		for (size_t i = 0; i < count; i++)
+			printf("  %10s", figures[i].name);
+		printf("\n");
+	}
+	printf("%-6s", mode);
+	for (size_t i = 0; i < count; i++) {
+		size_t title = strlen(figures[i].name);
+		printf("  %*.*f", title > 10 ? (int)title : 10, figures[i].digits,
+		       figures[i].value);
+	}
+	printf("\n");
+}
+
+/* `titled`: the columns' titles above it. At once, for those who watch. */
+static void print_row(const struct bench *bench, bool titled, const char *mode,
+		      const struct figure *figures, size_t count) {
+	if (bench->json)
+		print_json(bench, mode, figures, count);
+	else
+		print_table_row(titled, mode, figures, count);
+	fflush(stdout);
+}
+
+/* ---- measuring --------------------------------------------------------------------------- */
+
+/*
+ * The signals are blocked while there is something to clean up. They stay pending, and take
+ * effect at the end.
+ */
+static bool interrupted(struct hf_err *err) {
+	sigset_t pending;
+	sigpending(&pending);
+	return (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
+		sigismember(&pending, SIGHUP)) &&
+	       !hf_fail(err, HF_STOPPED, "interrupted");
+}
+
+static bool new_times(uint64_t count, uint64_t **ret, struct hf_err *err) {
+	*ret = hf_memory_new(count * sizeof(**ret));
+	return *ret != NULL || hf_fail(err, HF_NOMEM, "out of memory for %llu measurements",
+				       (unsigned long long)count);
+}
+
+static int by_value(const void *a, const void *b) {
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* Of sorted times in ns. */
+static double percentile_us(const uint64_t *times, uint64_t count, uint64_t permille) {
+	return (double)times[count * permille / 1000] / 1e3;
+}
+
+/* ---- flush ------------------------------------------------------------------------------- */
+
+/*
+ * Times `count` flushes of `size` bytes, one behind the other, and sorts the times. Past `wrap` it
+ * begins again at 0.
+ */
+static bool time_flushes(const struct bench *bench, const struct hf_file *file, const void *block,
+			 size_t size, uint64_t wrap, uint64_t *times, struct hf_err *err) {
+	uint64_t at = 0;
+	for (uint64_t i = 0; i < bench->count; i++) {
+		if (interrupted(err))
+			return false;
+		uint64_t begin = hf_clock_monotonic_ns();
+		if (!hf_flush_write(file, block, size, at, bench->synced, err))
+			return false;
+		times[i] = hf_clock_monotonic_ns() - begin;
+		at = at + 2 * size > wrap ? 0 : at + size;
+	}
+	qsort(times, bench->count, sizeof(*times), by_value);
+	return true;
+}
+
+static bool flush_size(const struct bench *bench, const struct hf_file *written, const void *block,
+		       size_t size, uint64_t *times, struct hf_err *err) {
+	struct hf_file growing;
+	if (!time_flushes(bench, written, block, size, FLUSH_FILE_SIZE, times, err) ||
+	    !hf_file_open(&bench->dir, "growing", HF_FILE_CREATE, true, &growing, err))
+		return false;
+	double p50 = percentile_us(times, bench->count, 500);
+	double p99 = percentile_us(times, bench->count, 990);
+	bool ok = time_flushes(bench, &growing, block, size, UINT64_MAX, times, err);
+	hf_file_close(&growing);
+	if (!ok || !hf_dir_remove(&bench->dir, "growing", err))
+		return false;
+	const struct figure figures[] = {
+		{ "bytes", (double)size, 0 },
+		{ "writes", (double)bench->count, 0 },
+		{ "p50_us", p50, 1 },
+		{ "p99_us", p99, 1 },
+		{ "growing_p50_us", percentile_us(times, bench->count, 500), 1 },
+		{ "growing_p99_us", percentile_us(times, bench->count, 990), 1 },
+	};
+	print_row(bench, size == HF_SECTOR, "flush", figures, 6);
+	return true;
+}
+
+static bool flush_sizes(const struct bench *bench, void *block, uint64_t *times,
+			struct hf_err *err) {
+	static const size_t sizes[] = { HF_SECTOR, 4 << 10, 64 << 10, HF_FRAME_MAX };
+	struct hf_file written;
+	if (!hf_file_open(&bench->dir, "written", HF_FILE_CREATE, true, &written, err))
+		return false;
+	if (!written.direct)
+		fprintf(stderr, "holdfast bench: no direct writes on this file system: they go "
+				"through the page cache, which is slower\n");
+	/* Not zeros, which a clever disk need not write. */
+	memset(block, 0x5a, HF_FRAME_MAX);
+	bool ok = hf_file_fill(&written, FLUSH_FILE_SIZE, err);
+	for (size_t i = 0; ok && i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		ok = flush_size(bench, &written, block, sizes[i], times, err);
+	hf_file_close(&written);
+	return ok;
+}
+
+static bool bench_flush(const struct bench *bench, struct hf_err *err) {
+	uint64_t *times;
+	if (!new_times(bench->count, &times, err))
+		return false;
+	void *block = hf_pages_new(HF_FRAME_MAX);
+	bool ok = block != NULL || hf_fail(err, HF_NOMEM, "out of memory");
+	ok = ok && flush_sizes(bench, block, times, err);
+	hf_pages_free(block, HF_FRAME_MAX);
+	hf_memory_free(times);
+	return ok;
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+static void key_of(struct feed *feed, uint64_t order) {
+	for (size_t i = KEY_LEN; i-- > 2; order /= 10)
+		feed->key[i] = (char)('0' + order % 10);
+}
+
+/* Counts the id up in place: unique, at the price of about one digit. */
+static void next_id(struct feed *feed) {
+	size_t i = ID_LEN - 1;
+	while (feed->id[i] == '9')
+		feed->id[i--] = '0';
+	feed->id[i]++;
+}
+
+/* xorshift64: any order that caches and prefetchers cannot guess will do. */
+static uint64_t next_random(struct feed *feed) {
+	feed->random ^= feed->random << 13;
+	feed->random ^= feed->random >> 7;
+	feed->random ^= feed->random << 17;
+	return feed->random;
+}
+
+/* The next event, `Place` or `Fill`, for an order. Valid until the next one is asked for. */
+static struct hf_request next_request(struct feed *feed, uint64_t order, bool place) {
+	static const struct hf_pair place_params[] = {
+		{ { "q", 1 }, { "1000000000000", 13 } }, /* more than any run will fill */
+		{ { "p", 1 }, { "100", 3 } },
+		{ { "s", 1 }, { "AAPL", 4 } },
+	};
+	static const struct hf_pair fill_params[] = { { { "n", 1 }, { "1", 1 } } };
+	key_of(feed, order);
+	next_id(feed);
+	return (struct hf_request){
+		.contract = { "order", 5 },
+		.key = { feed->key, KEY_LEN },
+		.event = { place ? "Place" : "Fill", place ? 5 : 4 },
+		.params = place ? place_params : fill_params,
+		.param_count = place ? 3 : 1,
+		.id = { feed->id, ID_LEN },
+	};
+}
+
+static void done(void *arg, const struct hf_result *result) {
+	struct feed *feed = arg;
+	feed->completed++;
+	feed->retried += result->retried;
+	if (result->status != HF_OK && feed->failure.status == HF_OK)
+		(void)hf_fail(&feed->failure, result->status, "%s", result->text);
+}
+
+/* Waits for all that was submitted, and makes sure that each was applied, once. */
+static bool settle(struct feed *feed, struct hf_err *err) {
+	enum hf_status status = hf_drain(feed->db);
+	if (feed->failure.status != HF_OK) {
+		*err = feed->failure;
+		return false;
+	}
+	if (status != HF_OK)
+		return hf_fail(err, status, "cannot wait for the disk: %s", hf_status_text(status));
+	return (feed->completed == feed->submitted && feed->retried == 0) ||
+	       hf_fail(err, HF_CORRUPT, "%llu of %llu events completed, %llu of them retried",
+		       (unsigned long long)feed->completed, (unsigned long long)feed->submitted,
+		       (unsigned long long)feed->retried);
+}
+
+static bool submit(struct feed *feed, uint64_t order, bool place, struct hf_err *err) {
+	if (feed->submitted % SUBMITS_PER_LOOK == 0 && interrupted(err))
+		return false;
+	struct hf_request request = next_request(feed, order, place);
+	feed->submitted++;
+	/* Where it failed, the reason comes with its completion. */
+	return hf_submit(feed->db, &request, done, feed) == HF_OK || settle(feed, err);
+}
+
+static bool place_orders(struct feed *feed, struct hf_err *err) {
+	bool ok = true;
+	for (uint64_t i = 0; ok && i < ORDERS; i++)
+		ok = submit(feed, i, true, err);
+	return ok && settle(feed, err);
+}
+
+/* Opens a database in the directory with the contract in it, and runs `body`. */
+static bool with_database(const struct bench *bench,
+			  bool (*body)(const struct bench *, struct feed *, struct hf_err *),
+			  struct hf_err *err) {
+	const struct hf_options options = {
+		.data_dir = bench->dir.path,
+		.no_sync = !bench->synced,
+	};
+	struct feed feed = {
+		.key = "o:000000000000",
+		.id = "e000000000000000000000000",
+		.random = 88172645463325252,
+	};
+	struct hf_result result;
+	char text[HF_ERR_TEXT_MAX];
+	enum hf_status status = hf_open(&options, &feed.db, text, sizeof(text));
+	if (status != HF_OK)
+		return hf_fail(err, status, "%s", text);
+	status = hf_load_contract(feed.db, (struct hf_bytes){ contract, sizeof(contract) - 1 },
+				  "order", &result);
+	bool ok = status == HF_OK || hf_fail(err, status, "%s", result.text);
+	ok = ok && body(bench, &feed, err);
+	status = hf_close(feed.db, text, sizeof(text));
+	return ok && (status == HF_OK || hf_fail(err, status, "%s", text));
+}
+
+static bool send_events(const struct bench *bench, struct feed *feed, uint64_t *times,
+			struct hf_err *err) {
+	if (!place_orders(feed, err))
+		return false;
+	uint64_t began = hf_clock_monotonic_ns();
+	for (uint64_t i = 0; i < bench->count; i++) {
+		if (interrupted(err))
+			return false;
+		struct hf_request request = next_request(feed, next_random(feed) % ORDERS, false);
+		struct hf_result result;
+		uint64_t begin = hf_clock_monotonic_ns();
+		if (hf_send(feed->db, &request, &result) != HF_OK)
+			return hf_fail(err, result.status, "%s", result.text);
+		times[i] = hf_clock_monotonic_ns() - begin;
+	}
+	double seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
+	qsort(times, bench->count, sizeof(*times), by_value);
+	const struct figure figures[] = {
+		{ "events", (double)bench->count, 0 },
+		{ "events_per_second", (double)bench->count / seconds, 0 },
+		{ "p50_us", percentile_us(times, bench->count, 500), 2 },
+		{ "p99_us", percentile_us(times, bench->count, 990), 2 },
+		{ "p999_us", percentile_us(times, bench->count, 999), 2 },
+	};
+	print_row(bench, true, "send", figures, 5);
+	return true;
+}
+
+static bool send_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	uint64_t *times;
+	if (!new_times(bench->count, &times, err))
+		return false;
+	bool ok = send_events(bench, feed, times, err);
+	hf_memory_free(times);
+	return ok;
+}
+
+static bool bench_send(const struct bench *bench, struct hf_err *err) {
+	return with_database(bench, send_body, err);
+}
+
+static bool submit_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	bool ok = place_orders(feed, err);
+	uint64_t cpu = hf_clock_cpu_ns(), began = hf_clock_monotonic_ns();
+	for (uint64_t i = 0; ok && i < bench->count; i++)
+		ok = submit(feed, next_random(feed) % ORDERS, false, err);
+	if (!ok || !settle(feed, err))
+		return false;
+	double seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
+	double cpu_us = (double)(hf_clock_cpu_ns() - cpu) / 1e3;
+	const struct figure figures[] = {
+		{ "events", (double)bench->count, 0 },
+		{ "events_per_second", (double)bench->count / seconds, 0 },
+		{ "seconds", seconds, 3 },
+		{ "cpu_us", cpu_us / (double)bench->count, 4 },
+	};
+	print_row(bench, true, "submit", figures, 4);
+	return true;
+}
+
+static bool bench_submit(const struct bench *bench, struct hf_err *err) {
+	return with_database(bench, submit_body, err);
+}
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+static bool resident_bytes(uint64_t *ret, struct hf_err *err) {
+	FILE *file = fopen("/proc/self/statm", "re");
+	unsigned long long pages = 0;
+	bool ok = file != NULL && fscanf(file, "%*s %llu", &pages) == 1;
+	if (file != NULL)
+		fclose(file);
+	*ret = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	return ok || hf_fail(err, HF_IO, "cannot read /proc/self/statm");
+}
+
+/* Orders with their ids: each placed, then filled twice. */
+static bool three_events(struct feed *feed, uint64_t from, uint64_t to, struct hf_err *err) {
+	bool ok = true;
+	for (uint64_t i = from; ok && i < to; i++)
+		for (uint64_t event = 0; ok && event < IDS_PER_ORDER; event++)
+			ok = submit(feed, i, event == 0, err);
+	return ok && settle(feed, err);
+}
+
+static bool memory_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	uint64_t before, after;
+	/* First what costs memory once: the log's ring is written all round. */
+	if (!three_events(feed, 0, ORDERS, err) || !resident_bytes(&before, err) ||
+	    !three_events(feed, ORDERS, ORDERS + bench->count, err) || !resident_bytes(&after, err))
+		return false;
+	const struct figure figures[] = {
+		{ "orders", (double)bench->count, 0 },
+		{ "events", (double)(bench->count * IDS_PER_ORDER), 0 },
+		{ "resident_bytes_each", ((double)after - (double)before) / (double)bench->count,
+		  1 },
+	};
+	print_row(bench, true, "memory", figures, 3);
+	return true;
+}
+
+static bool bench_memory(const struct bench *bench, struct hf_err *err) {
+	return with_database(bench, memory_body, err);
+}
+
+/* ---- the command ------------------------------------------------------------------------- */
+
+struct mode {
+	const char *name;
+	bool (*run)(const struct bench *bench, struct hf_err *err);
+	uint64_t count; /* without --events */
+	bool usual;	/* runs where none is named */
+};
+
+static const struct mode modes[] = {
+	{ "flush", bench_flush, 200, true },
+	{ "send", bench_send, 2000, true },
+	{ "submit", bench_submit, 1000000, true },
+	{ "memory", bench_memory, 1000000, false },
+};
+
+#define MODES (sizeof(modes) / sizeof(modes[0]))
+
+struct bench_options {
+	const char *data_dir;
+	uint64_t count; /* 0: each mode's own */
+	bool chosen[MODES];
+	bool no_sync, keep, json;
+};
+
+static bool choose(struct bench_options *options, const char *word, struct hf_err *err) {
+	const char *names[MODES];
+	for (size_t i = 0; i < MODES; i++) {
+		names[i] = modes[i].name;
+		if (strcmp(word, names[i]) == 0)
+			return options->chosen[i] = true;
+	}
+	const char *close = hf_closest(word, names, MODES);
+	return hf_fail(err, HF_USAGE, "nothing to measure is called '%s'%s%s%s; try --help", word,
+		       close != NULL ? "; did you mean '" : "", close != NULL ? close : "",
+		       close != NULL ? "'?" : "");
+}
+
+static bool read_options(int argc, char **argv, struct bench_options *ret, bool *ret_help,
+			 struct hf_err *err) {
+	const char *events = NULL;
+	*ret = (struct bench_options){ .data_dir = "." };
+	const struct hf_option options[] = {
+		{ "--data", &ret->data_dir, NULL },   { "--events", &events, NULL },
+		{ "--no-sync", NULL, &ret->no_sync }, { "--keep", NULL, &ret->keep },
+		{ "--json", NULL, &ret->json },
+	};
+	int operands;
+	if (!hf_options_parse(argc, argv, options, sizeof(options) / sizeof(options[0]), help,
+			      &operands, ret_help, err))
+		return false;
+	if (*ret_help)
+		return true;
+	for (int i = 1; i <= operands; i++)
+		if (!choose(ret, argv[i], err))
+			return false;
+	for (size_t i = 0; operands == 0 && i < MODES; i++)
+		ret->chosen[i] = modes[i].usual;
+	if (events != NULL && !hf_option_u64("--events", events, &ret->count, err))
+		return false;
+	return events == NULL || (ret->count > 0 && ret->count <= EVENTS_MAX) ||
+	       hf_fail(err, HF_USAGE, "--events takes a number from 1 to %u, not %s", EVENTS_MAX,
+		       events);
+}
+
+static bool remove_entry(void *arg, const char *name, struct hf_err *err) {
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || hf_dir_remove(arg, name, err);
+}
+
+/* One mode, in a fresh directory below `parent`. */
+static bool run_mode(const struct mode *mode, const struct bench_options *options,
+		     const struct hf_dir *parent, struct hf_err *err) {
+	struct bench bench = {
+		.count = options->count > 0 ? options->count : mode->count,
+		.synced = !options->no_sync,
+		.json = options->json,
+	};
+	char name[64], path[HF_DIR_PATH_MAX + sizeof(name)];
+	uint64_t random;
+	if (interrupted(err) || !hf_random_u64(&random, err))
+		return false;
+	snprintf(name, sizeof(name), "holdfast-bench-%016llx", (unsigned long long)random);
+	snprintf(path, sizeof(path), "%s/%s", parent->path, name);
+	if (!hf_dir_open(path, true, &bench.dir, err))
+		return false;
+	bool ok = mode->run(&bench, err);
+	struct hf_err removal;
+	bool removed =
+		options->keep || (hf_dir_list(&bench.dir, remove_entry, &bench.dir, &removal) &&
+				  hf_dir_remove_dir(parent, name, &removal));
+	hf_dir_close(&bench.dir);
+	if (options->keep && !options->json)
+		printf("kept %s\n", path);
+	if (ok && !removed)
+		*err = removal;
+	return ok && removed;
+}
+
+static bool run_modes(const struct bench_options *options, struct hf_err *err) {
+	struct hf_dir parent;
+	if (!hf_dir_open(options->data_dir, false, &parent, err))
+		return false;
+	if (!options->json)
+		printf("holdfast %s, data below %s, %s\n", HF_VERSION, options->data_dir,
+		       options->no_sync ? "not waiting for the disk" : "durable");
+	bool ok = true;
+	for (size_t i = 0; ok && i < MODES; i++)
+		ok = !options->chosen[i] || run_mode(&modes[i], options, &parent, err);
+	hf_dir_close(&parent);
+	return ok;
+}
+
+int hf_cli_bench(int argc, char **argv) {
+	struct bench_options options;
+	struct hf_err err;
+	bool helped;
+	if (!read_options(argc, argv, &options, &helped, &err))
+		return hf_cli_fail("bench", &err);
+	if (helped)
+		return HF_EXIT_GOOD;
+	sigset_t stops, old;
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGTERM);
+	sigaddset(&stops, SIGHUP);
+	sigprocmask(SIG_BLOCK, &stops, &old);
+	signal(SIGXFSZ, SIG_IGN); /* a write past a file size limit fails, and it is told */
+	int code = run_modes(&options, &err) ? HF_EXIT_GOOD : hf_cli_fail("bench", &err);
+	sigprocmask(SIG_SETMASK, &old, NULL); /* one that came ends the process here, by itself */
+	return code;
+}
