@@ -93,6 +93,7 @@ struct hf_send {
 	struct hf_span id; /* len 0: none */
 	uint64_t hash[2];  /* filled by hf_engine_prepare; 0 otherwise */
 	uint32_t family;   /* likewise */
+	void *hint;	   /* filled by hf_engine_touch */
 };
 
 struct hf_reply {
@@ -112,7 +113,7 @@ struct hf_reply {
  * loaded within a batch.
  */
 void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send);
-void hf_engine_touch(struct hf_engine *engine, const struct hf_send *send);
+void hf_engine_touch(struct hf_engine *engine, struct hf_send *send);
 void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct hf_reply *ret);
 
 /* A view of an entity, valid until the next request. */

@@ -71,6 +71,7 @@ struct arena {
 struct replay_step {
 	struct hf_event_record event;
 	uint64_t hash, id_hash;
+	struct entity *hint;
 	uint32_t slot;
 };
 
@@ -142,11 +143,14 @@ static inline struct contract_slot *hf_newest(struct hf_engine *engine, uint32_t
 
 uint64_t hf_entity_hash(const struct hf_engine *engine, uint32_t family, struct hf_span key);
 uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id);
-/* NULL if there is none. `ret_cursor` stands on it. */
+/* NULL if there is none. `hint` is hf_entity_hint's, of now or of earlier, or NULL. */
 struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
-			      struct hf_span key, struct hf_map_cursor *ret_cursor);
-/* Fetches the memory of the entity that probably has this hash. */
-void hf_entity_prefetch(const struct hf_engine *engine, uint64_t hash);
+			      struct hf_span key, struct entity *hint);
+/*
+ * An entity with this hash, perhaps the one that is looked for, or NULL; its memory is fetched ahead
+ * of need.
+ */
+struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash);
 static inline struct hf_span hf_entity_key(const struct entity *entity) {
 	return hf_span(entity->data + entity->block_size, entity->key_len);
 }
@@ -159,9 +163,8 @@ void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
 
 /* What an accepted event does to memory; all of it, for requests and for replay alike. */
 struct change {
-	struct contract_slot *slot;  /* that judged it: the family's newest */
-	struct entity *entity;	     /* NULL: it begins with this event */
-	struct hf_map_cursor cursor; /* where it was found */
+	struct contract_slot *slot; /* that judged it: the family's newest */
+	struct entity *entity;	    /* NULL: it begins with this event */
 	uint64_t hash;
 	struct hf_span key;
 	uint16_t state;

@@ -56,26 +56,42 @@ uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id) {
 	return XXH3_64bits_withSeed(id.data, id.len, entity_hash);
 }
 
-struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
-			      struct hf_span key, struct hf_map_cursor *ret_cursor) {
+static bool is_entity(const struct hf_engine *engine, const struct entity *entity, uint32_t family,
+		      struct hf_span key) {
+	return hf_span_equal(hf_entity_key(entity), key) &&
+	       engine->slots[entity->slot].family == family;
+}
+
+struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash) {
+	struct hf_map_cursor cursor;
+	uint64_t value = hf_map_first(&engine->entities, hash, &cursor);
+	struct entity *entity = (struct entity *)(uintptr_t)value;
+	if (entity != NULL) {
+		/* Where they begin in a line is anywhere, so most of them stand in three. */
+		__builtin_prefetch(entity, 1);
+		__builtin_prefetch((const uint8_t *)entity + 64, 1);
+		__builtin_prefetch((const uint8_t *)entity + 112, 1);
+	}
+	return entity;
+}
+
+static struct entity *find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
+			   struct hf_span key, struct hf_map_cursor *ret_cursor) {
 	uint64_t value = hf_map_first(&engine->entities, hash, ret_cursor);
 	for (; value != 0; value = hf_map_next(ret_cursor)) {
 		struct entity *entity = (struct entity *)(uintptr_t)value;
-		if (engine->slots[entity->slot].family == family &&
-		    hf_span_equal(hf_entity_key(entity), key))
+		if (is_entity(engine, entity, family, key))
 			return entity;
 	}
 	return NULL;
 }
 
-void hf_entity_prefetch(const struct hf_engine *engine, uint64_t hash) {
+struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
+			      struct hf_span key, struct entity *hint) {
 	struct hf_map_cursor cursor;
-	uint64_t value = hf_map_first(&engine->entities, hash, &cursor);
-	const uint8_t *entity = (const uint8_t *)(uintptr_t)value;
-	if (entity == NULL)
-		return;
-	__builtin_prefetch(entity, 1);
-	__builtin_prefetch(entity + 64, 1);
+	if (hint != NULL && is_entity(engine, hint, family, key))
+		return hint;
+	return find(engine, hash, family, key, &cursor);
 }
 
 void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
@@ -141,21 +157,30 @@ static struct entity *new_entity(struct hf_engine *engine, const struct change *
 	return entity;
 }
 
+/* Gives the entity its place; one that had another, too small for its new block, leaves it. */
+static struct entity *place_entity(struct hf_engine *engine, const struct change *change) {
+	struct entity *entity = new_entity(engine, change);
+	if (change->entity == NULL) {
+		hf_map_add(&engine->entities, change->hash, (uintptr_t)entity);
+		return entity;
+	}
+	struct hf_map_cursor cursor;
+	struct entity *old = find(engine, change->hash, change->slot->family, change->key, &cursor);
+	HF_ASSERT(old == change->entity);
+	hf_map_replace(&cursor, (uintptr_t)entity);
+	entity->skip = old->skip;
+	old->key_len = 0; /* no key is empty: a hint that still points here is not taken */
+	return entity;
+}
+
 void hf_change_apply(struct hf_engine *engine, const struct change *change) {
 	struct entity *entity = change->entity;
 	if (entity != NULL) {
 		hash_entity(engine, entity, (uint64_t)-1);
 		engine->slots[entity->slot].counts[entity->state]--;
 	}
-	if (needs_memory(change)) {
-		struct entity *fresh = new_entity(engine, change);
-		if (entity == NULL)
-			hf_map_add(&engine->entities, change->hash, (uintptr_t)fresh);
-		else
-			hf_map_replace(&change->cursor, (uintptr_t)fresh);
-		fresh->skip = entity == NULL ? 0 : entity->skip;
-		entity = fresh;
-	}
+	if (needs_memory(change))
+		entity = place_entity(engine, change);
 	entity->position = change->position;
 	if (change->version % HF_SKIP_VERSIONS == 0)
 		entity->skip = change->position;

@@ -19,9 +19,8 @@ static struct entity *find(struct hf_engine *engine, struct hf_span contract, st
 	uint32_t family = hf_request_family(engine, contract, key, ret);
 	if (family == UINT32_MAX)
 		return NULL;
-	struct hf_map_cursor cursor;
 	struct entity *entity =
-		hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key, &cursor);
+		hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key, NULL);
 	if (entity == NULL)
 		no_entity(engine, hf_newest(engine, family)->contract, key, ret);
 	return entity;

@@ -168,8 +168,7 @@ static bool replay_event(struct hf_engine *engine, const struct hf_record *recor
 		.has_id = event->id.len > 0,
 		.block = engine->block,
 	};
-	change.entity =
-		hf_entity_find(engine, change.hash, slot->family, change.key, &change.cursor);
+	change.entity = hf_entity_find(engine, change.hash, slot->family, change.key, ahead->hint);
 	change.version = change.entity == NULL ? 1 : change.entity->version + 1;
 	struct hf_step step = { 0 };
 	uint16_t state;
@@ -203,7 +202,7 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 			if (!look_ahead(engine, &records[done + ahead], &engine->steps[ahead], err))
 				return false;
 		for (uint32_t i = 0; i < ahead; i++)
-			hf_entity_prefetch(engine, engine->steps[i].hash);
+			engine->steps[i].hint = hf_entity_hint(engine, engine->steps[i].hash);
 		for (uint32_t i = 0; i < ahead; i++)
 			if (!replay_event(engine, &records[done + i], &engine->steps[i], err))
 				return false;

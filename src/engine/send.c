@@ -275,9 +275,8 @@ void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send) {
 	}
 }
 
-void hf_engine_touch(struct hf_engine *engine, const struct hf_send *send) {
-	if (send->hash[0] != 0)
-		hf_entity_prefetch(engine, send->hash[0]);
+void hf_engine_touch(struct hf_engine *engine, struct hf_send *send) {
+	send->hint = send->hash[0] == 0 ? NULL : hf_entity_hint(engine, send->hash[0]);
 }
 
 /* Whom the request is for. False: the reply is filled. */
@@ -327,7 +326,7 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 	/* Looked up before it is needed: the two indexes' memory is on its way meanwhile. */
 	const struct hf_contract *contract = change.slot->contract;
 	int event = hf_contract_event(contract, send->event);
-	hf_entity_prefetch(engine, change.hash);
+	struct entity *hint = send->hint != NULL ? send->hint : hf_entity_hint(engine, change.hash);
 	if (change.has_id && answered_before(engine, send, family, change.id_hash, ret))
 		return;
 	if (event < 0) {
@@ -340,7 +339,7 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		return;
 	}
 
-	change.entity = hf_entity_find(engine, change.hash, family, send->key, &change.cursor);
+	change.entity = hf_entity_find(engine, change.hash, family, send->key, hint);
 	change.version = change.entity == NULL ? 1 : change.entity->version + 1;
 	if (send->has_ifversion && send->ifversion != change.version - 1) {
 		refuse_stale(engine, send, &change, ret);

@@ -37,26 +37,37 @@ void hf_map_fini(struct hf_map *map) {
 	table_free(map, &map->old);
 }
 
+/* A bit for each entry with this hash; without branches, which would be mispredicted. */
+static uint32_t matches(const struct hf_map_line *line, uint64_t hash) {
+	uint32_t low = (uint32_t)hash, found = 0;
+	uint16_t high = (uint16_t)(hash >> 32);
+	for (uint32_t i = 0; i < HF_MAP_LINE_ENTRIES; i++)
+		found |= (uint32_t)((line->hash_low[i] == low) & (line->hash_high[i] == high)) << i;
+	return found & ((1u << line->used) - 1);
+}
+
+static void stand_on(struct hf_map_cursor *cursor, struct hf_map_line *line) {
+	cursor->line = line;
+	cursor->matches = matches(line, cursor->hash);
+}
+
 uint64_t hf_map_next(struct hf_map_cursor *cursor) {
-	uint32_t low = (uint32_t)cursor->hash;
-	uint16_t high = (uint16_t)(cursor->hash >> 32);
 	for (;;) {
 		const struct hf_map_line *line = cursor->line;
-		while (cursor->entry < line->used) {
-			uint32_t i = cursor->entry++;
-			if (line->hash_low[i] == low && line->hash_high[i] == high)
-				return line->value_low[i] | (uint64_t)line->value_high[i] << 32;
+		if (cursor->matches != 0) {
+			uint32_t i = cursor->entry = (uint32_t)__builtin_ctz(cursor->matches);
+			cursor->matches &= cursor->matches - 1;
+			return line->value_low[i] | (uint64_t)line->value_high[i] << 32;
 		}
-		if (line->used < HF_MAP_LINE_ENTRIES) {
-			if (cursor->next_table == NULL)
-				return 0;
-			cursor->table = cursor->next_table;
-			cursor->next_table = NULL;
-			cursor->line = line_of(cursor->table, cursor->hash);
-		} else {
-			cursor->line = line_after(cursor->table, line);
+		if (line->used == HF_MAP_LINE_ENTRIES) {
+			stand_on(cursor, line_after(cursor->table, line));
+			continue;
 		}
-		cursor->entry = 0;
+		if (cursor->next_table == NULL)
+			return 0;
+		cursor->table = cursor->next_table;
+		cursor->next_table = NULL;
+		stand_on(cursor, line_of(cursor->table, cursor->hash));
 	}
 }
 
@@ -64,12 +75,10 @@ uint64_t hf_map_first(const struct hf_map *map, uint64_t hash, struct hf_map_cur
 	if (map->now.lines == NULL)
 		return 0;
 	/* `now` first: of an entry that is in both, the one there is the true one. */
-	*ret = (struct hf_map_cursor){
-		.line = line_of(&map->now, hash),
-		.table = &map->now,
-		.next_table = map->old.lines == NULL ? NULL : &map->old,
-		.hash = hash,
-	};
+	ret->table = &map->now;
+	ret->next_table = map->old.lines == NULL ? NULL : &map->old;
+	ret->hash = hash;
+	stand_on(ret, line_of(&map->now, hash));
 	return hf_map_next(ret);
 }
 
@@ -111,8 +120,7 @@ static bool grow(struct hf_map *map, struct hf_err *err) {
 		.mask = lines - 1,
 	};
 	if (next.lines == NULL)
-		return hf_fail(err, HF_NOMEM,
-			       "out of memory: an index of %llu entries cannot grow",
+		return hf_fail(err, HF_NOMEM, "out of memory: an index of %llu entries cannot grow",
 			       (unsigned long long)map->now.count);
 	map->old = map->now;
 	map->now = next;
@@ -122,8 +130,7 @@ static bool grow(struct hf_map *map, struct hf_err *err) {
 
 bool hf_map_reserve(struct hf_map *map, struct hf_err *err) {
 	const struct hf_map_table *now = &map->now;
-	return (now->lines != NULL &&
-		now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 7) ||
+	return (now->lines != NULL && now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 7) ||
 	       grow(map, err);
 }
 
@@ -136,8 +143,8 @@ void hf_map_add(struct hf_map *map, uint64_t hash, uint64_t value) {
 }
 
 void hf_map_replace(const struct hf_map_cursor *cursor, uint64_t value) {
-	HF_ASSERT(value != 0 && value <= HF_MAP_VALUE_MAX && cursor->entry > 0);
-	line_set(cursor->line, cursor->entry - 1, cursor->hash, value);
+	HF_ASSERT(value != 0 && value <= HF_MAP_VALUE_MAX);
+	line_set(cursor->line, cursor->entry, cursor->hash, value);
 }
 
 void hf_map_prefetch(const struct hf_map *map, uint64_t hash) {

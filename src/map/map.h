@@ -49,7 +49,8 @@ struct hf_map_cursor {
 	const struct hf_map_table *table;
 	const struct hf_map_table *next_table; /* to search behind it, or NULL */
 	uint64_t hash;
-	uint32_t entry; /* the next one of the line to look at */
+	uint32_t entry;	  /* of the line: the one it stands on */
+	uint32_t matches; /* of the line: a bit for each entry that is still to come */
 };
 
 void hf_map_init(struct hf_map *map, const struct hf_allocator *allocator);
