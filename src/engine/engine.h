@@ -56,10 +56,7 @@ void hf_engine_unlock(struct hf_engine *engine);
 
 /* The highest LSN known to be durable. Any thread, no lock. */
 uint64_t hf_engine_committed(const struct hf_engine *engine);
-/*
- * Starts a flush of what is queued if none is under way. Call it once at the end of a batch (under
- * the lock).
- */
+/* Starts a flush of what is queued if none is under way. Once per batch, under the lock. */
 void hf_engine_flush(struct hf_engine *engine);
 /* An fd for epoll, readable when hf_engine_committed may have moved or the engine stopped; one per
  * calling loop, at most one in HF_FLUSH_AUTO. Owned by the engine. */

@@ -147,8 +147,8 @@ uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id);
 struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
 			      struct hf_span key, struct entity *hint);
 /*
- * An entity with this hash, perhaps the one that is looked for, or NULL; its memory is fetched ahead
- * of need.
+ * An entity with this hash, perhaps the one that is looked for, or NULL; its memory is fetched
+ * ahead of need.
  */
 struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash);
 static inline struct hf_span hf_entity_key(const struct entity *entity) {

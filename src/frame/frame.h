@@ -6,8 +6,7 @@
  * segment files of equal size: position p is byte p % S of segment p / S.
  *
  *   segment   sector 0 (512 bytes): segment header, written and synced before the segment is used;
- *   then frames; the
- *             rest is zeros, written beforehand.
+ *             then frames; the rest is zeros, written beforehand.
  *     0  8  "HOLDFAST"
  *     8  4  format version (1)
  *    12  4  CRC32C of the sector with these 4 bytes zero

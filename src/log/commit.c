@@ -100,18 +100,17 @@ static void collect_uring(struct hf_log *log, bool wait) {
 		frame_durable(log);
 }
 
-void hf_log_flush(struct hf_log *log) {
-	if (log->flusher != NULL)
-		start_uring(log);
-	else if (log->thread_idle)
-		pthread_cond_signal(&log->work);
-}
-
 void hf_log_poll(struct hf_log *log) {
 	if (log->flusher == NULL)
 		return;
 	collect_uring(log, false);
 	start_uring(log);
+}
+
+void hf_log_flush(struct hf_log *log) {
+	if (log->flusher == NULL && log->thread_idle)
+		pthread_cond_signal(&log->work);
+	hf_log_poll(log);
 }
 
 bool hf_log_wait_frame(struct hf_log *log, struct hf_err *err) {

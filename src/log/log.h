@@ -94,7 +94,7 @@ HF_MUST bool hf_log_begin(struct hf_log *log, size_t body_max, uint8_t **ret_bod
 			  uint64_t *ret_lsn, uint64_t *ret_position, struct hf_err *err);
 void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len);
 
-/* Starts the flush of what was appended, if none is under way. */
+/* Starts the flush of what was appended, if none is under way (any more). Cheap: once per batch. */
 void hf_log_flush(struct hf_log *log);
 /*
  * Collects a finished flush and starts the next one. Without a log thread it is this that moves

@@ -114,9 +114,8 @@ static void *maker_main(void *arg) {
 		}
 		pthread_cond_broadcast(&log->moved);
 		if (!ok && !log->quit) {
-			struct timespec until = {
-				.tv_sec = hf_clock_wall_ns() / 1000000000 + RETRY_SECONDS
-			};
+			struct timespec until = { .tv_sec = hf_clock_wall_ns() / 1000000000 +
+							    RETRY_SECONDS };
 			pthread_cond_timedwait(&log->wanted, &log->lock, &until);
 		}
 	}

@@ -25,7 +25,8 @@ bool hf_flusher_new(bool synced, struct hf_flusher **ret, struct hf_err *err) {
 	 * 6.1 lack that.
 	 */
 	int result = io_uring_queue_init(4, &flusher->ring,
-					 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+					 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+						 IORING_SETUP_TASKRUN_FLAG);
 	if (result == -EINVAL)
 		result = io_uring_queue_init(4, &flusher->ring, 0);
 	if (result < 0) {
@@ -85,12 +86,11 @@ bool hf_flusher_collect(struct hf_flusher *flusher, bool wait, bool *ret_done, s
 		return true;
 	struct io_uring_cqe *completion = NULL;
 	int result;
+	/* A peek enters the kernel only if a flag in the ring says that there is work. */
 	do
 		result = wait ? io_uring_wait_cqe(&flusher->ring, &completion)
-			      : io_uring_get_events(&flusher->ring);
+			      : io_uring_peek_cqe(&flusher->ring, &completion);
 	while (result == -EINTR);
-	if (!wait && result >= 0)
-		result = io_uring_peek_cqe(&flusher->ring, &completion);
 	if (result == -EAGAIN)
 		return true;
 	if (result < 0)

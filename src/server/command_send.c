@@ -101,6 +101,8 @@ void hf_send_execute(struct hf_loop *loop) {
 			hf_out_error(&conn->out, hf_status_name(reply.status), reply.text);
 		conn->queued--;
 	}
+	/* Not at the end of the pass: a flush that is over must not wait for the rest of it. */
+	hf_engine_flush(loop->engine);
 	hf_engine_unlock(loop->engine);
 	batch->count = 0;
 	batch->arg_count = 0;

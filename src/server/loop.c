@@ -9,7 +9,7 @@
 #include "os/memory.h"
 #include "server/command.h"
 
-#define EVENTS_MAX 256
+#define EVENTS_MAX 16 /* a pass is short, so that replies do not wait long for its end */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
