@@ -35,6 +35,7 @@ void hf_map_init(struct hf_map *map, const struct hf_allocator *allocator) {
 void hf_map_fini(struct hf_map *map) {
 	table_free(map, &map->now);
 	table_free(map, &map->old);
+	table_free(map, &map->next);
 }
 
 /* A bit for each entry with this hash; without branches, which would be mispredicted. */
@@ -111,19 +112,50 @@ static void move_line(struct hf_map *map) {
 	table_free(map, &map->old);
 }
 
+static void warm_line(struct hf_map *map) {
+	if (map->warmed > map->next.mask)
+		return;
+	volatile uint32_t *used = &map->next.lines[map->warmed++].used;
+	*used = 0;
+}
+
+/*
+ * New memory costs when it is first touched: milliseconds for a huge page that the machine has to
+ * find first. So a successor is touched step by step before it is needed: touched all at once, by
+ * the first insertions into it, it would stop everything for a tenth of a second.
+ */
+static void warm_next(struct hf_map *map) {
+	const struct hf_map_table *now = &map->now;
+	if (map->next.lines == NULL) {
+		uint64_t lines = (now->mask + 1) * 2;
+		if (now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 5)
+			return;
+		map->next.lines = map->allocator->alloc(lines * sizeof(struct hf_map_line));
+		map->next.mask = lines - 1;
+		map->warmed = 0;
+		if (map->next.lines == NULL)
+			return; /* grow() tries again, and tells */
+	}
+	for (uint32_t i = 0; i < MOVE_LINES; i++)
+		warm_line(map);
+}
+
 static bool grow(struct hf_map *map, struct hf_err *err) {
 	/* `now` had room for 7/16 of its entries since it was made: more lines than `old` had. */
 	HF_ASSERT(map->old.lines == NULL);
 	uint64_t lines = map->now.lines == NULL ? FIRST_LINES : (map->now.mask + 1) * 2;
-	struct hf_map_table next = {
-		.lines = map->allocator->alloc(lines * sizeof(struct hf_map_line)),
-		.mask = lines - 1,
-	};
+	struct hf_map_table next = map->next;
+	if (next.lines == NULL)
+		next = (struct hf_map_table){
+			.lines = map->allocator->alloc(lines * sizeof(struct hf_map_line)),
+			.mask = lines - 1,
+		};
 	if (next.lines == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory: an index of %llu entries cannot grow",
 			       (unsigned long long)map->now.count);
 	map->old = map->now;
 	map->now = next;
+	map->next = (struct hf_map_table){ 0 };
 	map->moved = 0;
 	return true;
 }
@@ -140,6 +172,7 @@ void hf_map_add(struct hf_map *map, uint64_t hash, uint64_t value) {
 	table_add(&map->now, hash, value);
 	for (uint32_t i = 0; i < MOVE_LINES; i++)
 		move_line(map);
+	warm_next(map);
 }
 
 void hf_map_replace(const struct hf_map_cursor *cursor, uint64_t value) {
@@ -159,5 +192,6 @@ uint64_t hf_map_count(const struct hf_map *map) {
 }
 
 uint64_t hf_map_bytes(const struct hf_map *map) {
-	return table_bytes(&map->now) + table_bytes(&map->old);
+	uint64_t warmed = map->next.lines == NULL ? 0 : map->warmed * sizeof(struct hf_map_line);
+	return table_bytes(&map->now) + table_bytes(&map->old) + warmed;
 }

@@ -39,8 +39,10 @@ struct hf_map_table {
 struct hf_map {
 	const struct hf_allocator *allocator;
 	struct hf_map_table now;
-	struct hf_map_table old; /* while it is being emptied into `now` */
-	uint64_t moved;		 /* lines of `old` before this one are in `now`, too */
+	struct hf_map_table old;  /* while it is being emptied into `now` */
+	uint64_t moved;		  /* lines of `old` before this one are in `now`, too */
+	struct hf_map_table next; /* being made ready before it is needed */
+	uint64_t warmed;	  /* lines of `next` that have real memory behind them */
 };
 
 /* Where a search stands; valid until the next insertion. */

@@ -57,7 +57,7 @@ static void finds_all_across_growth(void **state) {
 	for (uint64_t i = 1; i <= ENTRIES; i++)
 		assert_true(holds(&map, hash_of(i), i));
 	assert_false(holds(&map, hash_of(ENTRIES + 1), ENTRIES + 1));
-	/* 7/16 full at the least, and half as much again while it moves. */
+	/* 7/16 full at the least, and half as much again while it moves, or is about to. */
 	assert_true(hf_map_bytes(&map) <= ENTRIES * 64 / 5 * 16 / 7 * 3 / 2);
 	hf_map_fini(&map);
 }
