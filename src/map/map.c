@@ -7,6 +7,7 @@
 #define FIRST_LINES 64u
 #define LINE_BYTES 64u
 #define MOVE_LINES 2u /* per insertion: one would do; two are done before half the entries came */
+#define WARM_LINES 4u /* per insertion, from 3/4 full on: 3.2 would do until 7/8 */
 
 _Static_assert(sizeof(struct hf_map_line) == LINE_BYTES, "one line, one cache line");
 
@@ -128,7 +129,7 @@ static void warm_next(struct hf_map *map) {
 	const struct hf_map_table *now = &map->now;
 	if (map->next.lines == NULL) {
 		uint64_t lines = (now->mask + 1) * 2;
-		if (now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 5)
+		if (now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 6)
 			return;
 		map->next.lines = map->allocator->alloc(lines * sizeof(struct hf_map_line));
 		map->next.mask = lines - 1;
@@ -136,7 +137,7 @@ static void warm_next(struct hf_map *map) {
 		if (map->next.lines == NULL)
 			return; /* grow() tries again, and tells */
 	}
-	for (uint32_t i = 0; i < MOVE_LINES; i++)
+	for (uint32_t i = 0; i < WARM_LINES; i++)
 		warm_line(map);
 }
 
