@@ -43,6 +43,7 @@ static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file
 		return false;
 	struct hf_err ignored;
 	bool ok = hf_file_fill(&file, log->segment_size, err) &&
+		  hf_file_fit_direct(log->dir, making, &file, err) &&
 		  write_header(log, segment, &file, err) &&
 		  hf_dir_rename(log->dir, making, name, err);
 	if (!ok)
@@ -79,6 +80,8 @@ bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err) {
 	struct hf_file file;
 	if (!hf_file_open(log->dir, hf_segment_name(segment, name), HF_FILE_WRITE, true, &file,
 			  err))
+		return false;
+	if (!hf_file_fit_direct(log->dir, name, &file, err))
 		return false;
 	keep_write_file(log, segment, file);
 	return true;

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define FILL_CHUNK ((size_t)1 << 20)
-#define DIRECT_ALIGNMENT ((size_t)4096)
+#define DIRECT_ALIGNMENT_BYTES 4096
 
 static bool sync_parent(const char *path, struct hf_err *err) {
 	char parent[HF_DIR_PATH_MAX];
@@ -149,6 +149,16 @@ bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode 
 	return true;
 }
 
+bool hf_file_fit_direct(const struct hf_dir *dir, const char *name, struct hf_file *file,
+			struct hf_err *err) {
+	_Alignas(DIRECT_ALIGNMENT_BYTES) uint8_t sector[HF_SECTOR];
+	if (!file->direct || pread(file->fd, sector, sizeof(sector), HF_SECTOR) >= 0 ||
+	    errno != EINVAL)
+		return true; /* any other error will be told by who meets it */
+	hf_file_close(file);
+	return hf_file_open(dir, name, HF_FILE_WRITE, false, file, err);
+}
+
 void hf_file_close(struct hf_file *file) {
 	if (file->fd >= 0)
 		close(file->fd);
@@ -205,7 +215,7 @@ bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
 
 bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err) {
 	void *zeros = NULL;
-	if (posix_memalign(&zeros, DIRECT_ALIGNMENT, FILL_CHUNK) != 0)
+	if (posix_memalign(&zeros, DIRECT_ALIGNMENT_BYTES, FILL_CHUNK) != 0)
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	memset(zeros, 0, FILL_CHUNK);
 	/*

@@ -58,6 +58,13 @@ enum hf_file_mode { HF_FILE_READ, HF_FILE_WRITE, HF_FILE_CREATE };
  */
 HF_MUST bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode mode,
 			  bool direct, struct hf_file *ret, struct hf_err *err);
+/*
+ * Of a file of at least two sectors, opened with `direct`: keeps that only if the disk takes single
+ * sectors of HF_SECTOR bytes, and reopens it through the page cache if not (disks with sectors of
+ * 4 KiB).
+ */
+HF_MUST bool hf_file_fit_direct(const struct hf_dir *dir, const char *name, struct hf_file *file,
+				struct hf_err *err);
 void hf_file_close(struct hf_file *file);
 HF_MUST bool hf_file_size(const struct hf_file *file, uint64_t *ret, struct hf_err *err);
 /* Reads up to `len` bytes; fewer only at the file's end. */
