@@ -7,7 +7,6 @@
 #define FIRST_LINES 64u
 #define LINE_BYTES 64u
 #define MOVE_LINES 2u /* per insertion: one would do; two are done before half the entries came */
-#define WARM_BYTES ((uint64_t)64 << 20) /* a smaller successor costs little enough at once */
 #define WARM_LINES 4u /* per insertion, from 3/4 full on: 3.2 would do until 7/8 */
 
 _Static_assert(sizeof(struct hf_map_line) == LINE_BYTES, "one line, one cache line");
@@ -130,8 +129,7 @@ static void warm_next(struct hf_map *map) {
 	const struct hf_map_table *now = &map->now;
 	if (map->next.lines == NULL) {
 		uint64_t lines = (now->mask + 1) * 2;
-		if (lines * sizeof(struct hf_map_line) < WARM_BYTES ||
-		    now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 6)
+		if (now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 6)
 			return;
 		map->next.lines = map->allocator->alloc(lines * sizeof(struct hf_map_line));
 		map->next.mask = lines - 1;

@@ -297,7 +297,8 @@ static bool pass(struct hf_loop *loop) {
 		hf_engine_lock(loop->engine);
 		if (commit)
 			hf_engine_commit_poll(loop->engine, loop->commit_fd);
-		hf_engine_flush(loop->engine);
+		else
+			hf_engine_flush(loop->engine);
 		hf_engine_unlock(loop->engine);
 		loop->queued = false;
 	}
