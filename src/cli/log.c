@@ -23,7 +23,8 @@ static const char help[] =
 	"\n"
 	"  --json  dump: one JSON object a line; verify: one JSON object\n"
 	"\n"
-	"Exits 0 if every byte is proven, 1 if not (the file and the offset are named), 2 on wrong "
+	"Exits 0 if every record is proven, 1 if not (the file and the offset are named), 2 on "
+	"wrong "
 	"usage.\n";
 
 struct dump {

@@ -17,7 +17,7 @@ static const struct subcommand subcommands[] = {
 	{ "serve", hf_cli_serve, "run contracts: serve a data directory to Redis clients" },
 	{ "check", hf_cli_check, "check contract files, like a compiler" },
 	{ "replay", hf_cli_replay, "replay a log from its first byte, and print its state hash" },
-	{ "log", hf_cli_log, "dump a log, or verify every byte of it" },
+	{ "log", hf_cli_log, "dump a log, or verify every record of it" },
 	{ "bench", hf_cli_bench, "measure what a disk gives, and the library on it" },
 };
 

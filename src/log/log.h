@@ -1,5 +1,5 @@
 /*
- * log.h - the write-ahead log: records in, group commits out, and every byte provable.
+ * log.h - the write-ahead log: records in, group commits out, and every record provable.
  *
  * The appender writes records straight into a ring of memory; what has gathered there becomes one
  * frame, one write, one flush; what gathers meanwhile becomes the next. The bytes are described in

@@ -1,5 +1,5 @@
 /*
- * scan.c - reads a log from its beginning, proves every byte of it, and finds its exact end.
+ * scan.c - reads a log from its beginning, proves every record of it, and finds its exact end.
  *
  * The log ends at the first position where no valid frame stands. What makes that an end and not a
  * hole: there is no whole frame header for its own place anywhere behind it, in this segment or a
