@@ -5,12 +5,11 @@
  * whoever finds its head durable (the log thread after a commit, or a submitter) completes it, one
  * of them at a time.
  */
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "engine/engine_private.h"
 #include "os/memory.h"
+#include "os/thread.h"
 
 #define PENDING_MAX 8192u /* 512 KiB: it stays in the cache */
 
@@ -40,8 +39,8 @@ struct hf_db {
 	_Atomic bool delivering;
 	_Alignas(64) _Atomic uint64_t tail;
 	_Atomic uint32_t sleepers;
-	pthread_mutex_t lock;
-	pthread_cond_t moved;
+	struct hf_mutex lock;
+	struct hf_cond moved;
 };
 
 static struct hf_span span_of(struct hf_bytes bytes) {
@@ -105,15 +104,15 @@ static void complete(struct hf_db *db, const struct pending *pending) {
 		result_of(&reply, &result);
 	}
 	pending->done(pending->arg, &result);
-	free(pending->text);
+	hf_memory_free(pending->text);
 }
 
 static void wake_sleepers(struct hf_db *db) {
 	if (atomic_load(&db->sleepers) == 0)
 		return;
-	pthread_mutex_lock(&db->lock);
-	pthread_cond_broadcast(&db->moved);
-	pthread_mutex_unlock(&db->lock);
+	hf_mutex_lock(&db->lock);
+	hf_cond_broadcast(&db->moved);
+	hf_mutex_unlock(&db->lock);
 }
 
 /*
@@ -143,12 +142,12 @@ static void on_commit(void *arg) {
 
 /* Sleeps until at most `left` submissions wait. */
 static void sleep_until(struct hf_db *db, uint64_t left) {
-	pthread_mutex_lock(&db->lock);
+	hf_mutex_lock(&db->lock);
 	atomic_fetch_add(&db->sleepers, 1);
 	while (atomic_load(&db->tail) - atomic_load(&db->head) > left)
-		pthread_cond_wait(&db->moved, &db->lock);
+		hf_cond_wait(&db->moved, &db->lock);
 	atomic_fetch_sub(&db->sleepers, 1);
-	pthread_mutex_unlock(&db->lock);
+	hf_mutex_unlock(&db->lock);
 }
 
 enum hf_status hf_drain(struct hf_db *db) {
@@ -167,6 +166,13 @@ static void lock_with_place(struct hf_db *db) {
 	}
 }
 
+/* On the heap; NULL for none, and where there is no memory: the status tells, then. */
+static char *copy_of(const char *text) {
+	size_t size = text == NULL ? 0 : strlen(text) + 1;
+	char *copy = size == 0 ? NULL : hf_memory_new(size);
+	return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
 /* Under the engine's lock, with a free place. */
 static void queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *done, void *arg) {
 	uint64_t tail = atomic_load_explicit(&db->tail, memory_order_relaxed);
@@ -177,7 +183,7 @@ static void queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *do
 		.version = reply->version,
 		.lsn = reply->lsn,
 		.state = reply->state,
-		.text = reply->text == NULL ? NULL : strdup(reply->text),
+		.text = copy_of(reply->text),
 		.status = reply->status,
 		.retried = reply->retried,
 	};
@@ -329,8 +335,8 @@ static enum hf_status fail_text(const struct hf_err *why, char *err, size_t err_
 }
 
 static void db_free(struct hf_db *db) {
-	pthread_cond_destroy(&db->moved);
-	pthread_mutex_destroy(&db->lock);
+	hf_cond_fini(&db->moved);
+	hf_mutex_fini(&db->lock);
 	hf_memory_free(db->pending);
 	hf_memory_free(db);
 }
@@ -340,8 +346,8 @@ enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, cha
 	struct hf_err why;
 	struct hf_db *db = hf_memory_new(sizeof(*db));
 	if (db != NULL) {
-		pthread_mutex_init(&db->lock, NULL);
-		pthread_cond_init(&db->moved, NULL);
+		hf_mutex_init(&db->lock);
+		hf_cond_init(&db->moved);
 		db->pending = hf_memory_new(PENDING_MAX * sizeof(*db->pending));
 	}
 	if (db == NULL || db->pending == NULL) {

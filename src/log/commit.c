@@ -14,7 +14,7 @@
 
 /* Tells everyone who waits for a commit, or for the end of hope. */
 static void wake_all(struct hf_log *log) {
-	pthread_cond_broadcast(&log->moved);
+	hf_cond_broadcast(&log->moved);
 	for (uint32_t i = 0; i < log->watcher_count; i++)
 		hf_event_signal(log->watchers[i]);
 }
@@ -109,7 +109,7 @@ void hf_log_poll(struct hf_log *log) {
 
 void hf_log_flush(struct hf_log *log) {
 	if (log->flusher == NULL && log->thread_idle)
-		pthread_cond_signal(&log->work);
+		hf_cond_signal(&log->work);
 	hf_log_poll(log);
 }
 
@@ -118,7 +118,7 @@ bool hf_log_wait_frame(struct hf_log *log, struct hf_err *err) {
 	if (log->flusher != NULL)
 		collect_uring(log, true);
 	else
-		pthread_cond_wait(&log->moved, &log->lock);
+		hf_cond_wait(&log->moved, &log->lock);
 	return !hf_log_stopped(log) || hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
 }
 
@@ -135,15 +135,15 @@ bool hf_log_wait(struct hf_log *log, uint64_t lsn, struct hf_err *err) {
 	return ok;
 }
 
-static void *writer_main(void *arg) {
+static void writer_main(void *arg) {
 	struct hf_log *log = arg;
-	pthread_mutex_lock(&log->lock);
+	hf_mutex_lock(&log->lock);
 	while (!hf_log_stopped(log)) {
 		if (!take_frame(log)) {
 			if (log->quit)
 				break;
 			log->thread_idle = true;
-			pthread_cond_wait(&log->work, &log->lock);
+			hf_cond_wait(&log->work, &log->lock);
 			log->thread_idle = false;
 			continue;
 		}
@@ -151,10 +151,10 @@ static void *writer_main(void *arg) {
 		struct hf_file file =
 			*hf_segment_write_file(log, frame.position / log->segment_size);
 		struct hf_err err;
-		pthread_mutex_unlock(&log->lock);
+		hf_mutex_unlock(&log->lock);
 		bool ok = hf_flush_write(&file, hf_log_ring_at(log, frame.position), frame.len,
 					 frame.position % log->segment_size, log->synced, &err);
-		pthread_mutex_lock(&log->lock);
+		hf_mutex_lock(&log->lock);
 		if (ok) {
 			frame_durable(log);
 			wake_all(log);
@@ -162,13 +162,12 @@ static void *writer_main(void *arg) {
 			frame_failed(log, &err);
 		}
 		if (log->committed_hook != NULL) {
-			pthread_mutex_unlock(&log->lock);
+			hf_mutex_unlock(&log->lock);
 			log->committed_hook(log->arg);
-			pthread_mutex_lock(&log->lock);
+			hf_mutex_lock(&log->lock);
 		}
 	}
-	pthread_mutex_unlock(&log->lock);
-	return NULL;
+	hf_mutex_unlock(&log->lock);
 }
 
 bool hf_log_writer_start(struct hf_log *log, struct hf_err *err) {
@@ -182,20 +181,19 @@ bool hf_log_writer_start(struct hf_log *log, struct hf_err *err) {
 			 why.text);
 		log->notice(log->arg, line);
 	}
-	int result = pthread_create(&log->thread, NULL, writer_main, log);
-	if (result != 0)
-		return hf_fail_sys(err, result, "cannot start the log thread");
+	if (!hf_thread_start(&log->thread, writer_main, log, err))
+		return false;
 	log->thread_running = true;
 	return true;
 }
 
 void hf_log_writer_stop(struct hf_log *log) {
 	if (log->thread_running) {
-		pthread_mutex_lock(&log->lock);
+		hf_mutex_lock(&log->lock);
 		log->quit = true;
-		pthread_cond_broadcast(&log->work);
-		pthread_mutex_unlock(&log->lock);
-		pthread_join(log->thread, NULL);
+		hf_cond_broadcast(&log->work);
+		hf_mutex_unlock(&log->lock);
+		hf_thread_join(&log->thread);
 		log->thread_running = false;
 	}
 	hf_flusher_free(log->flusher);

@@ -106,10 +106,10 @@ static void release(struct hf_log *log) {
 	for (uint32_t i = 0; i < READ_FILES; i++)
 		hf_file_close(&log->read_files[i].file);
 	hf_ring_memory_free(log->ring, HF_LOG_RING_SIZE);
-	pthread_cond_destroy(&log->wanted);
-	pthread_cond_destroy(&log->moved);
-	pthread_cond_destroy(&log->work);
-	pthread_mutex_destroy(&log->lock);
+	hf_cond_fini(&log->wanted);
+	hf_cond_fini(&log->moved);
+	hf_cond_fini(&log->work);
+	hf_mutex_fini(&log->lock);
 	hf_memory_free(log);
 }
 
@@ -128,15 +128,10 @@ static struct hf_log *new_log(const struct hf_log_options *options) {
 		log->write_files[i].file = HF_FILE_CLOSED;
 	for (uint32_t i = 0; i < READ_FILES; i++)
 		log->read_files[i].file = HF_FILE_CLOSED;
-	/* Held for well under a microsecond: spinning beats sleeping. */
-	pthread_mutexattr_t adaptive;
-	pthread_mutexattr_init(&adaptive);
-	pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
-	pthread_mutex_init(&log->lock, &adaptive);
-	pthread_mutexattr_destroy(&adaptive);
-	pthread_cond_init(&log->work, NULL);
-	pthread_cond_init(&log->moved, NULL);
-	pthread_cond_init(&log->wanted, NULL);
+	hf_mutex_init(&log->lock);
+	hf_cond_init(&log->work);
+	hf_cond_init(&log->moved);
+	hf_cond_init(&log->wanted);
 	return log;
 }
 
@@ -197,11 +192,11 @@ bool hf_log_close(struct hf_log *log, struct hf_err *err) {
 }
 
 void hf_log_lock(struct hf_log *log) {
-	pthread_mutex_lock(&log->lock);
+	hf_mutex_lock(&log->lock);
 }
 
 void hf_log_unlock(struct hf_log *log) {
-	pthread_mutex_unlock(&log->lock);
+	hf_mutex_unlock(&log->lock);
 }
 
 uint64_t hf_log_last(const struct hf_log *log) {

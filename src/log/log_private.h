@@ -11,11 +11,11 @@
 #ifndef HF_LOG_PRIVATE_H
 #define HF_LOG_PRIVATE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "log/log.h"
 #include "os/flush.h"
+#include "os/thread.h"
 
 #define SEALED_MAX 64u /* frames waiting behind the one in flight */
 #define WRITE_FILES \
@@ -48,10 +48,10 @@ struct hf_log {
 	void (*committed_hook)(void *arg);
 	void *arg; /* of both */
 
-	pthread_mutex_t lock;
-	pthread_cond_t work;   /* for the log thread: something to write, or quit */
-	pthread_cond_t moved;  /* committed moved, a segment was made, or the log stopped */
-	pthread_cond_t wanted; /* for the segment maker: one more, or quit */
+	struct hf_mutex lock;
+	struct hf_cond work;   /* for the log thread: something to write, or quit */
+	struct hf_cond moved;  /* committed moved, a segment was made, or the log stopped */
+	struct hf_cond wanted; /* for the segment maker: one more, or quit */
 
 	/* The appender. */
 	uint8_t *ring;
@@ -70,7 +70,7 @@ struct hf_log {
 	bool in_flight;
 	struct sealed flying;
 	struct hf_flusher *flusher; /* NULL with a log thread */
-	pthread_t thread;
+	struct hf_thread thread;
 	bool thread_running, thread_idle, quit;
 	_Atomic uint64_t committed;
 	_Atomic bool stopped;
@@ -83,7 +83,7 @@ struct hf_log {
 	struct segment_file read_files[READ_FILES];
 	uint64_t append_segment; /* the appender is in it */
 	uint64_t made_segment;	 /* the newest one that is ready */
-	pthread_t maker;
+	struct hf_thread maker;
 	bool maker_running;
 	bool maker_failed;
 	struct hf_err maker_err;

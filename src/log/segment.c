@@ -6,13 +6,11 @@
  * under its real name it is whole.
  */
 #include <stdio.h>
-#include <time.h>
 
 #include "base/assert.h"
 #include "log/log_private.h"
-#include "os/clock.h"
 
-#define RETRY_SECONDS 1
+#define RETRY_NS 1000000000u
 
 const char *hf_segment_name(uint64_t segment, char *buf) {
 	snprintf(buf, HF_SEGMENT_NAME_SIZE, "log-%016llx.hfl", (unsigned long long)segment);
@@ -94,20 +92,20 @@ struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment) {
 }
 
 /* One segment ahead of the appender, always. */
-static void *maker_main(void *arg) {
+static void maker_main(void *arg) {
 	struct hf_log *log = arg;
-	pthread_mutex_lock(&log->lock);
+	hf_mutex_lock(&log->lock);
 	while (!log->quit) {
 		if (log->made_segment > log->append_segment) {
-			pthread_cond_wait(&log->wanted, &log->lock);
+			hf_cond_wait(&log->wanted, &log->lock);
 			continue;
 		}
 		uint64_t segment = log->made_segment + 1;
 		struct hf_file file;
 		struct hf_err err;
-		pthread_mutex_unlock(&log->lock);
+		hf_mutex_unlock(&log->lock);
 		bool ok = make_file(log, segment, &file, &err);
-		pthread_mutex_lock(&log->lock);
+		hf_mutex_lock(&log->lock);
 		log->maker_failed = !ok;
 		if (ok) {
 			keep_write_file(log, segment, file);
@@ -115,22 +113,16 @@ static void *maker_main(void *arg) {
 		} else {
 			log->maker_err = err;
 		}
-		pthread_cond_broadcast(&log->moved);
-		if (!ok && !log->quit) {
-			struct timespec until = { .tv_sec = hf_clock_wall_ns() / 1000000000 +
-							    RETRY_SECONDS };
-			pthread_cond_timedwait(&log->wanted, &log->lock, &until);
-		}
+		hf_cond_broadcast(&log->moved);
+		if (!ok && !log->quit)
+			hf_cond_wait_ns(&log->wanted, &log->lock, RETRY_NS);
 	}
-	pthread_mutex_unlock(&log->lock);
-	return NULL;
+	hf_mutex_unlock(&log->lock);
 }
 
 bool hf_segment_maker_start(struct hf_log *log, struct hf_err *err) {
-	int result = pthread_create(&log->maker, NULL, maker_main, log);
-	if (result != 0)
-		return hf_fail_sys(err, result,
-				   "cannot start the thread that prepares log segments");
+	if (!hf_thread_start(&log->maker, maker_main, log, err))
+		return false;
 	log->maker_running = true;
 	return true;
 }
@@ -138,11 +130,11 @@ bool hf_segment_maker_start(struct hf_log *log, struct hf_err *err) {
 void hf_segment_maker_stop(struct hf_log *log) {
 	if (!log->maker_running)
 		return;
-	pthread_mutex_lock(&log->lock);
+	hf_mutex_lock(&log->lock);
 	log->quit = true;
-	pthread_cond_broadcast(&log->wanted);
-	pthread_mutex_unlock(&log->lock);
-	pthread_join(log->maker, NULL);
+	hf_cond_broadcast(&log->wanted);
+	hf_mutex_unlock(&log->lock);
+	hf_thread_join(&log->maker);
 	log->maker_running = false;
 }
 
@@ -155,11 +147,11 @@ bool hf_segment_enter(struct hf_log *log, uint64_t segment, struct hf_err *err) 
 				       "events are taken again "
 				       "when there is room",
 				       log->maker_err.text);
-		pthread_cond_wait(&log->moved, &log->lock);
+		hf_cond_wait(&log->moved, &log->lock);
 	}
 	if (segment != log->append_segment) {
 		log->append_segment = segment;
-		pthread_cond_signal(&log->wanted);
+		hf_cond_signal(&log->wanted);
 	}
 	return true;
 }

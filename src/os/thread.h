@@ -1,0 +1,52 @@
+/*
+ * thread.h - threads, and what they wait with.
+ *
+ * The structs stay where they are from init (or start) to fini (or join). Their insides are the
+ * backend's: the simulated one keeps its own things in the same bytes.
+ */
+#ifndef HF_OS_THREAD_H
+#define HF_OS_THREAD_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct hf_thread {
+	pthread_t handle;
+	void (*main)(void *arg);
+	void *arg;
+};
+
+struct hf_mutex {
+	pthread_mutex_t handle;
+};
+
+struct hf_cond {
+	pthread_cond_t handle;
+};
+
+/* Runs main(arg) in a thread of its own; every thread that was started must be joined. */
+HF_MUST bool hf_thread_start(struct hf_thread *thread, void (*main)(void *arg), void *arg,
+			     struct hf_err *err);
+void hf_thread_join(struct hf_thread *thread);
+
+/*
+ * Made for being held well under a microsecond: who finds it taken spins for a while before it
+ * sleeps. Not recursive.
+ */
+void hf_mutex_init(struct hf_mutex *mutex);
+void hf_mutex_fini(struct hf_mutex *mutex);
+void hf_mutex_lock(struct hf_mutex *mutex);
+void hf_mutex_unlock(struct hf_mutex *mutex);
+
+void hf_cond_init(struct hf_cond *cond);
+void hf_cond_fini(struct hf_cond *cond);
+/* May return without a signal: look at what is waited for, in a loop. */
+void hf_cond_wait(struct hf_cond *cond, struct hf_mutex *mutex);
+/* As hf_cond_wait, but returns after `ns` of monotonic time at the latest. */
+void hf_cond_wait_ns(struct hf_cond *cond, struct hf_mutex *mutex, uint64_t ns);
+void hf_cond_signal(struct hf_cond *cond);
+void hf_cond_broadcast(struct hf_cond *cond);
+
+#endif
