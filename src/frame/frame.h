@@ -8,7 +8,7 @@
  *   segment   sector 0 (512 bytes): segment header, written and synced before the segment is used;
  *             then frames; the rest is zeros, written beforehand.
  *     0  8  "HOLDFAST"
- *     8  4  format version (1)
+ *     8  4  format version (2)
  *    12  4  CRC32C of the sector with these 4 bytes zero
  *    16  8  log id (random, the same in all segments of a log)
  *    24  8  segment number
@@ -24,7 +24,7 @@
  *    28  4  header CRC of the frame before this one; 0 in the first
  *    32  4  CRC32C of the payload
  *    36  4  header CRC: CRC32C of bytes 0..35, begun with the CRC32C of the log id
- *    40     records, then zeros to a multiple of 512
+ *    40     records, then bytes of 0xff to a multiple of 512
  *
  *   record    24 bytes and a body
  *     0  3  length of the record, check included
@@ -36,8 +36,8 @@
  *
  * Validity: a frame is valid at position p, after a frame with header CRC c and a record with LSN
  * n, if and only if its header CRC holds, its position is p, its first LSN n + 1, the header CRC
- * before it c, its payload's CRC holds, and its records fill the payload exactly, with LSNs in
- * turn. So the header CRCs of a log form one chain: a block that is missing, misplaced, old, or of
+ * before it c, its payload's CRC holds, its records fill the payload exactly, with LSNs in turn,
+ * and its padding is 0xff. So the header CRCs of a log form one chain: a block that is missing, misplaced, old, or of
  * another log breaks it. A record's check is for reading it alone.
  *
  * A frame without records is a *close* mark: the log was closed in order, and all before it was
@@ -51,7 +51,8 @@
 #include "base/err.h"
 #include "base/span.h"
 
-#define HF_FORMAT_VERSION 1u
+#define HF_FORMAT_VERSION 2u
+#define HF_PADDING 0xff /* behind a frame's records; zeros would look like a sector not written */
 #define HF_FRAME_HEADER_SIZE 40u
 #define HF_RECORD_HEADER_SIZE 20u
 #define HF_RECORD_OVERHEAD 24u /* header and check */

@@ -9,6 +9,11 @@
 _Static_assert(HF_FRAME_MAX >= HF_RECORD_MAX + HF_SECTOR, "every record fits into a frame");
 _Static_assert(HF_SEGMENT_SIZE_MIN >= HF_FRAME_MAX + HF_SECTOR, "every frame fits into a segment");
 _Static_assert(HF_LOG_RING_SIZE >= 8 * HF_FRAME_MAX, "a frame is written while others are filled");
+/*
+ * Recovery tells a sector that was never written by its being all zeros. Of what a client sends,
+ * only key and id stand side by side with nothing between them.
+ */
+_Static_assert(HF_KEY_MAX + HF_ID_MAX < HF_SECTOR, "no sector of a whole frame is all zeros");
 
 static uint64_t segment_end(const struct hf_log *log, uint64_t position) {
 	return (position / log->segment_size + 1) * log->segment_size;
@@ -30,7 +35,7 @@ void hf_log_seal(struct hf_log *log) {
 	uint64_t len = hf_sector_up(used);
 	hf_frame_put(&log->frame, log->seed, bytes);
 	log->crc = log->frame.crc;
-	memset(bytes + used, 0, len - used);
+	memset(bytes + used, HF_PADDING, len - used);
 	log->sealed[(log->sealed_head + log->sealed_count++) % SEALED_MAX] = (struct sealed){
 		.position = log->frame.position,
 		.len = len,

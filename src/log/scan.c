@@ -5,6 +5,10 @@
  * hole: there is no whole frame header for its own place anywhere behind it, in this segment or a
  * later one, and nothing but zeros further on than one frame reaches. One frame at most is ever on
  * its way to the disk, so this is what a power cut can leave; anything else is damage, and refused.
+ *
+ * And what stands at the end itself, if not zeros, must lack a sector: segments are all zeros
+ * before they are used and no sector of a whole frame is, so a frame that a power cut tore has a
+ * sector of zeros, and one that was written whole and has rotted since has none.
  */
 #include <stdio.h>
 #include <string.h>
@@ -137,9 +141,16 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 
 /* ---- frames ---- */
 
-/* Does the payload of a frame whose header holds hold, too? Calls nobody. */
+static uint64_t frame_size(const struct hf_frame *frame) {
+	return hf_sector_up(HF_FRAME_HEADER_SIZE + frame->payload_len);
+}
+
+/* Do the payload and padding of a frame whose header holds hold, too? Calls nobody. */
 static bool payload_holds(const struct hf_frame *frame, const uint8_t *bytes) {
 	uint64_t at = HF_FRAME_HEADER_SIZE, end = at + frame->payload_len;
+	for (uint64_t i = end; i < frame_size(frame); i++)
+		if (bytes[i] != HF_PADDING)
+			return false;
 	if (!hf_frame_payload_holds(frame, bytes))
 		return false;
 	for (uint32_t i = 0; i < frame->record_count; i++) {
@@ -179,6 +190,12 @@ static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const
 	return true;
 }
 
+/* Does its header say that it comes next? */
+static bool follows(const struct scanner *scanner, const struct hf_frame *frame) {
+	return frame->first_lsn == scanner->end.last_lsn + 1 &&
+	       frame->previous_crc == scanner->end.crc;
+}
+
 /* Is there a valid next frame at `offset`? */
 static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame *ret,
 		       const uint8_t **ret_bytes, bool *ret_valid, struct hf_err *err) {
@@ -191,15 +208,54 @@ static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame
 	struct hf_frame frame;
 	if (!hf_frame_get(*ret_bytes, scanner->seed, position, &frame))
 		return true;
-	if (frame.first_lsn != scanner->end.last_lsn + 1 ||
-	    frame.previous_crc != scanner->end.crc ||
-	    offset + HF_FRAME_HEADER_SIZE + frame.payload_len > scanner->end.segment_size)
+	if (!follows(scanner, &frame) || offset + frame_size(&frame) > scanner->end.segment_size)
 		return true;
-	if (!fetch(scanner, offset, HF_FRAME_HEADER_SIZE + frame.payload_len, ret_bytes, err))
+	if (!fetch(scanner, offset, frame_size(&frame), ret_bytes, err))
 		return false;
 	*ret_valid = payload_holds(&frame, *ret_bytes);
 	*ret = frame;
 	return true;
+}
+
+static bool sector_is_zero(const uint8_t *bytes) {
+	static const uint8_t zeros[HF_SECTOR];
+	return memcmp(bytes, zeros, HF_SECTOR) == 0;
+}
+
+/*
+ * No valid frame is at `offset`, and [offset, dirty) is what stands there. Is it zeros, or a frame
+ * that lacks a sector?
+ */
+static bool lacks_sector(struct scanner *scanner, uint64_t offset, uint64_t dirty,
+			 struct hf_err *err) {
+	const uint8_t *bytes;
+	struct hf_frame frame;
+	if (dirty == offset)
+		return true;
+	if (!fetch(scanner, offset, HF_SECTOR, &bytes, err))
+		return false;
+	if (sector_is_zero(bytes))
+		return dirty - offset <= HF_FRAME_MAX ||
+		       corrupt(scanner, dirty - HF_SECTOR, err,
+			       "bytes are not zero further on than one unfinished group reaches");
+	if (!hf_frame_get(bytes, scanner->seed,
+			  scanner->segment * scanner->end.segment_size + offset, &frame) ||
+	    offset + frame_size(&frame) > scanner->end.segment_size)
+		return corrupt(scanner, offset, err,
+			       "this sector was written, and is not the header of a frame");
+	uint64_t end = offset + frame_size(&frame);
+	if (dirty > end)
+		return corrupt(scanner, dirty - HF_SECTOR, err,
+			       "bytes are not zero behind the unfinished group");
+	for (uint64_t at = offset + HF_SECTOR; at < end; at += HF_SECTOR) {
+		if (!fetch(scanner, at, HF_SECTOR, &bytes, err))
+			return false;
+		if (sector_is_zero(bytes))
+			return true;
+	}
+	return corrupt(scanner, offset, err,
+		       "this group was written whole and is not whole any more: of one that a power "
+		       "cut left unfinished, a sector would be missing");
 }
 
 /*
@@ -209,7 +265,6 @@ static bool next_frame(struct scanner *scanner, uint64_t offset, struct hf_frame
  */
 static bool nothing_behind(struct scanner *scanner, uint64_t offset, uint64_t *ret_dirty,
 			   struct hf_err *err) {
-	static const uint8_t zeros[HF_SECTOR];
 	uint64_t first = offset;
 	*ret_dirty = offset;
 	for (; offset < scanner->end.segment_size; offset += HF_SECTOR) {
@@ -217,22 +272,16 @@ static bool nothing_behind(struct scanner *scanner, uint64_t offset, uint64_t *r
 		struct hf_frame frame;
 		if (!fetch(scanner, offset, HF_SECTOR, &bytes, err))
 			return false;
-		if (memcmp(bytes, zeros, HF_SECTOR) == 0)
+		if (sector_is_zero(bytes))
 			continue;
 		*ret_dirty = offset + HF_SECTOR;
-		if (!hf_frame_get(bytes, scanner->seed,
-				  scanner->segment * scanner->end.segment_size + offset, &frame))
-			continue;
-		bool expected = frame.first_lsn == scanner->end.last_lsn + 1 &&
-				frame.previous_crc == scanner->end.crc;
-		if (offset != first || !expected)
+		if (hf_frame_get(bytes, scanner->seed,
+				 scanner->segment * scanner->end.segment_size + offset, &frame) &&
+		    (offset != first || !follows(scanner, &frame)))
 			return corrupt(scanner, offset, err,
 				       "a whole frame stands where none can follow");
 	}
-	if (*ret_dirty - first > HF_FRAME_MAX)
-		return corrupt(scanner, *ret_dirty - HF_SECTOR, err,
-			       "bytes are not zero further on than one unfinished group reaches");
-	return true;
+	return lacks_sector(scanner, first, *ret_dirty, err);
 }
 
 static bool damaged(const struct scanner *scanner, uint64_t position, struct hf_err *err) {
@@ -313,7 +362,7 @@ static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
 		if (valid) {
 			if (!take_frame(scanner, &frame, bytes, err))
 				return false;
-			offset += hf_sector_up(HF_FRAME_HEADER_SIZE + frame.payload_len);
+			offset += frame_size(&frame);
 			if (options->progress != NULL)
 				options->progress(options->arg, scanner->segment * size + offset,
 						  scanner->end.segments * size);

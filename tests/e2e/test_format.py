@@ -93,7 +93,7 @@ def records(folder):
     log_id = segments[0][16:24]
     for index, segment in enumerate(segments):
         header = segment[:SECTOR]
-        assert header[:8] == b"HOLDFAST" and number(header, 8, 4) == 1 and header[16:24] == log_id
+        assert header[:8] == b"HOLDFAST" and number(header, 8, 4) == 2 and header[16:24] == log_id
         assert number(header, 12, 4) == crc(FULL, header[:12] + bytes(4) + header[16:])
         assert (number(header, 24, 8), number(header, 32, 8)) == (index, SEGMENT_SIZE)
         assert len(segment) == SEGMENT_SIZE and not any(header[40:])
@@ -124,7 +124,9 @@ def records(folder):
             assert number(record, size - 4, 4) == check & FULL
             yield where, record[3], lsn, number(record, 12, 8), record[20:-4]
         assert at == length
+        end = position + 40 + length
         position += (40 + length + SECTOR - 1) // SECTOR * SECTOR
+        assert log[end:position] == b"\xff" * (position - end)
 
 
 def params(event, body, at):

@@ -23,6 +23,7 @@ struct fixture {
 	char path[64];
 	struct hf_dir dir;
 	bool threaded;
+	uint32_t group; /* records between flushes */
 	uint64_t seen; /* records that recovery handed out */
 	uint64_t cut;  /* notices of a cut */
 	uint64_t positions[RECORDS_MAX + 3];
@@ -90,7 +91,7 @@ static void append(struct fixture *fixture, struct hf_log *log, uint64_t count) 
 			fail_msg("%s", fixture->err.text);
 		fixture->positions[lsn] = position;
 		hf_log_end(log, HF_RECORD_EVENT, (int64_t)lsn * 3, body_of(lsn, body));
-		if (lsn % 7 == 0) {
+		if (lsn % fixture->group == 0) {
 			hf_log_flush(log);
 			hf_log_poll(log);
 		}
@@ -110,6 +111,7 @@ static void make_durable(struct fixture *fixture, struct hf_log *log) {
 
 static int set_up(void **state) {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	fixture->group = 7;
 	snprintf(fixture->path, sizeof(fixture->path), "build/test-log-XXXXXX");
 	if (mkdtemp(fixture->path) == NULL ||
 	    !hf_dir_open(fixture->path, false, &fixture->dir, &fixture->err))
@@ -311,6 +313,67 @@ static void an_unfinished_group_is_cut_with_a_notice(void **state) {
 	assert_int_equal(fixture->cut, 0);
 }
 
+/* A child makes one group of several sectors durable, and dies. Returns where the group ends. */
+static uint64_t die_after_one_group(struct fixture *fixture) {
+	struct hf_log_end end;
+	struct hf_log_scan scan = { .dir = &fixture->dir };
+	fixture->group = 100;
+	die_after(fixture, 40);
+	assert_true(hf_log_scan(&scan, &end, &fixture->err));
+	assert_int_equal(end.last_lsn, 40);
+	assert_int_equal(end.frames, 1);
+	assert_true(end.position >= HF_SECTOR + 4 * HF_SECTOR);
+	return end.position;
+}
+
+static void rot_in_the_last_group_is_refused_and_not_cut(void **state) {
+	struct fixture *fixture = *state;
+	uint64_t end = die_after_one_group(fixture);
+	for (uint64_t at = HF_SECTOR; at < end; at++) {
+		struct hf_log *log;
+		flip(fixture, at, (uint8_t)(1 << at % 8));
+		if (try_open(fixture, &log))
+			fail_msg("byte %llu was accepted", (unsigned long long)at);
+		assert_int_equal(fixture->err.status, HF_CORRUPT);
+		assert_int_equal(fixture->cut, 0);
+		flip(fixture, at, (uint8_t)(1 << at % 8));
+	}
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->seen, 40);
+}
+
+/* Puts zeros over the sectors of `lost`, a bit for each behind the segment's header. */
+static void lose_sectors(struct fixture *fixture, uint64_t lost) {
+	static const uint8_t zeros[HF_SECTOR];
+	char path[128];
+	segment_path(fixture, 0, path, sizeof(path));
+	int fd = open(path, O_RDWR);
+	for (uint32_t i = 0; lost >> i != 0; i++)
+		if (lost >> i & 1)
+			assert_int_equal(
+				pwrite(fd, zeros, HF_SECTOR, HF_SECTOR + (off_t)i * HF_SECTOR),
+				HF_SECTOR);
+	close(fd);
+}
+
+static void a_group_that_lacks_any_sectors_is_cut(void **state) {
+	struct fixture *fixture = *state;
+	char path[128], copy[140], command[400];
+	uint64_t sectors = die_after_one_group(fixture) / HF_SECTOR - 1;
+	segment_path(fixture, 0, path, sizeof(path));
+	snprintf(copy, sizeof(copy), "%s.copy", path);
+	snprintf(command, sizeof(command), "cp '%s' '%s'", path, copy);
+	assert_int_equal(system(command), 0);
+	snprintf(command, sizeof(command), "cp '%s' '%s'", copy, path);
+	for (uint64_t lost = 1; lost < (uint64_t)1 << sectors; lost++) {
+		assert_int_equal(system(command), 0);
+		lose_sectors(fixture, lost);
+		close_log(fixture, open_log(fixture));
+		assert_int_equal(fixture->seen, 0);
+		assert_int_equal(fixture->cut, lost != ((uint64_t)1 << sectors) - 1);
+	}
+}
+
 static void bytes_far_behind_the_end_are_no_unfinished_group(void **state) {
 	struct fixture *fixture = *state;
 	die_after(fixture, 100);
@@ -364,6 +427,8 @@ int main(void) {
 		BOTH(a_misplaced_block_is_refused),
 		BOTH(a_missing_segment_is_refused),
 		BOTH(an_unfinished_group_is_cut_with_a_notice),
+		BOTH(rot_in_the_last_group_is_refused_and_not_cut),
+		BOTH(a_group_that_lacks_any_sectors_is_cut),
 		BOTH(bytes_far_behind_the_end_are_no_unfinished_group),
 		BOTH(a_scan_stops_where_it_is_told),
 		BOTH(one_process_per_directory),
