@@ -7,6 +7,7 @@
 #include "frame/cursor.h"
 
 static const char segment_magic[8] = { 'H', 'O', 'L', 'D', 'F', 'A', 'S', 'T' };
+static const char witness_magic[8] = { 'H', 'F', 'A', 'C', 'K', 'E', 'D', '1' };
 static const char frame_magic[4] = { 'H', 'F', 'G', '1' };
 
 /* CRC32C (Castagnoli), continued from `crc`; its plain form, without the customary inversions. */
@@ -14,7 +15,8 @@ static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t len) {
 	return crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)len, crc);
 }
 
-static uint32_t segment_crc(const uint8_t *sector) {
+/* Of a sector that has its CRC at offset 12. */
+static uint32_t sector_crc(const uint8_t *sector) {
 	uint8_t copy[HF_SECTOR];
 	memcpy(copy, sector, sizeof(copy));
 	memset(copy + 12, 0, 4);
@@ -30,7 +32,7 @@ void hf_segment_header_put(const struct hf_segment_header *header, uint8_t *sect
 	hf_write_u64(&writer, header->log_id);
 	hf_write_u64(&writer, header->segment);
 	hf_write_u64(&writer, header->segment_size);
-	uint32_t crc = segment_crc(sector);
+	uint32_t crc = sector_crc(sector);
 	memcpy(sector + 12, &crc, sizeof(crc));
 }
 
@@ -49,7 +51,7 @@ bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret,
 		return hf_fail(err, HF_CORRUPT,
 			       "offset 8: log format version %u, this build reads version %u",
 			       header.format_version, HF_FORMAT_VERSION);
-	if (crc != segment_crc(sector))
+	if (crc != sector_crc(sector))
 		return hf_fail(err, HF_CORRUPT,
 			       "offset 0: the segment header's checksum does not hold");
 	header.log_id = hf_read_u64(&reader);
@@ -60,6 +62,28 @@ bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret,
 		return hf_fail(err, HF_CORRUPT, "offset 32: impossible segment size %llu",
 			       (unsigned long long)header.segment_size);
 	*ret = header;
+	return true;
+}
+
+void hf_witness_slot_put(const struct hf_witness_slot *slot, uint8_t *sector) {
+	memset(sector, 0, HF_SECTOR);
+	struct hf_writer writer = { .at = sector, .end = sector + HF_SECTOR };
+	hf_write_span(&writer, hf_span(witness_magic, sizeof(witness_magic)));
+	hf_write_u64(&writer, 0); /* and the CRC's place */
+	hf_write_u64(&writer, slot->log_id);
+	hf_write_u64(&writer, slot->lsn);
+	uint32_t crc = sector_crc(sector);
+	memcpy(sector + 12, &crc, sizeof(crc));
+}
+
+bool hf_witness_slot_get(const uint8_t *sector, struct hf_witness_slot *ret) {
+	uint32_t crc;
+	memcpy(&crc, sector + 12, sizeof(crc));
+	if (memcmp(sector, witness_magic, sizeof(witness_magic)) != 0 || crc != sector_crc(sector))
+		return false;
+	struct hf_reader reader = hf_reader(hf_span(sector + 16, 16));
+	ret->log_id = hf_read_u64(&reader);
+	ret->lsn = hf_read_u64(&reader);
 	return true;
 }
 

@@ -37,8 +37,8 @@
  * Validity: a frame is valid at position p, after a frame with header CRC c and a record with LSN
  * n, if and only if its header CRC holds, its position is p, its first LSN n + 1, the header CRC
  * before it c, its payload's CRC holds, its records fill the payload exactly, with LSNs in turn,
- * and its padding is 0xff. So the header CRCs of a log form one chain: a block that is missing, misplaced, old, or of
- * another log breaks it. A record's check is for reading it alone.
+ * and its padding is 0xff. So the header CRCs of a log form one chain: a block that is missing,
+ * misplaced, old, or of another log breaks it. A record's check is for reading it alone.
  *
  * A frame without records is a *close* mark: the log was closed in order, and all before it was
  * complete.
@@ -72,6 +72,25 @@ void hf_segment_header_put(const struct hf_segment_header *header, uint8_t *sect
  */
 HF_MUST bool hf_segment_header_get(const uint8_t *sector, struct hf_segment_header *ret,
 				   struct hf_err *err);
+
+/*
+ * A slot of the file acked.hfw, a sector:
+ *    0  8  "HFACKED1"
+ *    8  4  zeros
+ *   12  4  CRC32C of the sector with these 4 bytes zero
+ *   16  8  log id
+ *   24  8  LSN: it and all before it were durable
+ *   32     zeros
+ */
+struct hf_witness_slot {
+	uint64_t log_id;
+	uint64_t lsn;
+};
+
+/* `sector` has HF_SECTOR bytes. */
+void hf_witness_slot_put(const struct hf_witness_slot *slot, uint8_t *sector);
+/* False if it is not a whole slot. */
+HF_MUST bool hf_witness_slot_get(const uint8_t *sector, struct hf_witness_slot *ret);
 
 struct hf_frame {
 	uint64_t position;

@@ -66,6 +66,8 @@ static void frame_durable(struct hf_log *log) {
 	log->flushes++;
 	log->flushed_records += log->flying.record_count;
 	atomic_store_explicit(&log->committed, log->flying.last_lsn, memory_order_release);
+	if (log->witness_idle)
+		hf_cond_signal(&log->witness_work);
 }
 
 static void frame_failed(struct hf_log *log, const struct hf_err *err) {

@@ -95,10 +95,13 @@ static bool make_writable(struct hf_log *log, const struct hf_log_options *optio
 				   : !continue_log(log, err))
 		return false;
 	log->ring_first = log->ring_high = log->next;
-	return hf_segment_maker_start(log, err) && hf_log_writer_start(log, err);
+	atomic_store_explicit(&log->committed, log->last_lsn, memory_order_release);
+	return hf_witness_start(log, err) && hf_segment_maker_start(log, err) &&
+	       hf_log_writer_start(log, err);
 }
 
 static void release(struct hf_log *log) {
+	hf_witness_stop(log);
 	hf_segment_maker_stop(log);
 	hf_log_writer_stop(log);
 	for (uint32_t i = 0; i < WRITE_FILES; i++)
@@ -106,6 +109,7 @@ static void release(struct hf_log *log) {
 	for (uint32_t i = 0; i < READ_FILES; i++)
 		hf_file_close(&log->read_files[i].file);
 	hf_ring_memory_free(log->ring, HF_LOG_RING_SIZE);
+	hf_cond_fini(&log->witness_work);
 	hf_cond_fini(&log->wanted);
 	hf_cond_fini(&log->moved);
 	hf_cond_fini(&log->work);
@@ -124,6 +128,7 @@ static struct hf_log *new_log(const struct hf_log_options *options) {
 	log->notice = options->notice;
 	log->committed_hook = options->committed;
 	log->arg = options->arg;
+	log->witness_file = HF_FILE_CLOSED;
 	for (uint32_t i = 0; i < WRITE_FILES; i++)
 		log->write_files[i].file = HF_FILE_CLOSED;
 	for (uint32_t i = 0; i < READ_FILES; i++)
@@ -132,6 +137,7 @@ static struct hf_log *new_log(const struct hf_log_options *options) {
 	hf_cond_init(&log->work);
 	hf_cond_init(&log->moved);
 	hf_cond_init(&log->wanted);
+	hf_cond_init(&log->witness_work);
 	return log;
 }
 

@@ -88,6 +88,14 @@ struct hf_log {
 	bool maker_failed;
 	struct hf_err maker_err;
 
+	/* The witness: see witness.c. */
+	struct hf_file witness_file;
+	struct hf_thread witness;
+	struct hf_cond witness_work; /* committed moved, or quit */
+	bool witness_running, witness_idle;
+	uint32_t witness_slot; /* written last */
+	uint64_t witnessed;    /* LSN */
+
 	uint64_t flushes, flushed_records, cut_bytes, scan_ns;
 	struct hf_log_end end; /* of the scan at open */
 };
@@ -100,6 +108,13 @@ void hf_segment_maker_stop(struct hf_log *log);
 /* Makes sure that the appender may enter `segment`; waits for the maker. Under the lock. */
 HF_MUST bool hf_segment_enter(struct hf_log *log, uint64_t segment, struct hf_err *err);
 struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment);
+
+/* witness.c */
+/* The LSN up to which the directory's log was durable, as far as its witness knows; 0: nothing. */
+HF_MUST bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
+			     struct hf_err *err);
+HF_MUST bool hf_witness_start(struct hf_log *log, struct hf_err *err);
+void hf_witness_stop(struct hf_log *log);
 
 /* append.c */
 /* Ends the open frame and queues it for the disk. */

@@ -253,9 +253,10 @@ static bool lacks_sector(struct scanner *scanner, uint64_t offset, uint64_t dirt
 		if (sector_is_zero(bytes))
 			return true;
 	}
-	return corrupt(scanner, offset, err,
-		       "this group was written whole and is not whole any more: of one that a power "
-		       "cut left unfinished, a sector would be missing");
+	return corrupt(
+		scanner, offset, err,
+		"this group was written whole and is not whole any more: of one that a power "
+		"cut left unfinished, a sector would be missing");
 }
 
 /*
@@ -386,6 +387,23 @@ static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
 	return true;
 }
 
+/* Ended it before an LSN that its witness saw durable? */
+static bool holds_witness(const struct scanner *scanner, uint64_t witnessed, struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	const struct hf_log_end *end = &scanner->end;
+	if (scanner->stopped || witnessed <= end->last_lsn)
+		return true;
+	return hf_fail(
+		err, HF_CORRUPT,
+		"%s/%s offset %llu: the log ends here, after LSN %llu, but LSN %llu was durable: "
+		"acked.hfw says so. Acknowledged events are missing. Nothing was changed; restore "
+		"the log from a copy",
+		scanner->options->dir->path,
+		hf_segment_name(end->position / end->segment_size, name),
+		(unsigned long long)(end->position % end->segment_size),
+		(unsigned long long)end->last_lsn, (unsigned long long)witnessed);
+}
+
 bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, struct hf_err *err) {
 	struct scanner scanner = { .options = options, .file = HF_FILE_CLOSED };
 	if (!find_segments(&scanner, err))
@@ -394,7 +412,11 @@ bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, stru
 	if (scanner.end.segments > 0) {
 		scanner.window = hf_memory_new(WINDOW);
 		ok = scanner.window != NULL || hf_fail(err, HF_NOMEM, "out of memory");
-		ok = ok && enter_segment(&scanner, 0, err) && scan_frames(&scanner, err);
+		uint64_t witnessed;
+		/* The witness first: the log may be in use, and grow. */
+		ok = ok && enter_segment(&scanner, 0, err) &&
+		     hf_witness_read(options->dir, scanner.end.log_id, &witnessed, err) &&
+		     scan_frames(&scanner, err) && holds_witness(&scanner, witnessed, err);
 		hf_file_close(&scanner.file);
 		hf_memory_free(scanner.window);
 	}

@@ -1,29 +1,143 @@
 /*
- * witness.c - a second, synced record of how far the log was durable.
+ * witness.c - a second, synced record of how far the log was durable: the file acked.hfw.
  *
  * The log proves of itself all but one thing: that its last group is not missing altogether, for
  * zeros look like what was never written. So a thread writes down, a little after the fact, the
- * last LSN that was durable; a log that ends before that LSN has lost something.
+ * last LSN that was durable; a log that ends before that LSN has lost something. Nobody waits for
+ * the witness: it is up to WITNESS_DELAY_NS and one flush behind, and never ahead.
  *
- *   acked.hfw   two slots, at 0 and 4096, written in turn, 512 bytes each
- *     0  8  "HFACKED1"
- *     8  4  CRC32C of the slot with these 4 bytes zero
- *    12  4  header CRC of the frame that ends with the LSN
- *    16  8  log id
- *    24  8  LSN: it and all before it were durable
- *    32     zeros
- *
- * Of two valid slots of the log's id the one with the higher LSN counts. Nobody waits for the
- * witness: it may be up to WITNESS_DELAY_NS behind, never ahead.
+ * Two slots are written in turn, so that a write that a power cut tears leaves the other one; of
+ * the whole ones with the log's id, the one with the higher LSN counts.
  */
 #include <stdio.h>
-#include <string.h>
 
-#include "frame/cursor.h"
 #include "log/log_private.h"
 
 #define WITNESS_NAME "acked.hfw"
+#define SLOTS 2u
 #define SLOT_STRIDE 4096u
 #define WITNESS_DELAY_NS 20000000u
 
-static const uint8_t witness_magic[8] = "HFACKED1";
+/* The highest LSN that a whole slot says of this log, 0: none. `ret_whole` counts whole slots. */
+static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *ret_lsn,
+		       struct hf_err *err) {
+	uint8_t sector[HF_SECTOR];
+	struct hf_witness_slot slot;
+	*ret_lsn = 0;
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		size_t len;
+		if (!hf_file_read(file, sector, sizeof(sector), i * SLOT_STRIDE, &len, err))
+			return false;
+		if (len == sizeof(sector) && hf_witness_slot_get(sector, &slot) &&
+		    slot.log_id == log_id && slot.lsn > *ret_lsn)
+			*ret_lsn = slot.lsn;
+	}
+	return true;
+}
+
+static bool is_witness(void *arg, const char *name, struct hf_err *err) {
+	bool *found = arg;
+	(void)err;
+	*found |= strcmp(name, WITNESS_NAME) == 0;
+	return true;
+}
+
+static bool is_there(const struct hf_dir *dir, bool *ret, struct hf_err *err) {
+	*ret = false;
+	return hf_dir_list(dir, is_witness, ret, err);
+}
+
+bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
+		     struct hf_err *err) {
+	struct hf_file file;
+	bool there;
+	*ret_lsn = 0;
+	if (!is_there(dir, &there, err))
+		return false;
+	if (!there)
+		return true;
+	if (!hf_file_open(dir, WITNESS_NAME, HF_FILE_READ, false, &file, err))
+		return false;
+	bool ok = read_slots(&file, log_id, ret_lsn, err);
+	hf_file_close(&file);
+	return ok;
+}
+
+static bool write_slot(struct hf_log *log, uint64_t lsn, struct hf_err *err) {
+	uint8_t sector[HF_SECTOR];
+	hf_witness_slot_put(&(struct hf_witness_slot){ .log_id = log->log_id, .lsn = lsn }, sector);
+	log->witness_slot = (log->witness_slot + 1) % SLOTS;
+	return hf_flush_write(&log->witness_file, sector, sizeof(sector),
+			      log->witness_slot * SLOT_STRIDE, true, err);
+}
+
+static void witness_main(void *arg) {
+	struct hf_log *log = arg;
+	hf_mutex_lock(&log->lock);
+	while (!log->quit) {
+		uint64_t lsn = hf_log_committed(log);
+		if (lsn == log->witnessed) {
+			log->witness_idle = true;
+			hf_cond_wait(&log->witness_work, &log->lock);
+			log->witness_idle = false;
+			continue;
+		}
+		struct hf_err err;
+		hf_mutex_unlock(&log->lock);
+		bool ok = write_slot(log, lsn, &err);
+		hf_mutex_lock(&log->lock);
+		if (!ok) {
+			struct hf_err reason;
+			hf_fail(&reason, HF_STOPPED, "%s/%s: %.500s", log->dir->path, WITNESS_NAME,
+				err.text);
+			hf_log_stop(log, &reason);
+			break;
+		}
+		log->witnessed = lsn;
+		if (!log->quit)
+			hf_cond_wait_ns(&log->witness_work, &log->lock, WITNESS_DELAY_NS);
+	}
+	hf_mutex_unlock(&log->lock);
+}
+
+static bool make_file(struct hf_log *log, struct hf_err *err) {
+	return hf_file_open(log->dir, WITNESS_NAME, HF_FILE_CREATE, false, &log->witness_file,
+			    err) &&
+	       hf_file_fill(&log->witness_file, SLOTS * SLOT_STRIDE, err) &&
+	       hf_dir_sync(log->dir, err);
+}
+
+bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
+	bool there;
+	if (!log->synced)
+		return true; /* nothing is acknowledged for being durable */
+	if (!is_there(log->dir, &there, err))
+		return false;
+	if (there ? !hf_file_open(log->dir, WITNESS_NAME, HF_FILE_WRITE, false, &log->witness_file,
+				  err)
+		  : !make_file(log, err))
+		return false;
+	if (!there && log->last_lsn > 0 && log->notice != NULL)
+		log->notice(log->arg, "WARNING: " WITNESS_NAME
+				      " was missing, and is made anew: if the end of the log was "
+				      "lost, nobody knows");
+	log->witnessed = log->last_lsn;
+	if (log->last_lsn > 0 && !write_slot(log, log->last_lsn, err))
+		return false;
+	if (!hf_thread_start(&log->witness, witness_main, log, err))
+		return false;
+	log->witness_running = true;
+	return true;
+}
+
+void hf_witness_stop(struct hf_log *log) {
+	if (log->witness_running) {
+		hf_mutex_lock(&log->lock);
+		log->quit = true;
+		hf_cond_broadcast(&log->witness_work);
+		hf_mutex_unlock(&log->lock);
+		hf_thread_join(&log->witness);
+		log->witness_running = false;
+	}
+	hf_file_close(&log->witness_file);
+}

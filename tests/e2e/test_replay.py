@@ -246,7 +246,7 @@ class Damage(Directory):
 
 
 class Torn(unittest.TestCase):
-    """A log that was not closed: what a power cut tore behind its last frame is cut off, the rest may not be damaged."""
+    """A log that was not closed: what a power cut tore behind its last frame is cut off, no more."""
 
     EVENTS = 20
 

@@ -24,8 +24,8 @@ struct fixture {
 	struct hf_dir dir;
 	bool threaded;
 	uint32_t group; /* records between flushes */
-	uint64_t seen; /* records that recovery handed out */
-	uint64_t cut;  /* notices of a cut */
+	uint64_t seen;	/* records that recovery handed out */
+	uint64_t cut;	/* notices of a cut */
 	uint64_t positions[RECORDS_MAX + 3];
 	uint8_t scratch[HF_RECORD_MAX];
 	struct hf_err err;
@@ -342,17 +342,22 @@ static void rot_in_the_last_group_is_refused_and_not_cut(void **state) {
 	assert_int_equal(fixture->seen, 40);
 }
 
-/* Puts zeros over the sectors of `lost`, a bit for each behind the segment's header. */
+/*
+ * Puts zeros over the sectors of `lost`, a bit for each behind the segment's header, as if they had
+ * never been written; so nobody was witness to their being durable.
+ */
 static void lose_sectors(struct fixture *fixture, uint64_t lost) {
 	static const uint8_t zeros[HF_SECTOR];
 	char path[128];
+	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
+	unlink(path);
 	segment_path(fixture, 0, path, sizeof(path));
 	int fd = open(path, O_RDWR);
 	for (uint32_t i = 0; lost >> i != 0; i++)
 		if (lost >> i & 1)
-			assert_int_equal(
-				pwrite(fd, zeros, HF_SECTOR, HF_SECTOR + (off_t)i * HF_SECTOR),
-				HF_SECTOR);
+			assert_int_equal(pwrite(fd, zeros, HF_SECTOR,
+						HF_SECTOR + (off_t)i * HF_SECTOR),
+					 HF_SECTOR);
 	close(fd);
 }
 
@@ -372,6 +377,35 @@ static void a_group_that_lacks_any_sectors_is_cut(void **state) {
 		assert_int_equal(fixture->seen, 0);
 		assert_int_equal(fixture->cut, lost != ((uint64_t)1 << sectors) - 1);
 	}
+}
+
+static void a_log_that_ends_before_its_witness_is_refused(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 30);
+	make_durable(fixture, log);
+	char path[128], line[300];
+	uint8_t slots[2][8];
+	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
+	int fd = open(path, O_RDONLY);
+	/* The last of the LSNs is witnessed soon, and no later one ever. */
+	for (uint64_t lsn = 0; lsn != 30;) {
+		usleep(1000);
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(pread(fd, slots[i], 8, i * 4096 + 24), 8);
+		lsn = slots[0][0] > slots[1][0] ? slots[0][0] : slots[1][0];
+		assert_true(lsn <= 30);
+	}
+	close(fd);
+	close_log(fixture, log);
+	segment_path(fixture, 0, path, sizeof(path));
+	snprintf(line, sizeof(line), "truncate -s 512 '%s' && truncate -s %u '%s'", path,
+		 HF_SEGMENT_SIZE_MIN, path);
+	assert_int_equal(system(line), 0);
+	assert_false(try_open(fixture, &log));
+	assert_int_equal(fixture->err.status, HF_CORRUPT);
+	assert_non_null(
+		strstr(fixture->err.text, "ends here, after LSN 0, but LSN 30 was durable"));
 }
 
 static void bytes_far_behind_the_end_are_no_unfinished_group(void **state) {
@@ -429,6 +463,7 @@ int main(void) {
 		BOTH(an_unfinished_group_is_cut_with_a_notice),
 		BOTH(rot_in_the_last_group_is_refused_and_not_cut),
 		BOTH(a_group_that_lacks_any_sectors_is_cut),
+		BOTH(a_log_that_ends_before_its_witness_is_refused),
 		BOTH(bytes_far_behind_the_end_are_no_unfinished_group),
 		BOTH(a_scan_stops_where_it_is_told),
 		BOTH(one_process_per_directory),
