@@ -52,9 +52,9 @@ static void write_log(void) {
 	must(hf_log_open(&options, &log, &err), &err);
 	uint64_t lsn = 0, position;
 	for (uint32_t i = 0; i < GROUPS * RECORDS_PER_GROUP; i++) {
-		uint8_t *body;
 		hf_log_lock(log);
-		must(hf_log_begin(log, 600, &body, &lsn, &position, &err), &err);
+		must(hf_log_make_room(log, 600, &err), &err);
+		uint8_t *body = hf_log_begin(log, 600, &lsn, &position);
 		hf_log_end(log, HF_RECORD_EVENT, 0, body_of(lsn, body));
 		if ((i + 1) % RECORDS_PER_GROUP == 0)
 			hf_log_flush(log);

@@ -149,17 +149,20 @@ void hf_contracts_free(struct hf_engine *engine) {
 	}
 }
 
-/* Logs an admitted contract and puts it in force. */
+/* The most that the body of a contract's record takes. */
+static size_t body_max_of(const struct hf_contract *contract) {
+	return 17 + HF_NAME_MAX + contract->text_len;
+}
+
+/* Logs an admitted contract, for which the log has room, and puts it in force. */
 static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64_t *ret_lsn,
 		  struct hf_err *err) {
-	size_t body_max = 17 + HF_NAME_MAX + contract->text_len;
-	uint8_t *body;
 	uint64_t position;
-	if (!hf_log_begin(engine->log, body_max, &body, ret_lsn, &position, err) ||
-	    !hf_contract_activate(engine, contract, *ret_lsn, err))
+	uint8_t *body = hf_log_begin(engine->log, body_max_of(contract), ret_lsn, &position);
+	if (!hf_contract_activate(engine, contract, *ret_lsn, err))
 		return false;
 	hf_log_end(engine->log, HF_RECORD_CONTRACT, hf_log_time(engine),
-		   hf_contract_body_put(contract, body, body_max));
+		   hf_contract_body_put(contract, body, body_max_of(contract)));
 	return true;
 }
 
@@ -167,7 +170,7 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 			     struct hf_reply *ret) {
 	struct hf_diagnostics *diagnostics = hf_memory_new(sizeof(*diagnostics));
 	struct hf_contract *contract = NULL;
-	struct hf_err err;
+	struct hf_err err, no_room;
 	*ret = (struct hf_reply){ .status = HF_OK };
 	if (diagnostics == NULL) {
 		hf_fail(&err, HF_NOMEM, "out of memory");
@@ -176,6 +179,8 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 	}
 	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &err);
 	hf_memory_free(diagnostics);
+	/* This may wait, and others may load contracts meanwhile: before anything else is asked. */
+	bool has_room = ok && hf_log_make_room(engine->log, body_max_of(contract), &no_room);
 	uint32_t family = ok ? hf_family_find(engine, hf_span_of(contract->name)) : UINT32_MAX;
 	struct contract_slot *now = family == UINT32_MAX ? NULL : hf_newest(engine, family);
 	bool in_force = now != NULL &&
@@ -184,6 +189,8 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 		ret->lsn = ret->durable_at = now->lsn;
 		ret->version = now->contract->version;
 		ret->state = now->contract->name;
+	} else if (ok && !has_room) {
+		hf_reply_err(engine, &no_room, 0, ret);
 	} else if (ok && hf_contract_admit(engine, contract, &err) &&
 		   enact(engine, contract, &ret->lsn, &err)) {
 		ret->durable_at = ret->lsn;

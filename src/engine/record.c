@@ -22,23 +22,18 @@
  */
 #include "engine/record.h"
 
-#include "frame/cursor.h"
 #include "frame/frame.h"
 
-#define VARINT_MAX 10u
-
-_Static_assert(7 + HF_KEY_MAX + HF_ID_MAX + 4 * VARINT_MAX + HF_PARAMS_MAX * (1 + HF_BYTES_MAX) +
-			       HF_RECORD_OVERHEAD <=
-		       HF_RECORD_MAX,
+_Static_assert(HF_EVENT_BODY_MAX + HF_RECORD_OVERHEAD <= HF_RECORD_MAX,
 	       "every event fits into a record");
 _Static_assert(17 + HF_NAME_MAX + HF_CONTRACT_TEXT_MAX + HF_RECORD_OVERHEAD <= HF_RECORD_MAX,
 	       "every contract fits into a record");
 
 size_t hf_event_body_max(const struct hf_event *event, size_t key_len, size_t id_len) {
-	size_t size = 7 + key_len + id_len + 4 * VARINT_MAX;
+	size_t size = 7 + key_len + id_len + 4 * HF_VARINT_MAX;
 	for (uint32_t i = 0; i < event->param_count; i++)
 		size += event->params[i].type == HF_TYPE_BYTES ? 1u + event->params[i].bytes_max
-							       : VARINT_MAX;
+							       : HF_VARINT_MAX;
 	return size;
 }
 

@@ -8,7 +8,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/span.h"
+#include "frame/cursor.h"
 #include "machine/machine.h"
 
 #define HF_SKIP_VERSIONS \
@@ -27,6 +29,10 @@ struct hf_event_record {
 	uint64_t skip;
 	struct hf_span params;
 };
+
+/* Bytes that the body of any event's record takes at most. */
+#define HF_EVENT_BODY_MAX \
+	(7u + HF_KEY_MAX + HF_ID_MAX + 4u * HF_VARINT_MAX + HF_PARAMS_MAX * (1u + HF_BYTES_MAX))
 
 /* Bytes that the body of an event's record takes at most. */
 size_t hf_event_body_max(const struct hf_event *event, size_t key_len, size_t id_len);

@@ -235,15 +235,17 @@ int64_t hf_log_time(struct hf_engine *engine) {
 	return engine->now_ns;
 }
 
-/* Logs the event and applies it. Nothing has changed if it fails. */
+/*
+ * Logs the event and applies it; the log has room for it. Nothing has changed if it fails. Nothing
+ * here lets go of the lock: what was judged still holds.
+ */
 static bool log_and_apply(struct hf_engine *engine, const struct hf_send *send,
 			  struct change *change, const struct judged *judged, struct hf_err *err) {
 	const struct hf_event *event = &change->slot->contract->events[judged->event];
 	size_t body_max = hf_event_body_max(event, send->key.len, send->id.len);
-	uint8_t *body;
-	if (!hf_change_reserve(engine, change, err) ||
-	    !hf_log_begin(engine->log, body_max, &body, &change->lsn, &change->position, err))
+	if (!hf_change_reserve(engine, change, err))
 		return false;
+	uint8_t *body = hf_log_begin(engine->log, body_max, &change->lsn, &change->position);
 	const struct entity *entity = change->entity;
 	struct hf_event_record record = {
 		.ref = change->slot->ref,
@@ -312,7 +314,7 @@ static bool address(struct hf_engine *engine, const struct hf_send *send, struct
 }
 
 void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct hf_reply *ret) {
-	struct hf_err err;
+	struct hf_err err, no_room;
 	struct change change;
 	uint32_t family;
 	if (hf_log_stopped(engine->log)) {
@@ -320,6 +322,8 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
+	/* First of all: this may wait, and others are judged and applied meanwhile. */
+	bool has_room = hf_log_make_room(engine->log, HF_EVENT_BODY_MAX, &no_room);
 	if (!address(engine, send, &change, &family, ret))
 		return;
 
@@ -357,6 +361,10 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		return;
 	}
 
+	if (!has_room) {
+		hf_reply_err(engine, &no_room, 0, ret);
+		return;
+	}
 	change.state = judged.step.state;
 	change.block = engine->block;
 	if (!log_and_apply(engine, send, &change, &judged, &err)) {

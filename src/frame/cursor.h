@@ -55,6 +55,8 @@ HF_READ_NUMBER(hf_read_u32, uint32_t)
 HF_READ_NUMBER(hf_read_u64, uint64_t)
 #undef HF_READ_NUMBER
 
+#define HF_VARINT_MAX 10u /* bytes */
+
 uint64_t hf_read_varint_slow(struct hf_reader *reader);
 
 static inline uint64_t hf_read_varint(struct hf_reader *reader) {

@@ -46,24 +46,19 @@ void hf_log_seal(struct hf_log *log) {
 	log->frame_open = false;
 }
 
-/* Opens a frame with room for `len` bytes of records, in this segment or the next. */
-static bool open_frame(struct hf_log *log, size_t len, struct hf_err *err) {
+/* Where a frame with `len` bytes of records can begin: in this segment or the next. */
+static uint64_t frame_place(const struct hf_log *log, size_t len) {
 	uint64_t position = log->next;
 	uint64_t end = segment_end(log, position);
 	if (position % log->segment_size == 0)
 		position += HF_SECTOR; /* behind the segment's header */
 	if (position + hf_sector_up(HF_FRAME_HEADER_SIZE + len) > end)
 		position = end + HF_SECTOR;
-	uint64_t segment = position / log->segment_size;
-	/*
-	 * Small segments: the file that the maker's next one replaces must have been written to its
-	 * end.
-	 */
-	while (oldest_needed(log) / log->segment_size + WRITE_FILES - 2 < segment)
-		if (!hf_log_wait_frame(log, err))
-			return false;
-	if (!hf_segment_enter(log, segment, err))
-		return false;
+	return position;
+}
+
+static void open_frame(struct hf_log *log, uint64_t position) {
+	hf_segment_enter(log, position / log->segment_size);
 	log->frame = (struct hf_frame){
 		.position = position,
 		.first_lsn = log->last_lsn + 1,
@@ -71,6 +66,24 @@ static bool open_frame(struct hf_log *log, size_t len, struct hf_err *err) {
 	};
 	log->next = position + HF_FRAME_HEADER_SIZE;
 	log->frame_open = true;
+}
+
+/*
+ * Opens a frame if that takes no waiting. Else waits once, and the caller starts over: others may
+ * have opened one meanwhile.
+ */
+static bool open_frame_or_wait(struct hf_log *log, size_t len, struct hf_err *err) {
+	uint64_t position = frame_place(log, len);
+	uint64_t segment = position / log->segment_size;
+	/*
+	 * Small segments: the file that the maker's next one replaces must have been written to its
+	 * end.
+	 */
+	if (oldest_needed(log) / log->segment_size + WRITE_FILES - 2 < segment)
+		return hf_log_wait_frame(log, err);
+	if (log->made_segment < segment)
+		return hf_segment_wait(log, err);
+	open_frame(log, position);
 	return true;
 }
 
@@ -80,9 +93,21 @@ static bool frame_has_room(const struct hf_log *log, size_t len) {
 	       log->frame.position + hf_sector_up(used) <= segment_end(log, log->frame.position);
 }
 
-/* Makes the open frame one with room, and the ring have room behind it. Waiting lets the log thread
- * take the open frame, so every wait starts over. */
-static bool make_room(struct hf_log *log, size_t len, struct hf_err *err) {
+/* The padding at the frame's end counts, too. */
+static bool has_room(const struct hf_log *log, size_t len) {
+	return log->frame_open && frame_has_room(log, len) &&
+	       log->next + len + HF_SECTOR <= oldest_needed(log) + HF_LOG_RING_SIZE;
+}
+
+/*
+ * Makes the open frame one with room, and the ring have room behind it. Waiting lets the log thread
+ * take the open frame, so every wait starts over.
+ */
+bool hf_log_make_room(struct hf_log *log, size_t body_max, struct hf_err *err) {
+	size_t len = body_max + HF_RECORD_OVERHEAD;
+	HF_ASSERT(len <= HF_RECORD_MAX);
+	if (hf_log_stopped(log))
+		return hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
 	for (;;) {
 		if (log->frame_open && !frame_has_room(log, len)) {
 			if (log->frame.record_count == 0) {
@@ -92,31 +117,23 @@ static bool make_room(struct hf_log *log, size_t len, struct hf_err *err) {
 				hf_log_seal(log);
 			}
 		}
-		if (!log->frame_open && !open_frame(log, len, err))
-			return false;
-		/* The padding at the frame's end counts, too. */
-		if (frame_has_room(log, len) &&
-		    log->next + len + HF_SECTOR <= oldest_needed(log) + HF_LOG_RING_SIZE)
+		if (has_room(log, len))
 			return true;
-		if (!hf_log_wait_frame(log, err))
+		if (log->frame_open ? !hf_log_wait_frame(log, err)
+				    : !open_frame_or_wait(log, len, err))
 			return false;
 	}
 }
 
-bool hf_log_begin(struct hf_log *log, size_t body_max, uint8_t **ret_body, uint64_t *ret_lsn,
-		  uint64_t *ret_position, struct hf_err *err) {
+uint8_t *hf_log_begin(struct hf_log *log, size_t body_max, uint64_t *ret_lsn,
+		      uint64_t *ret_position) {
 	size_t len = body_max + HF_RECORD_OVERHEAD;
-	HF_ASSERT(len <= HF_RECORD_MAX);
-	if (hf_log_stopped(log))
-		return hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
-	if (!make_room(log, len, err))
-		return false;
+	HF_ASSERT(has_room(log, len));
 	if (log->next + len + HF_SECTOR > log->ring_high)
 		log->ring_high = log->next + len + HF_SECTOR;
-	*ret_body = hf_log_ring_at(log, log->next) + HF_RECORD_HEADER_SIZE;
 	*ret_lsn = log->last_lsn + 1;
 	*ret_position = log->next;
-	return true;
+	return hf_log_ring_at(log, log->next) + HF_RECORD_HEADER_SIZE;
 }
 
 void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len) {
@@ -139,7 +156,7 @@ void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_l
 
 bool hf_log_seal_close_mark(struct hf_log *log, struct hf_err *err) {
 	HF_ASSERT(!log->frame_open && log->sealed_count == 0 && !log->in_flight);
-	if (!open_frame(log, 0, err))
+	if (!hf_log_make_room(log, 0, err))
 		return false;
 	hf_log_seal(log);
 	return true;

@@ -85,13 +85,18 @@ void hf_log_lock(struct hf_log *log);
 void hf_log_unlock(struct hf_log *log);
 
 /*
- * Room for a record with at most `body_max` bytes of body; `ret_lsn` and `ret_position` are what it
- * will have. Completed by hf_log_end, or forgotten by not calling that. Waits for a flush while the
- * ring is full. Fails, with nothing changed, once the log has stopped (HF_STOPPED) or while the
- * disk has no room for its next segment.
+ * Makes room for a record with at most `body_max` bytes of body, so that hf_log_begin finds it as
+ * long as the lock is held. May wait for a flush or a segment, *letting go of the lock meanwhile*:
+ * what was found out under the lock before may not hold afterwards. Fails, with nothing changed,
+ * once the log has stopped (HF_STOPPED) or while the disk has no room for its next segment.
  */
-HF_MUST bool hf_log_begin(struct hf_log *log, size_t body_max, uint8_t **ret_body,
-			  uint64_t *ret_lsn, uint64_t *ret_position, struct hf_err *err);
+HF_MUST bool hf_log_make_room(struct hf_log *log, size_t body_max, struct hf_err *err);
+/*
+ * Begins a record, for which hf_log_make_room made room: the place of its body; `ret_lsn` and
+ * `ret_position` are what it will have. Completed by hf_log_end, or forgotten by not calling that.
+ */
+uint8_t *hf_log_begin(struct hf_log *log, size_t body_max, uint64_t *ret_lsn,
+		      uint64_t *ret_position);
 void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len);
 
 /* Starts the flush of what was appended, if none is under way (any more). Cheap: once per batch. */

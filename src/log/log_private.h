@@ -105,8 +105,13 @@ HF_MUST bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err
 HF_MUST bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err);
 HF_MUST bool hf_segment_maker_start(struct hf_log *log, struct hf_err *err);
 void hf_segment_maker_stop(struct hf_log *log);
-/* Makes sure that the appender may enter `segment`; waits for the maker. Under the lock. */
-HF_MUST bool hf_segment_enter(struct hf_log *log, uint64_t segment, struct hf_err *err);
+/*
+ * Waits until the maker has made a segment, or failed at it: then this fails. Under the lock, which
+ * it lets go of meanwhile.
+ */
+HF_MUST bool hf_segment_wait(struct hf_log *log, struct hf_err *err);
+/* The appender goes to `segment`, which is made: the one that it is in, or the next. */
+void hf_segment_enter(struct hf_log *log, uint64_t segment);
 struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment);
 
 /* witness.c */

@@ -138,20 +138,21 @@ void hf_segment_maker_stop(struct hf_log *log) {
 	log->maker_running = false;
 }
 
-bool hf_segment_enter(struct hf_log *log, uint64_t segment, struct hf_err *err) {
+bool hf_segment_wait(struct hf_log *log, struct hf_err *err) {
+	if (log->maker_failed)
+		return hf_fail(err, HF_STOPPED,
+			       "no room for the next log segment (%.500s); reads go on, events are "
+			       "taken again when there is room",
+			       log->maker_err.text);
+	hf_cond_wait(&log->moved, &log->lock);
+	return !hf_log_stopped(log) || hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
+}
+
+void hf_segment_enter(struct hf_log *log, uint64_t segment) {
 	HF_ASSERT(segment == log->append_segment || segment == log->append_segment + 1);
-	while (log->made_segment < segment) {
-		if (log->maker_failed)
-			return hf_fail(err, HF_STOPPED,
-				       "no room for the next log segment (%.500s); reads go on, "
-				       "events are taken again "
-				       "when there is room",
-				       log->maker_err.text);
-		hf_cond_wait(&log->moved, &log->lock);
-	}
+	HF_ASSERT(segment <= log->made_segment);
 	if (segment != log->append_segment) {
 		log->append_segment = segment;
 		hf_cond_signal(&log->wanted);
 	}
-	return true;
 }

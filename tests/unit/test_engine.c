@@ -1,6 +1,7 @@
 /*
  * The engine by its own calls: what requests answer, what they leave, what a restart brings back.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -461,6 +462,66 @@ static int set_up_threaded(void **state) {
 	return 0;
 }
 
+/* ---- several threads --------------------------------------------------------------------- */
+
+#define SENDERS 4
+#define SENDS 6000
+
+struct sender {
+	struct fixture *fixture;
+	uint64_t lsns[SENDS], versions[SENDS];
+};
+
+static void *send_many(void *arg) {
+	struct sender *sender = arg;
+	struct hf_engine *engine = sender->fixture->engine;
+	for (uint32_t i = 0; i < SENDS; i++) {
+		struct hf_arg fill = { hf_span_of("n"), hf_span_of("1") };
+		struct hf_send send = {
+			.contract = hf_span_of("order"),
+			.key = hf_span_of("shared"),
+			.event = hf_span_of("Fill"),
+			.args = &fill,
+			.arg_count = 1,
+		};
+		struct hf_reply reply;
+		char id[HF_ID_MAX + 1];
+		snprintf(id, sizeof(id), "%p-%u-%0200d", arg, i, 0); /* long, to fill segments */
+		send.id = hf_span_of(id);
+		hf_engine_lock(engine);
+		hf_engine_send(engine, &send, &reply);
+		hf_engine_unlock(engine);
+		sender->lsns[i] = reply.status == HF_OK ? reply.lsn : 0;
+		sender->versions[i] = reply.version;
+	}
+	return NULL;
+}
+
+/*
+ * An append waits for room, in a small segment often, and others make requests meanwhile: what was
+ * judged before such a wait would be judged by a state that is gone.
+ */
+static void a_wait_for_room_does_not_part_judging_and_applying(void **state) {
+	struct fixture *fixture = *state;
+	static struct sender senders[SENDERS];
+	pthread_t threads[SENDERS];
+	uint8_t seen[SENDERS * SENDS + 2] = { 0 };
+	send_event(fixture, "shared", "Place", "q=1000000 s=x");
+	for (int i = 0; i < SENDERS; i++) {
+		senders[i].fixture = fixture;
+		pthread_create(&threads[i], NULL, send_many, &senders[i]);
+	}
+	for (int i = 0; i < SENDERS; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < SENDERS; i++)
+		for (int j = 0; j < SENDS; j++) {
+			assert_int_not_equal(senders[i].lsns[j], 0);
+			assert_int_equal(senders[i].lsns[j], senders[i].versions[j] + 1);
+			assert_int_equal(seen[senders[i].versions[j]]++, 0);
+		}
+	reopen(fixture);
+}
+
 #define BOTH(test) \
 	cmocka_unit_test_setup_teardown(test, set_up, tear_down), { \
 #test " (log thread)", test, set_up_threaded, tear_down, NULL \
@@ -475,6 +536,8 @@ int main(void) {
 		BOTH(a_contract_is_upgraded_only_where_nothing_is_stranded),
 		BOTH(order_of_entities_does_not_change_the_hash),
 		BOTH(a_failed_write_stops_everything),
+		cmocka_unit_test_setup_teardown(a_wait_for_room_does_not_part_judging_and_applying,
+						set_up_threaded, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

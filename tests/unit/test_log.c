@@ -85,10 +85,10 @@ static struct hf_log *open_log(struct fixture *fixture) {
 static void append(struct fixture *fixture, struct hf_log *log, uint64_t count) {
 	hf_log_lock(log);
 	for (uint64_t i = 0; i < count; i++) {
-		uint8_t *body;
 		uint64_t lsn, position;
-		if (!hf_log_begin(log, 70000, &body, &lsn, &position, &fixture->err))
+		if (!hf_log_make_room(log, 70000, &fixture->err))
 			fail_msg("%s", fixture->err.text);
+		uint8_t *body = hf_log_begin(log, 70000, &lsn, &position);
 		fixture->positions[lsn] = position;
 		hf_log_end(log, HF_RECORD_EVENT, (int64_t)lsn * 3, body_of(lsn, body));
 		if (lsn % fixture->group == 0) {
