@@ -177,7 +177,9 @@ static bool replay_event(struct hf_engine *engine, const struct hf_record *recor
 	enum hf_verdict verdict =
 		hf_contract_step(contract, state, block, event->event, engine->values,
 				 record->time_ns, engine->block, &step);
-	const char *what = difference(record, event, &change, &step, verdict);
+	const char *what = record->time_ns < engine->now_ns
+				   ? "its log time is before that of the record before it"
+				   : difference(record, event, &change, &step, verdict);
 	if (what != NULL)
 		return differs(record, event, err, what);
 	change.state = step.state;

@@ -269,6 +269,70 @@ static void on_history(void *arg, const struct hf_history_event *event) {
 	assert_int_equal(event->id.len, 0);
 }
 
+static void get(struct fixture *fixture, const char *key) {
+	struct hf_entity_view view;
+	hf_engine_lock(fixture->engine);
+	hf_engine_get(fixture->engine, hf_span_of("order"), hf_span_of(key), &view,
+		      &fixture->reply);
+	hf_engine_unlock(fixture->engine);
+}
+
+static void every_outcome_waits_for_what_it_shows(void **state) {
+	struct fixture *fixture = *state;
+	uint8_t hash[16];
+	send_full(fixture, "a", "Place", "q=9 s=x", "id-1", -1);
+	uint64_t placed = fixture->reply.lsn;
+	assert_int_equal(fixture->reply.durable_at, placed);
+	send_full(fixture, "a", "Place", "q=9 s=x", "id-1", -1);
+	assert_true(fixture->reply.retried);
+	assert_int_equal(fixture->reply.durable_at, placed);
+	send_full(fixture, "a", "Place", "q=8 s=x", "id-1", -1);
+	assert_int_equal(fixture->reply.status, HF_BADPARAM);
+	assert_int_equal(fixture->reply.durable_at, placed);
+	assert_int_equal(send_event(fixture, "a", "Fill", "n=10"), HF_REFUSED);
+	assert_int_equal(fixture->reply.durable_at, placed);
+	assert_int_equal(send_full(fixture, "a", "Fill", "n=1", "", 7), HF_STALE);
+	assert_int_equal(fixture->reply.durable_at, placed);
+	get(fixture, "a");
+	assert_int_equal(fixture->reply.durable_at, placed);
+	send_event(fixture, "b", "Place", "q=9 s=x");
+	state_hash(fixture, hash);
+	assert_int_equal(fixture->reply.durable_at, placed + 1);
+	get(fixture, "a"); /* of what is older it waits for no more */
+	assert_int_equal(fixture->reply.durable_at, placed);
+}
+
+static const char timed[] = "---\ntitle: timed\n---\n"
+			    "stateDiagram-v2\n"
+			    "    %% version 1\n"
+			    "    %% field at: i64\n"
+			    "    [*] --> On : Tick [now > 0] / at = now\n"
+			    "    On --> On : Tick [now >= at] / at = now\n"
+			    "    On --> Done : Stop\n"
+			    "    Done --> [*]\n";
+
+static void replay_sees_the_time_that_was_logged(void **state) {
+	struct fixture *fixture = *state;
+	uint8_t before[16], after[16];
+	assert_int_equal(load(fixture, timed), HF_OK);
+	struct hf_send tick = {
+		.contract = hf_span_of("timed"),
+		.key = hf_span_of("t"),
+		.event = hf_span_of("Tick"),
+	};
+	for (int i = 0; i < 10; i++) {
+		hf_engine_lock(fixture->engine);
+		hf_engine_send(fixture->engine, &tick, &fixture->reply);
+		hf_engine_unlock(fixture->engine);
+		assert_int_equal(fixture->reply.status, HF_OK);
+		usleep(1000);
+	}
+	state_hash(fixture, before);
+	reopen(fixture);
+	state_hash(fixture, after);
+	assert_memory_equal(before, after, sizeof(before));
+}
+
 static void history_is_found_from_any_version(void **state) {
 	struct fixture *fixture = *state;
 	enum { VERSIONS = 400 };
@@ -532,6 +596,8 @@ int main(void) {
 		BOTH(refusals_say_why_and_change_nothing),
 		BOTH(an_id_gets_its_original_reply_for_ever),
 		BOTH(replay_gives_the_same_hash_at_every_lsn),
+		BOTH(every_outcome_waits_for_what_it_shows),
+		BOTH(replay_sees_the_time_that_was_logged),
 		BOTH(history_is_found_from_any_version),
 		BOTH(a_contract_is_upgraded_only_where_nothing_is_stranded),
 		BOTH(order_of_entities_does_not_change_the_hash),

@@ -137,6 +137,8 @@ static int tear_down(void **state) {
 
 static void what_was_appended_comes_back(void **state) {
 	struct fixture *fixture = *state;
+	struct hf_log_end end;
+	struct hf_log_scan scan = { .dir = &fixture->dir };
 	uint64_t total = 0;
 	for (int round = 0; round < 4; round++) {
 		struct hf_log *log = open_log(fixture);
@@ -148,6 +150,8 @@ static void what_was_appended_comes_back(void **state) {
 		total += 4000;
 		make_durable(fixture, log);
 		close_log(fixture, log);
+		assert_true(hf_log_scan(&scan, &end, &fixture->err));
+		assert_true(end.closed);
 	}
 	close_log(fixture, open_log(fixture));
 	assert_int_equal(fixture->seen, total);
@@ -233,6 +237,26 @@ static void a_flipped_byte_is_refused_and_named(void **state) {
 	}
 	close_log(fixture, open_log(fixture));
 	assert_int_equal(fixture->seen, 3000);
+}
+
+static void a_record_that_rotted_is_not_read(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 1000);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	log = open_log(fixture); /* its ring is empty: it reads the file */
+	for (uint64_t at = fixture->positions[700]; at < fixture->positions[701]; at++) {
+		struct hf_record record;
+		flip(fixture, at, 0x04);
+		hf_log_lock(log);
+		assert_false(hf_log_read(log, fixture->positions[700], fixture->scratch, &record,
+					 &fixture->err));
+		hf_log_unlock(log);
+		assert_int_equal(fixture->err.status, HF_CORRUPT);
+		flip(fixture, at, 0x04);
+	}
+	close_log(fixture, log);
 }
 
 static void a_misplaced_block_is_refused(void **state) {
@@ -328,7 +352,10 @@ static uint64_t die_after_one_group(struct fixture *fixture) {
 
 static void rot_in_the_last_group_is_refused_and_not_cut(void **state) {
 	struct fixture *fixture = *state;
+	char path[128];
 	uint64_t end = die_after_one_group(fixture);
+	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
+	unlink(path); /* the log alone must know */
 	for (uint64_t at = HF_SECTOR; at < end; at++) {
 		struct hf_log *log;
 		flip(fixture, at, (uint8_t)(1 << at % 8));
@@ -458,6 +485,7 @@ int main(void) {
 		BOTH(what_was_appended_comes_back),
 		BOTH(every_record_can_be_read_alone),
 		BOTH(a_flipped_byte_is_refused_and_named),
+		BOTH(a_record_that_rotted_is_not_read),
 		BOTH(a_misplaced_block_is_refused),
 		BOTH(a_missing_segment_is_refused),
 		BOTH(an_unfinished_group_is_cut_with_a_notice),
