@@ -1,0 +1,134 @@
+"""A machine whose plug can be pulled: ext4 on a loop device on the FUSE disk of disk.c.
+
+    with Machine() as machine:
+        machine.new_disk()
+        machine.mount()            # machine.path: the mounted file system
+        machine.control("cut-after 7 some 1")
+        machine.pull_the_plug()    # also where the disk has cut itself off
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+IMAGE_SIZE = 32 << 20
+TOOLS = ("cc", "losetup", "mkfs.ext4", "mount", "umount", "pkg-config")
+
+
+def run(*command, **options):
+    """A command that must succeed; what it prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode != 0:
+        raise OSError(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+def why_not():
+    """Why this cannot be had here; None if it can."""
+    if os.geteuid() != 0:
+        return "needs root, to mount"
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        return "needs " + ", ".join(missing)
+    if subprocess.run(["pkg-config", "fuse3"], check=False).returncode != 0:
+        return "needs libfuse3-dev"
+    try:
+        with Machine() as machine:
+            machine.new_disk()
+            machine.mount()
+    except OSError as why:
+        return f"FUSE, loop devices or ext4 are not allowed here: {why}"
+    return None
+
+
+class Machine:
+    """One disk, and what is mounted of it."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-test-"))
+        self.fuse, self.path = self.dir / "fuse", self.dir / "mnt"
+        self.device = self.process = None
+        self.mounted = False
+
+    def __enter__(self):
+        try:
+            return self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def _build(self):
+        self.fuse.mkdir()
+        self.path.mkdir()
+        flags = run("pkg-config", "--cflags", "--libs", "fuse3").split()
+        run("cc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
+            str(HERE / "disk.c"), *flags, "-o", str(self.dir / "disk"))
+        image = self.dir / "image"
+        with open(image, "wb") as file:
+            file.truncate(IMAGE_SIZE)
+        run("mkfs.ext4", "-q", "-b", "4096", "-m", "0",
+            "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", str(image))
+        with open(self.dir / "log", "wb") as log:
+            self.process = subprocess.Popen(
+                [self.dir / "disk", "-f", "-s", self.fuse], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=dict(os.environ, DISK_IMAGE=str(image)))
+        until = time.monotonic() + 20
+        while not (self.fuse / "disk").exists():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise OSError((self.dir / "log").read_text() or "the disk does not come up")
+            time.sleep(0.005)
+        return self
+
+    def control(self, command):
+        """One command for the disk."""
+        with open(self.fuse / "control", "wb", buffering=0) as file:
+            file.write(command.encode())
+
+    def report(self):
+        """What the disk tells: (is it up, its counts)."""
+        words = (self.fuse / "control").read_text().split()
+        return words[0] == "up", {k: int(v) for k, v in zip(words[1::2], words[2::2])}
+
+    def new_disk(self):
+        """The disk as it was at first; it must not be mounted."""
+        self.control("reset")
+
+    def mount(self):
+        """Brings the file system up; replays its journal."""
+        self.device = run("losetup", "-f", "--show", str(self.fuse / "disk")).strip()
+        run("mount", "-t", "ext4", self.device, str(self.path))
+        self.mounted = True
+
+    def unmount(self):
+        """Takes it down, in order if the disk is up."""
+        if self.mounted:
+            run("umount", str(self.path))
+            self.mounted = False
+        if self.device is not None:
+            run("losetup", "-d", self.device)
+            self.device = None
+
+    def pull_the_plug(self, keep="nothing", seed=0):
+        """Cuts now, if the disk has not cut itself off, and brings up the disk with what was durable."""
+        self.control(f"cut-after 0 {keep} {seed}")
+        self.unmount()
+        self.control("restart")
+
+    def close(self):
+        """Takes everything away."""
+        for command in (["umount", "-l", self.path] if self.mounted else None,
+                        ["losetup", "-d", self.device] if self.device else None,
+                        ["umount", "-l", self.fuse] if self.process else None):
+            if command:
+                subprocess.run(command, capture_output=True, check=False)
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
