@@ -26,7 +26,6 @@ import shelf  # noqa: E402
 from server import Server  # noqa: E402
 
 CLIENTS = 6
-KEYS = shelf.keys_of(CLIENTS)
 
 
 def load_and_kill(server, bookings, acknowledged, kill_at):
@@ -50,6 +49,7 @@ def load_and_kill(server, bookings, acknowledged, kill_at):
 def one_log(rng, args, kills):
     """A new log, and so many kills; how many events it had."""
     bookings = [shelf.bookings_of(rng, c, args.bookings) for c in range(CLIENTS)]
+    keys = shelf.keys_of(sum(bookings, []))
     acknowledged = [{} for _ in range(CLIENTS)]
     seen = {}
     step = args.bookings * CLIENTS // (kills + 1)
@@ -63,12 +63,12 @@ def one_log(rng, args, kills):
             server.restart()
             merged = {k: v for part in acknowledged for k, v in part.items()}
             with resp.Connection(server.connect()) as connection:
-                total = shelf.check(connection, KEYS, merged, seen)
+                total = shelf.check(connection, keys, merged, seen)
                 lsn, _hash = connection.call("HF.HASH")
                 assert lsn == total + 1, f"{total} events and a contract, and LSN {lsn}: a hole"
         assert total == len(merged) == args.bookings * CLIENTS, (total, len(merged))
         with resp.Connection(server.connect()) as connection:
-            for key in KEYS:
+            for key in keys:
                 expected = sum(n for part in bookings for k, _id, n in part if k == key)
                 got = feeds.as_dict(connection.call("HF.GET", "shelf", key))
                 assert int(got["pieces"]) == expected, f"{key}: {got}, {expected} pieces were sent"

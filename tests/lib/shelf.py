@@ -16,6 +16,7 @@ import resp
 PIPELINE = 32
 AGAIN = 100  # events before the first unanswered one that a client sends again
 HISTORY_COUNT = 1000
+SHARED = "shared"
 CONTRACT = """\
 ---
 title: shelf
@@ -32,15 +33,21 @@ stateDiagram-v2
 """
 
 
-def bookings_of(rng, client, count, id_size=0):
+def bookings_of(rng, client, count, size=0):
     """What a client will book: (key, id, pieces) each, in the entity that all share or in its own."""
-    return [(rng.choice(["shared", f"own{client}"]), f"{client}-{i}".ljust(id_size, "."), rng.randrange(1, 1000))
+    own = f"own{client}".ljust(size, "-")
+    return [(rng.choice([SHARED, own]), f"{client}-{i}".ljust(size, "-"), rng.randrange(1, 1000))
             for i in range(count)]
 
 
-def keys_of(clients):
-    """All entities of so many clients."""
-    return ["shared"] + [f"own{client}" for client in range(clients)]
+def keys_of(bookings):
+    """All entities in which these are booked."""
+    return sorted({key for key, _id, _pieces in bookings} | {SHARED})
+
+
+def short(key, event_id):
+    """The two without what fills them up."""
+    return f"{key.rstrip('-')} {event_id.rstrip('-')}"
 
 
 def command(booking):
@@ -75,8 +82,9 @@ class Client(threading.Thread):
                     if isinstance(reply, resp.Error):
                         self.refusal = reply
                         return
-                    if self.acknowledged.setdefault((key, event_id), reply) != reply:
-                        self.wrong = f"{key} {event_id}: another reply to the retry: {reply}"
+                    first = self.acknowledged.setdefault((key, event_id), reply)
+                    if first != reply:
+                        self.wrong = f"{short(key, event_id)} was acknowledged as {first}, its retry as {reply}"
                         return
         except (resp.Closed, OSError):
             pass  # the kill
@@ -95,7 +103,7 @@ class Reader(threading.Thread):
     def run(self):
         try:
             while True:
-                reply = self.connection.call("HF.GET", "shelf", "shared")
+                reply = self.connection.call("HF.GET", "shelf", SHARED)
                 if not isinstance(reply, resp.Error):
                     fields = feeds.as_dict(reply)
                     self.seen[int(fields["version"])] = fields
@@ -137,10 +145,10 @@ def check(connection, keys, acknowledged, seen):
         at = {e["id"]: e for e in events}
         for event_id, reply in replies[key].items():
             event = at.get(event_id)
-            assert event, f"{key}: {event_id} was acknowledged as {reply} and is lost"
+            assert event, f"{short(key, event_id)} was acknowledged as {reply} and is lost"
             got = [event["state"].encode(), int(event["version"]), int(event["lsn"])]
-            assert got == reply, f"{key}: {event_id} was acknowledged as {reply} and is {got}"
-        if key == "shared":
+            assert got == reply, f"{short(key, event_id)} was acknowledged as {reply} and is {got}"
+        if key == SHARED:
             check_seen(events, seen)
     assert len(lsns) == total, "an LSN was given twice"
     return total
@@ -166,4 +174,4 @@ def retry(connection, bookings, acknowledged):
         connection.send_raw(b"".join(command(booking) for booking in batch))
         for key, event_id, _n in batch:
             reply, first = connection.read(), acknowledged[key, event_id]
-            assert reply == first, f"{key}: {event_id} was acknowledged as {first}, its retry as {reply}"
+            assert reply == first, f"{short(key, event_id)} was acknowledged as {first}, its retry as {reply}"

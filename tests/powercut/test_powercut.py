@@ -32,12 +32,11 @@ from server import Server, StartError, holdfast, skip  # noqa: E402
 
 CLIENTS = 3
 PIPELINE = 4
-KEYS = shelf.keys_of(CLIENTS)
 SEGMENTS = ["--segment-size", "1048576"]
-ID_SIZE = 180  # so that a log soon has several segments
+SIZE = 250  # of keys and ids: a log soon has several segments
 BOOKINGS = 3000  # per client: more than are booked before the cuts of one disk
-CUTS_PER_DISK = 5
-OPERATIONS_MAX = 240  # the disk's writes and flushes until the cut
+CUTS_PER_DISK = (2, 4, 8)
+OPERATIONS_MAX = (25, 240, 240)  # the disk's writes and flushes until the cut: in the server's start, or under load
 STOP_SECONDS = 30
 KINDS = ("cut-after",) * 4 + ("fail-write", "fail-flush")
 KEEPS = ("nothing", "some", "some", "first", "all")
@@ -47,23 +46,26 @@ class Log:
     """What the clients know of the log on one disk."""
 
     def __init__(self, rng):
-        self.bookings = [shelf.bookings_of(rng, c, BOOKINGS, ID_SIZE) for c in range(CLIENTS)]
+        self.bookings = [shelf.bookings_of(rng, c, BOOKINGS, SIZE) for c in range(CLIENTS)]
+        self.keys = shelf.keys_of(sum(self.bookings, []))
         self.acknowledged = [{} for _ in range(CLIENTS)]
+        self.segments = 0
 
     def check(self, machine):
         """What must hold of it when the machine is up again."""
         data = machine.path / "data"
         acknowledged = {k: v for part in self.acknowledged for k, v in part.items()}
-        replayed = tool("replay", data, "--json") if data.exists() else {"lsn": 0}
-        if data.exists():
-            tool("log", "verify", data, "--json")
+        replayed = {"lsn": 0}
+        if any(data.glob("log-*.hfl")):  # or the cut was before there was a log
+            self.segments = tool("log", "verify", data, "--json")["segments"]
+            replayed = tool("replay", data, "--json")
         with Server(contracts={"shelf": shelf.CONTRACT}, data=data, args=SEGMENTS) as server, \
                 resp.Connection(server.connect()) as connection:
             lsn, digest = connection.call("HF.HASH")
             if replayed["lsn"] > 0:
                 expected = [replayed["lsn"], replayed["state_hash"].encode()]
                 assert [lsn, digest] == expected, f"HF.HASH says {lsn} {digest}, replay {expected}"
-            total = shelf.check(connection, KEYS, acknowledged, {})
+            total = shelf.check(connection, self.keys, acknowledged, {})
             assert lsn == total + 1, f"{total} events and a contract, and LSN {lsn}: a hole"
             for bookings in self.bookings:
                 shelf.retry(connection, bookings, acknowledged)
@@ -75,7 +77,7 @@ class Round:
 
     def __init__(self, rng, machine, log, kinds=KINDS, keeps=KEEPS, args=()):
         self.machine, self.log = machine, log
-        self.kind, self.at = rng.choice(kinds), rng.randrange(1, OPERATIONS_MAX)
+        self.kind, self.at = rng.choice(kinds), rng.randrange(1, rng.choice(OPERATIONS_MAX))
         self.keep, self.seed = rng.choice(keeps), rng.getrandbits(63)
         self.args = [*SEGMENTS, "--flush", rng.choice(("auto", "thread")), *args]
 
@@ -106,8 +108,15 @@ class Round:
                 assert client.wrong is None, client.wrong
                 assert client.refusal is None or client.refusal.startswith("STOPPED"), client.refusal
             # What failed once may have met a segment in the making: that is made again.
-            if self.kind != "fail-write":
+            if self.kind != "fail-write" or not self._still_serves(server):
                 self._expect_stop(server)
+
+    def _still_serves(self, server):
+        try:
+            with resp.Connection(server.connect()) as connection:
+                return not isinstance(connection.call("HF.HASH"), resp.Error)
+        except (resp.Closed, OSError):
+            return False
 
     def _expect_stop(self, server):
         """The server must end by itself, and say why."""
@@ -126,7 +135,7 @@ def tool(*words):
 
 
 def rounds(machine, rng, count, **options):
-    """So many rounds on a new disk; how many events were acknowledged. Leaves it unmounted."""
+    """So many rounds on a new disk; what the clients know of it then. Leaves it unmounted."""
     machine.new_disk()
     machine.mount()
     log = Log(rng)
@@ -135,12 +144,13 @@ def rounds(machine, rng, count, **options):
         try:
             this.run()
             machine.mount()
-            log.check(machine)
-        except BaseException:
-            print(f"round {number} on this disk: {this}")
-            raise
+            # Where nothing is checked, the next cut can meet the recovery.
+            if number == count or rng.randrange(3) > 0:
+                log.check(machine)
+        except AssertionError as why:
+            raise AssertionError(f"cut {number} of this disk ({this}): {why}") from why
     machine.unmount()
-    return sum(map(len, log.acknowledged))
+    return log
 
 
 def check_that_it_can_fail(machine, rng):
@@ -148,8 +158,8 @@ def check_that_it_can_fail(machine, rng):
     try:
         rounds(machine, rng, 20, kinds=["cut-after"], keeps=["nothing"], args=["--no-sync"])
     except AssertionError as why:
-        assert "was acknowledged" in str(why) and "is lost" in str(why), why
-        print("caught, as it must be: --no-sync:", why)
+        assert "was acknowledged" in str(why), why
+        print("--no-sync is caught, as it must be:", why)
         machine.pull_the_plug()
         return
     raise AssertionError("a server with --no-sync lost nothing in 20 cuts: this test cannot fail")
@@ -164,21 +174,24 @@ def main():
     if why_not is not None:
         skip(why_not)
     print("seed", args.seed)
-    done = acknowledged = 0
+    done = acknowledged = segments = 0
     with machines.Machine() as machine:
         check_that_it_can_fail(machine, random.Random(args.seed))
         before = machine.report()[1]
         while done < args.cuts:
             seed = f"{args.seed}/{done}"
-            count = min(CUTS_PER_DISK, args.cuts - done)
+            rng = random.Random(seed)
+            count = min(rng.choice(CUTS_PER_DISK), args.cuts - done)
             try:
-                acknowledged += rounds(machine, random.Random(seed), count)
+                log = rounds(machine, rng, count)
             except BaseException:
-                print("disk", seed)
+                print(f"the disk after cut {done} of seed {args.seed}")
                 raise
             done += count
+            acknowledged += sum(map(len, log.acknowledged))
+            segments = max(segments, log.segments)
         counts = {k: v - before[k] for k, v in machine.report()[1].items()}
-    print(f"{done} cuts, {acknowledged} events acknowledged, none lost; {counts}")
+    print(f"{done} cuts, {acknowledged} events acknowledged, none lost; logs of up to {segments} segments; {counts}")
 
 
 if __name__ == "__main__":
