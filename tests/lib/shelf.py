@@ -57,9 +57,9 @@ def command(booking):
 
 
 class Client(threading.Thread):
-    """Books until it has nothing left to book, is refused, or the server is gone.
+    """Books until it has nothing left to book or the server is gone.
 
-    acknowledged: (key, id) -> reply.    refusal: the error reply that ended it.
+    acknowledged: (key, id) -> reply.    refusal: the last error reply.
     wrong: what must never be: another reply to a retry.
     """
 
@@ -81,7 +81,7 @@ class Client(threading.Thread):
                     reply = self.connection.read()
                     if isinstance(reply, resp.Error):
                         self.refusal = reply
-                        return
+                        continue
                     first = self.acknowledged.setdefault((key, event_id), reply)
                     if first != reply:
                         self.wrong = f"{short(key, event_id)} was acknowledged as {first}, its retry as {reply}"

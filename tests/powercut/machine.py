@@ -1,12 +1,13 @@
 """A machine whose plug can be pulled: ext4 on a loop device on the FUSE disk of disk.c.
 
+    own_mounts()
     with Machine() as machine:
-        machine.new_disk()
         machine.mount()            # machine.path: the mounted file system
         machine.control("cut-after 7 some 1")
         machine.pull_the_plug()    # also where the disk has cut itself off
 """
 
+import ctypes
 import os
 import pathlib
 import shutil
@@ -27,6 +28,15 @@ def run(*command, **options):
     return done.stdout
 
 
+def own_mounts():
+    """From here on, what this process and its children mount is theirs, and goes when they do."""
+    clone_newns = 0x20000
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(clone_newns) != 0:
+        raise OSError(ctypes.get_errno(), "no mount namespace")
+    run("mount", "--make-rprivate", "/")
+
+
 def why_not():
     """Why this cannot be had here; None if it can."""
     if os.geteuid() != 0:
@@ -37,6 +47,7 @@ def why_not():
     if subprocess.run(["pkg-config", "fuse3"], check=False).returncode != 0:
         return "needs libfuse3-dev"
     try:
+        own_mounts()
         with Machine() as machine:
             machine.new_disk()
             machine.mount()
@@ -51,7 +62,7 @@ class Machine:
     def __init__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-test-"))
         self.fuse, self.path = self.dir / "fuse", self.dir / "mnt"
-        self.device = self.process = None
+        self.process = self.loop = None
         self.mounted = False
 
     def __enter__(self):
@@ -81,11 +92,7 @@ class Machine:
             self.process = subprocess.Popen(
                 [self.dir / "disk", "-f", "-s", self.fuse], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=dict(os.environ, DISK_IMAGE=str(image)))
-        until = time.monotonic() + 20
-        while not (self.fuse / "disk").exists():
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise OSError((self.dir / "log").read_text() or "the disk does not come up")
-            time.sleep(0.005)
+        self._wait((self.fuse / "disk").exists, "the disk does not come up")
         return self
 
     def control(self, command):
@@ -104,18 +111,28 @@ class Machine:
 
     def mount(self):
         """Brings the file system up; replays its journal."""
-        self.device = run("losetup", "-f", "--show", str(self.fuse / "disk")).strip()
-        run("mount", "-t", "ext4", self.device, str(self.path))
-        self.mounted = True
+        device = run("losetup", "-f", "--show", str(self.fuse / "disk")).strip()
+        self.loop = pathlib.Path("/sys/block", pathlib.Path(device).name, "loop")
+        try:
+            run("mount", "-t", "ext4", device, str(self.path))
+            self.mounted = True
+        finally:
+            run("losetup", "-d", device)  # at once, or when the mount is gone
 
     def unmount(self):
         """Takes it down, in order if the disk is up."""
-        if self.mounted:
-            run("umount", str(self.path))
-            self.mounted = False
-        if self.device is not None:
-            run("losetup", "-d", self.device)
-            self.device = None
+        # A killed process's io_uring lets go of its files a little after the process has gone.
+        self._wait(lambda: subprocess.run(["umount", self.path], capture_output=True, check=False).returncode == 0,
+                   "cannot unmount")
+        self.mounted = False
+        self._wait(lambda: not self.loop.exists(), "the loop device does not go")
+
+    def _wait(self, condition, otherwise):
+        until = time.monotonic() + 20
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise OSError(f"{otherwise} {(self.dir / 'log').read_text()}")
+            time.sleep(0.002)
 
     def pull_the_plug(self, keep="nothing", seed=0):
         """Cuts now, if the disk has not cut itself off, and brings up the disk with what was durable."""
@@ -125,11 +142,8 @@ class Machine:
 
     def close(self):
         """Takes everything away."""
-        for command in (["umount", "-l", self.path] if self.mounted else None,
-                        ["losetup", "-d", self.device] if self.device else None,
-                        ["umount", "-l", self.fuse] if self.process else None):
-            if command:
-                subprocess.run(command, capture_output=True, check=False)
+        for path in [self.path] * self.mounted + [self.fuse]:
+            subprocess.run(["umount", "-l", path], capture_output=True, check=False)
         if self.process:
             self.process.kill()
             self.process.wait()
