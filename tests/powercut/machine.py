@@ -1,13 +1,12 @@
 """A machine whose plug can be pulled: ext4 on a loop device on the FUSE disk of disk.c.
 
-    own_mounts()
+    mounts.own_mounts()
     with Machine() as machine:
         machine.mount()            # machine.path: the mounted file system
         machine.control("cut-after 7 some 1")
         machine.pull_the_plug()    # also where the disk has cut itself off
 """
 
-import ctypes
 import os
 import pathlib
 import shutil
@@ -15,41 +14,22 @@ import subprocess
 import tempfile
 import time
 
+import mounts
+from mounts import run
+
 HERE = pathlib.Path(__file__).resolve().parent
 IMAGE_SIZE = 32 << 20
-TOOLS = ("cc", "losetup", "mkfs.ext4", "mount", "umount", "pkg-config")
-
-
-def run(*command, **options):
-    """A command that must succeed; what it prints."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    if done.returncode != 0:
-        raise OSError(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.returncode}")
-    return done.stdout
-
-
-def own_mounts():
-    """From here on, what this process and its children mount is theirs, and goes when they do."""
-    clone_newns = 0x20000
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(clone_newns) != 0:
-        raise OSError(ctypes.get_errno(), "no mount namespace")
-    run("mount", "--make-rprivate", "/")
 
 
 def why_not():
     """Why this cannot be had here; None if it can."""
-    if os.geteuid() != 0:
-        return "needs root, to mount"
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing:
-        return "needs " + ", ".join(missing)
+    why = mounts.why_not("cc", "losetup", "mkfs.ext4", "pkg-config")
+    if why is not None:
+        return why
     if subprocess.run(["pkg-config", "fuse3"], check=False).returncode != 0:
         return "needs libfuse3-dev"
     try:
-        own_mounts()
         with Machine() as machine:
-            machine.new_disk()
             machine.mount()
     except OSError as why:
         return f"FUSE, loop devices or ext4 are not allowed here: {why}"
