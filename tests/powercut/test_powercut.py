@@ -125,7 +125,8 @@ class Round:
             code = server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
-        assert code == 1 and "offset" in server.stderr, f"no stop: exit {code}: {server.stderr}"
+        said = server.stderr.splitlines()[-1]
+        assert code == 1 and said.startswith("holdfast serve: "), f"no stop: exit {code}: {server.stderr}"
 
 
 def tool(*words):
