@@ -6,6 +6,7 @@
 
 static void set(struct hf_err *err, enum hf_status status, const char *fmt, va_list args) {
 	err->status = status;
+	err->sys_errno = 0;
 	vsnprintf(err->text, sizeof(err->text), fmt, args);
 }
 
@@ -22,6 +23,7 @@ bool hf_fail_sys(struct hf_err *err, int sys_errno, const char *fmt, ...) {
 	va_start(args, fmt);
 	set(err, HF_IO, fmt, args);
 	va_end(args);
+	err->sys_errno = sys_errno;
 	size_t len = strlen(err->text);
 	snprintf(err->text + len, sizeof(err->text) - len, ": %s", strerror(sys_errno));
 	return false;

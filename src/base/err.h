@@ -18,6 +18,7 @@
 
 struct hf_err {
 	enum hf_status status;
+	int sys_errno; /* where the operating system refused; otherwise 0 */
 	char text[HF_ERR_TEXT_MAX];
 };
 

@@ -5,6 +5,7 @@
  * A segment is made under a name of its own, filled, synced, renamed and the directory synced:
  * under its real name it is whole.
  */
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/assert.h"
@@ -91,11 +92,42 @@ struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment) {
 	return &slot->file;
 }
 
+/*
+ * What was short may come back. Any other failure is the disk's: writes that it had taken, the
+ * log's among them, are in doubt.
+ */
+static bool may_try_again(const struct hf_err *err) {
+	switch (err->sys_errno) {
+	case ENOSPC:
+	case EDQUOT:
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+		return true;
+	default:
+		return err->status == HF_NOMEM;
+	}
+}
+
+static void maker_failed(struct hf_log *log, uint64_t segment, const struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	struct hf_err reason;
+	log->maker_failed = true;
+	log->maker_err = *err;
+	if (may_try_again(err))
+		return;
+	hf_fail(&reason, HF_STOPPED,
+		"%s/%s cannot be made: %.400s; nothing is accepted until a restart has recovered "
+		"the log",
+		log->dir->path, hf_segment_name(segment, name), err->text);
+	hf_log_stop(log, &reason);
+}
+
 /* One segment ahead of the appender, always. */
 static void maker_main(void *arg) {
 	struct hf_log *log = arg;
 	hf_mutex_lock(&log->lock);
-	while (!log->quit) {
+	while (!log->quit && !hf_log_stopped(log)) {
 		if (log->made_segment > log->append_segment) {
 			hf_cond_wait(&log->wanted, &log->lock);
 			continue;
@@ -106,15 +138,15 @@ static void maker_main(void *arg) {
 		hf_mutex_unlock(&log->lock);
 		bool ok = make_file(log, segment, &file, &err);
 		hf_mutex_lock(&log->lock);
-		log->maker_failed = !ok;
 		if (ok) {
 			keep_write_file(log, segment, file);
 			log->made_segment = segment;
+			log->maker_failed = false;
 		} else {
-			log->maker_err = err;
+			maker_failed(log, segment, &err);
 		}
 		hf_cond_broadcast(&log->moved);
-		if (!ok && !log->quit)
+		if (!ok && !log->quit && !hf_log_stopped(log))
 			hf_cond_wait_ns(&log->wanted, &log->lock, RETRY_NS);
 	}
 	hf_mutex_unlock(&log->lock);
