@@ -17,6 +17,8 @@ static void wake_all(struct hf_log *log) {
 	hf_cond_broadcast(&log->moved);
 	for (uint32_t i = 0; i < log->watcher_count; i++)
 		hf_event_signal(log->watchers[i]);
+	if (log->flusher != NULL)
+		hf_event_signal(hf_flusher_fd(log->flusher));
 }
 
 void hf_log_stop(struct hf_log *log, const struct hf_err *reason) {
