@@ -20,11 +20,14 @@
 #define FUSE_USE_VERSION 31
 #include <errno.h>
 #include <fuse.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #define SECTOR 512u
@@ -268,7 +271,21 @@ static int on_fsync(const char *path, int only_data, struct fuse_file_info *info
 	return 0;
 }
 
+/*
+ * Once mounted, this process goes into a mount namespace of its own. In the one of the test it
+ * could be the last to die: then it would have to unmount, while it dies, what needs it to be
+ * written to, and would wait for itself for ever.
+ */
+static void *on_init(struct fuse_conn_info *connection, struct fuse_config *config) {
+	if (unshare(CLONE_NEWNS) != 0) {
+		perror("disk: no mount namespace");
+		exit(1);
+	}
+	return NULL;
+}
+
 static const struct fuse_operations operations = {
+	.init = on_init,
 	.getattr = on_getattr,
 	.open = on_open,
 	.read = on_read,
@@ -296,5 +313,6 @@ int main(int argc, char **argv) {
 			SECTOR);
 		return 2;
 	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	return fuse_main(argc, argv, &operations, NULL);
 }

@@ -23,7 +23,7 @@ IMAGE_SIZE = 32 << 20
 
 def why_not():
     """Why this cannot be had here; None if it can."""
-    why = mounts.why_not("cc", "losetup", "mkfs.ext4", "pkg-config")
+    why = mounts.why_not("cc", "mkfs.ext4", "pkg-config")
     if why is not None:
         return why
     if subprocess.run(["pkg-config", "fuse3"], check=False).returncode != 0:
@@ -59,7 +59,7 @@ class Machine:
         self.fuse.mkdir()
         self.path.mkdir()
         flags = run("pkg-config", "--cflags", "--libs", "fuse3").split()
-        run("cc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
+        run("cc", "-D_GNU_SOURCE", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
             str(HERE / "disk.c"), *flags, "-o", str(self.dir / "disk"))
         image = self.dir / "image"
         with open(image, "wb") as file:
@@ -91,13 +91,10 @@ class Machine:
 
     def mount(self):
         """Brings the file system up; replays its journal."""
-        device = run("losetup", "-f", "--show", str(self.fuse / "disk")).strip()
-        self.loop = pathlib.Path("/sys/block", pathlib.Path(device).name, "loop")
-        try:
-            run("mount", "-t", "ext4", device, str(self.path))
-            self.mounted = True
-        finally:
-            run("losetup", "-d", device)  # at once, or when the mount is gone
+        run("mount", "-o", "loop", "-t", "ext4", str(self.fuse / "disk"), str(self.path))
+        self.mounted = True
+        device = os.stat(self.path).st_dev
+        self.loop = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/loop")
 
     def unmount(self):
         """Takes it down, in order if the disk is up."""
