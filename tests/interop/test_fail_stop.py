@@ -7,10 +7,13 @@ import sys
 from common import Closed, Connection, Error, ORDER, Server, encode, equal, place, run
 
 
-def refuse_writes(server):
-    """From now on every write of the process to a file fails (EFBIG)."""
+SEGMENT = 1 << 20
+
+
+def refuse_writes(server, begin=0):
+    """From now on every write of the process to a file fails that reaches this offset (EFBIG)."""
     hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)[1]
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (begin, hard))
 
 
 def replies_until_closed(conn):
@@ -52,6 +55,27 @@ def test_log_thread():
 
 def test_two_threads():
     fail_stop(["--threads", "2"])
+
+
+def test_segment_cannot_be_made():
+    """The log's own writes go well, but its next file cannot be made, and not for want of room."""
+    with Server(contracts={"order": ORDER}, args=["--segment-size", str(SEGMENT)]) as server:
+        acknowledged = 0
+        with Connection(server.connect()) as conn:
+            refuse_writes(server, SEGMENT - 1)
+            try:
+                for batch in range(100):
+                    conn.send_raw(b"".join(encode(*place(f"{batch}-{i}" + 200 * "-")) for i in range(100)))
+                    acknowledged += sum(not isinstance(conn.read(), Error) for _ in range(100))
+            except (Closed, ConnectionError):
+                pass
+        equal(server.wait(), 1)
+        for said in (".hfl cannot be made", "File too large", "restart"):
+            assert said in server.stderr, server.stderr
+        server.start()
+        with Connection(server.connect()) as conn:
+            lsn = conn.call("HF.HASH")[0]
+            assert lsn > acknowledged > 0, (lsn, acknowledged)
 
 
 if __name__ == "__main__":
