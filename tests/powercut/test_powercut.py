@@ -108,7 +108,7 @@ class Round:
                 assert client.wrong is None, client.wrong
                 # An id's first use may have to be read from the disk.
                 assert client.refusal is None or client.refusal.startswith(("STOPPED", "IO ")), client.refusal
-            # What failed once may have met a segment in the making: that is made again.
+            # A single write may have been ext4's own, of which nobody is told.
             if self.kind != "fail-write" or not self._still_serves(server):
                 self._expect_stop(server)
 
