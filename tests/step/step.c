@@ -54,7 +54,7 @@ struct window {
 struct run {
 	struct plan plan;
 	struct shared *shared;
-	char data_dir[64], copy_dir[64];
+	char dir[32], data_dir[64], copy_dir[64];
 	struct expected *expected; /* by LSN */
 	struct state states[STATES_MAX];
 	uint32_t state_count;
@@ -72,6 +72,13 @@ struct run {
 static void die(const char *what) {
 	perror(what);
 	exit(1);
+}
+
+static void clean_up(struct run *run) {
+	files_free(&run->files);
+	files_remove(run->data_dir);
+	files_remove(run->copy_dir);
+	rmdir(run->dir);
 }
 
 /* ---- what a kill would leave ---- */
@@ -214,6 +221,7 @@ static bool start(struct run *run) {
 	int signal = 0, status;
 	if (waitpid(run->child, &status, __WALL) != run->child || !WIFSTOPPED(status)) {
 		puts("SKIP: ptrace is not allowed here");
+		clean_up(run);
 		exit(SKIPPED);
 	}
 	know_thread(run, run->child);
@@ -412,14 +420,13 @@ int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("seed %u\n", options.seed);
 	srandom(options.seed);
-	char dir[] = "build/test-step-XXXXXX";
-	static struct run run;
+	static struct run run = { .dir = "build/test-step-XXXXXX" };
 	run.shared = mmap(NULL, sizeof(*run.shared), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (run.shared == MAP_FAILED || mkdtemp(dir) == NULL)
+	if (run.shared == MAP_FAILED || mkdtemp(run.dir) == NULL)
 		die("cannot begin");
-	snprintf(run.data_dir, sizeof(run.data_dir), "%s/data", dir);
-	snprintf(run.copy_dir, sizeof(run.copy_dir), "%s/copy", dir);
+	snprintf(run.data_dir, sizeof(run.data_dir), "%s/data", run.dir);
+	snprintf(run.copy_dir, sizeof(run.copy_dir), "%s/copy", run.dir);
 	struct plan plan = options.plan;
 	plan.group = options.from;
 	bool ok = liar_is_caught(&run, &plan);
@@ -429,9 +436,6 @@ int main(int argc, char **argv) {
 			printf("group of %u, after instruction %llu: %s\n", plan.group,
 			       (ull)run.instructions, run.err.text);
 	}
-	files_free(&run.files);
-	files_remove(run.data_dir);
-	files_remove(run.copy_dir);
-	rmdir(dir);
+	clean_up(&run);
 	return ok ? 0 : 1;
 }
