@@ -41,7 +41,49 @@
 #define HF_SEGMENT_SIZE_MAX 1073741824u
 #define HF_SEGMENT_SIZE_DEFAULT 67108864u
 #define HF_LOG_RING_SIZE 16777216u /* the log's newest bytes, kept in memory */
+#define HF_SCAN_WINDOW 1048576u	   /* of a segment at a time: fits the cache, and any frame */
+
+/* Memory */
+#define HF_MAP_LINES_FIRST 64u	/* of an index's first table; a power of two */
+#define HF_ARENA_CHUNK 2097152u /* entities are laid down in chunks of this */
 
 #define HF_ERR_TEXT_MAX 768u
+
+/*
+ * The simulated world's build (tests/sim): the same code, with its edges close together, so that a
+ * short run meets them all.
+ */
+#ifdef HF_SMALL_LIMITS
+#undef HF_CONTRACT_TEXT_MAX
+#undef HF_CONTRACTS_MAX
+#undef HF_STATES_MAX
+#undef HF_PARAMS_MAX
+#undef HF_TRANSITIONS_MAX
+#undef HF_BLOCK_MAX
+#undef HF_HISTORY_MAX
+#undef HF_RECORD_MAX
+#undef HF_FRAME_MAX
+#undef HF_SEGMENT_SIZE_MIN
+#undef HF_SEGMENT_SIZE_DEFAULT
+#undef HF_LOG_RING_SIZE
+#undef HF_SCAN_WINDOW
+#undef HF_MAP_LINES_FIRST
+#undef HF_ARENA_CHUNK
+#define HF_CONTRACT_TEXT_MAX 1024u
+#define HF_CONTRACTS_MAX 8u
+#define HF_STATES_MAX 64u
+#define HF_PARAMS_MAX 8u
+#define HF_TRANSITIONS_MAX 256u
+#define HF_BLOCK_MAX 512u
+#define HF_HISTORY_MAX 32u
+#define HF_RECORD_MAX 1280u
+#define HF_FRAME_MAX 4096u
+#define HF_SEGMENT_SIZE_MIN 8192u
+#define HF_SEGMENT_SIZE_DEFAULT 8192u
+#define HF_LOG_RING_SIZE 32768u
+#define HF_SCAN_WINDOW 8192u
+#define HF_MAP_LINES_FIRST 4u
+#define HF_ARENA_CHUNK 4096u
+#endif
 
 #endif

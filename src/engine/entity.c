@@ -13,23 +13,22 @@
 #include "engine/engine_private.h"
 #include "os/memory.h"
 
-#define CHUNK ((size_t)2 << 20)
 #define CHUNK_HEADER 16u
 
 _Static_assert(sizeof(struct entity) == 48, "bytes per entity count");
-_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + CHUNK_HEADER < CHUNK,
+_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + CHUNK_HEADER < HF_ARENA_CHUNK,
 	       "every entity fits");
 
 static bool arena_reserve(struct arena *arena, size_t bytes, struct hf_err *err) {
 	if ((size_t)(arena->end - arena->at) >= bytes)
 		return true;
-	uint8_t *chunk = hf_pages_new(CHUNK);
+	uint8_t *chunk = hf_pages_new(HF_ARENA_CHUNK);
 	if (chunk == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory: no room for another entity");
 	memcpy(chunk, &arena->chunks, sizeof(arena->chunks));
 	arena->chunks = chunk;
 	arena->at = chunk + CHUNK_HEADER;
-	arena->end = chunk + CHUNK;
+	arena->end = chunk + HF_ARENA_CHUNK;
 	return true;
 }
 
@@ -44,7 +43,7 @@ void hf_arena_free(struct arena *arena) {
 	while (arena->chunks != NULL) {
 		uint8_t *chunk = arena->chunks;
 		memcpy(&arena->chunks, chunk, sizeof(arena->chunks));
-		hf_pages_free(chunk, CHUNK);
+		hf_pages_free(chunk, HF_ARENA_CHUNK);
 	}
 }
 

@@ -8,6 +8,7 @@
 
 _Static_assert(HF_FRAME_MAX >= HF_RECORD_MAX + HF_SECTOR, "every record fits into a frame");
 _Static_assert(HF_SEGMENT_SIZE_MIN >= HF_FRAME_MAX + HF_SECTOR, "every frame fits into a segment");
+_Static_assert(HF_SCAN_WINDOW >= HF_FRAME_MAX, "every frame can be looked at as a whole");
 _Static_assert(HF_LOG_RING_SIZE >= 8 * HF_FRAME_MAX, "a frame is written while others are filled");
 /*
  * Recovery tells a sector that was never written by its being all zeros. Of what a client sends,

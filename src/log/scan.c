@@ -17,7 +17,6 @@
 #include "log/log_private.h"
 #include "os/memory.h"
 
-#define WINDOW ((size_t)1 << 20) /* fits the cache, and any frame */
 #define BATCH 256u
 #define SEGMENTS_MAX ((uint64_t)1 << 24)
 
@@ -82,10 +81,10 @@ static bool corrupt(const struct scanner *scanner, uint64_t offset, struct hf_er
 /* Bytes [offset, offset + len) of the segment, in the window until the next call. */
 static bool fetch(struct scanner *scanner, uint64_t offset, size_t len, const uint8_t **ret,
 		  struct hf_err *err) {
-	HF_ASSERT(len <= WINDOW && offset + len <= scanner->end.segment_size);
+	HF_ASSERT(len <= HF_SCAN_WINDOW && offset + len <= scanner->end.segment_size);
 	if (offset < scanner->window_at ||
 	    offset + len > scanner->window_at + scanner->window_len) {
-		size_t want = WINDOW;
+		size_t want = HF_SCAN_WINDOW;
 		if (want > scanner->end.segment_size - offset)
 			want = (size_t)(scanner->end.segment_size - offset);
 		scanner->window_at = offset;
@@ -410,7 +409,7 @@ bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, stru
 		return false;
 	bool ok = true;
 	if (scanner.end.segments > 0) {
-		scanner.window = hf_memory_new(WINDOW);
+		scanner.window = hf_memory_new(HF_SCAN_WINDOW);
 		ok = scanner.window != NULL || hf_fail(err, HF_NOMEM, "out of memory");
 		uint64_t witnessed;
 		/* The witness first: the log may be in use, and grow. */

@@ -3,8 +3,8 @@
 #include <stddef.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 
-#define FIRST_LINES 64u
 #define LINE_BYTES 64u
 #define MOVE_LINES 2u /* per insertion: one would do; two are done before half the entries came */
 #define WARM_LINES 4u /* per insertion, from 3/4 full on: 3.2 would do until 7/8 */
@@ -144,7 +144,7 @@ static void warm_next(struct hf_map *map) {
 static bool grow(struct hf_map *map, struct hf_err *err) {
 	/* `now` had room for 7/16 of its entries since it was made: more lines than `old` had. */
 	HF_ASSERT(map->old.lines == NULL);
-	uint64_t lines = map->now.lines == NULL ? FIRST_LINES : (map->now.mask + 1) * 2;
+	uint64_t lines = map->now.lines == NULL ? HF_MAP_LINES_FIRST : (map->now.mask + 1) * 2;
 	struct hf_map_table next = map->next;
 	if (next.lines == NULL)
 		next = (struct hf_map_table){

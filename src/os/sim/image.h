@@ -1,0 +1,104 @@
+/*
+ * image.h - the simulated disk's insides, for the files of this folder.
+ *
+ * Invariants: a sector is NULL where it is all zeros, and never changes once it is made. An inode
+ * that several disks share (refs > 1) never changes. `seen` is what a read gives, `durable` what is
+ * left if the cut keeps nothing of `pending`, in which the unsynced writes stand in order.
+ */
+#ifndef HF_SIM_IMAGE_H
+#define HF_SIM_IMAGE_H
+
+#include "base/limits.h"
+#include "os/sim/sim.h"
+
+#define INODES_MAX 128u
+#define NAMES_MAX 64u
+#define CHANGES_MAX 64u
+#define DIRS_MAX 2u
+#define FILE_END ((uint64_t)1 << 40) /* longer than any file */
+
+struct sector {
+	union {
+		uint64_t refs;
+		struct sector *next; /* spare */
+	};
+	uint8_t bytes[HF_SECTOR];
+};
+
+struct sectors {
+	struct sector **at;
+	uint32_t count, room;
+};
+
+struct pending {
+	uint32_t at;
+	struct sector *sector;
+};
+
+struct inode {
+	uint32_t refs; /* disks */
+	bool betrayed; /* after a failed sync: what is seen and what is durable have parted */
+	uint64_t size, durable_size;
+	struct sectors seen, durable;
+	struct pending *pending;
+	uint32_t pending_count, pending_room;
+};
+
+struct name {
+	char text[64];
+	uint32_t slot;
+};
+
+struct names {
+	uint32_t count;
+	struct name at[NAMES_MAX];
+};
+
+struct change {
+	enum { CHANGE_CREATE, CHANGE_RENAME, CHANGE_REMOVE } kind;
+	char from[64], to[64];
+	uint32_t slot; /* CHANGE_CREATE */
+};
+
+struct directory {
+	char path[128];
+	bool made, made_durably;
+	uint32_t change_count;
+	struct names seen, durable;
+	struct change changes[CHANGES_MAX];
+};
+
+struct sim_disk {
+	struct sim_disk *next_spare;
+	struct inode *inodes[INODES_MAX];
+	uint16_t opened[INODES_MAX]; /* by the process that runs on it */
+	uint32_t dir_count;
+	struct directory dirs[DIRS_MAX];
+};
+
+const struct inode *sim_inode(const struct sim_disk *disk, uint32_t slot);
+/* [offset, offset + len) lies within the file. */
+void sim_inode_read(const struct inode *inode, uint64_t offset, uint8_t *ret, size_t len);
+void sim_inode_grow(struct sim_disk *disk, uint32_t slot, uint64_t size);
+void sim_inode_write(struct sim_disk *disk, uint32_t slot, uint64_t offset, const uint8_t *bytes,
+		     size_t len);
+/* What waits for the sectors of these bytes becomes durable. */
+void sim_inode_settle(struct sim_disk *disk, uint32_t slot, uint64_t offset, uint64_t len);
+/*
+ * Likewise, but only once in `keep_one_in` sectors (0: none); the rest is still seen, counts as
+ * written, and is gone with the power: what Linux makes of a failed sync, and a bad disk of any.
+ */
+void sim_inode_betray(struct sim_disk *disk, uint32_t slot, uint64_t offset, uint64_t len,
+		      struct sim_random *random, uint32_t keep_one_in);
+/* Changes what is seen and what is durable. */
+void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, const uint8_t *bytes,
+		      size_t len);
+
+bool sim_dir_find(const struct sim_disk *disk, uint32_t dir, const char *text, uint32_t *ret_slot);
+uint32_t sim_dir_create(struct sim_disk *disk, uint32_t dir, const char *text);
+void sim_dir_rename(struct sim_disk *disk, uint32_t dir, const char *from, const char *to);
+void sim_dir_remove(struct sim_disk *disk, uint32_t dir, const char *text);
+/* The first `keep` changes become durable, the rest is forgotten (what is seen stays). */
+void sim_dir_settle(struct sim_disk *disk, uint32_t at, uint32_t keep);
+
+#endif

@@ -1,0 +1,195 @@
+/*
+ * memory.c - allocation: taken again without the system, failing on demand, and freed as a whole
+ * when a process ends.
+ */
+#include "os/memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "os/sim/world.h"
+
+#define ALIGNMENT 64u
+#define CLASSES 40u
+#define SPARE_RINGS 16u
+
+#ifdef __SANITIZE_ADDRESS__
+#define RECYCLED false /* so that every use after free is seen */
+#else
+#define RECYCLED true
+#endif
+
+_Static_assert(sizeof(struct block) == ALIGNMENT, "what follows a block is aligned");
+
+static struct block *spare[CLASSES]; /* by the power of two that they have room for */
+
+static uint32_t class_of(size_t bytes) {
+	return bytes <= ALIGNMENT ? 6 : 64 - (uint32_t)__builtin_clzll(bytes - 1);
+}
+
+bool sim_alloc_fails(struct sim *sim) {
+	const struct sim_faults *faults = &sim->faults;
+	sim->alloc_count++;
+	bool fails = faults->fail_alloc_at != 0 &&
+		     (faults->fail_for_ever ? sim->alloc_count >= faults->fail_alloc_at
+					    : sim->alloc_count == faults->fail_alloc_at);
+	sim->fault_count += fails;
+	return fails || sim_strikes(sim, faults->no_memory);
+}
+
+static struct block *block_new(size_t bytes) {
+	uint32_t class = class_of(bytes);
+	struct block *block = spare[class];
+	if (!RECYCLED)
+		block = aligned_alloc(ALIGNMENT, sizeof(*block) + (bytes + 63) / 64 * 64);
+	else if (block != NULL)
+		spare[class] = block->next;
+	else
+		block = aligned_alloc(ALIGNMENT, sizeof(*block) + ((size_t)1 << class));
+	HF_ASSERT(block != NULL);
+	return block;
+}
+
+static void block_free(struct block *block) {
+	uint32_t class = class_of(block->size);
+	block->next->previous = block->previous;
+	block->previous->next = block->next;
+	if (!RECYCLED) {
+		free(block);
+		return;
+	}
+	block->next = spare[class];
+	spare[class] = block;
+}
+
+static void *memory_new(size_t bytes, bool zeroed) {
+	struct sim *sim = sim_world();
+	if (bytes > (size_t)1 << 36 || sim_alloc_fails(sim))
+		return NULL;
+	struct block *block = block_new(bytes);
+	block->size = bytes;
+	block->previous = &sim->blocks;
+	block->next = sim->blocks.next;
+	block->next->previous = sim->blocks.next = block;
+	if (zeroed)
+		memset(block + 1, 0, bytes);
+	return block + 1;
+}
+
+void *hf_memory_new(size_t bytes) {
+	return memory_new(bytes, true);
+}
+
+void *hf_memory_grow(void *old, size_t bytes) {
+	void *grown = memory_new(bytes, false);
+	if (grown == NULL || old == NULL)
+		return grown;
+	struct block *block = (struct block *)old - 1;
+	memcpy(grown, old, block->size < bytes ? block->size : bytes);
+	block_free(block);
+	return grown;
+}
+
+void hf_memory_free(void *memory) {
+	if (memory != NULL)
+		block_free((struct block *)memory - 1);
+}
+
+void *hf_pages_new(size_t bytes) {
+	return memory_new(bytes, true);
+}
+
+void hf_pages_free(void *pages, size_t bytes) {
+	hf_memory_free(pages);
+}
+
+/* ---- what src/machine, which may not know this folder, calls malloc and so on (meson.build) ---- */
+
+void *sim_malloc(size_t bytes);
+void *sim_calloc(size_t count, size_t bytes);
+void *sim_realloc(void *old, size_t bytes);
+void sim_mfree(void *memory);
+
+void *sim_malloc(size_t bytes) {
+	return memory_new(bytes, false);
+}
+
+void *sim_calloc(size_t count, size_t bytes) {
+	return memory_new(count * bytes, true);
+}
+
+void *sim_realloc(void *old, size_t bytes) {
+	return hf_memory_grow(old, bytes);
+}
+
+void sim_mfree(void *memory) {
+	hf_memory_free(memory);
+}
+
+/* ---- the log's ring: mapped twice, so it cannot be a block ---- */
+
+struct ring {
+	uint8_t *at;
+	size_t bytes;
+	const struct sim *user;
+};
+
+static struct ring rings[SPARE_RINGS];
+
+static uint8_t *map_ring(size_t bytes) {
+	int fd = memfd_create("sim-ring", MFD_CLOEXEC);
+	HF_ASSERT(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
+	uint8_t *at = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	HF_ASSERT(at != MAP_FAILED);
+	for (int i = 0; i < 2; i++) {
+		void *half = mmap(at + (size_t)i * bytes, bytes, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, fd, 0);
+		HF_ASSERT(half != MAP_FAILED);
+	}
+	close(fd);
+	return at;
+}
+
+bool hf_ring_memory_new(size_t bytes, uint8_t **ret, struct hf_err *err) {
+	struct sim *sim = sim_world();
+	if (sim_alloc_fails(sim))
+		return hf_fail_sys(err, ENOMEM, "cannot map %zu bytes for the log ring", bytes);
+	/* Any world's, if no process has it now. */
+	for (uint32_t i = 0; i < SPARE_RINGS; i++) {
+		struct ring *ring = &rings[i];
+		if (ring->user != NULL || (ring->at != NULL && ring->bytes != bytes))
+			continue;
+		if (ring->at == NULL)
+			*ring = (struct ring){ .at = map_ring(bytes), .bytes = bytes };
+		memset(ring->at, 0, bytes);
+		ring->user = sim;
+		*ret = ring->at;
+		return true;
+	}
+	return hf_fail(err, HF_NOMEM, "too many simulated rings at a time");
+}
+
+void hf_ring_memory_free(uint8_t *at, size_t bytes) {
+	for (uint32_t i = 0; at != NULL && i < SPARE_RINGS; i++)
+		if (rings[i].at == at)
+			rings[i].user = NULL;
+}
+
+bool sim_memory_is_free(const struct sim *sim) {
+	bool is_free = sim->blocks.next == &sim->blocks;
+	for (uint32_t i = 0; i < SPARE_RINGS; i++)
+		is_free &= rings[i].user != sim;
+	return is_free;
+}
+
+void sim_memory_free_all(struct sim *sim) {
+	while (sim->blocks.next != &sim->blocks)
+		block_free(sim->blocks.next);
+	for (uint32_t i = 0; i < SPARE_RINGS; i++)
+		if (rings[i].user == sim)
+			rings[i].user = NULL;
+}
