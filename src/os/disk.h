@@ -18,7 +18,10 @@ struct hf_dir {
 	char path[HF_DIR_PATH_MAX];
 };
 
-/* Opens a directory, makes it (and syncs its parent) if `create`. Closed with hf_dir_close. */
+/*
+ * Opens a directory; with `create`, makes it if it is not there, and syncs its parent. Closed with
+ * hf_dir_close.
+ */
 HF_MUST bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err);
 /*
  * Takes the directory for this process until it closes it or ends; fails at once if another has it,

@@ -1,36 +1,253 @@
-#include "engine/engine.h"
-#include "os/sim/sim.h"
+/*
+ * sim.c - crash points: runs of the whole engine in a simulated world, and a crash at every moment
+ * of them.
+ *
+ *     sim [--points N] [--seed S]     runs from seed S on, until N crash points were recovered
+ *     sim --replay S                  the one run of seed S, twice; its I/O must be the same
+ *
+ * A crash point is a moment and what of the unsynced writes the disk kept: no two with the same are
+ * counted. At each, a fresh process recovers, and is asked.
+ */
 #include <stdio.h>
-static const char order[] =
-	"---\ntitle: order\n---\nstateDiagram-v2\n    %% version 1\n    %% field qty: u64\n    %% field filled: u64\n"
-	"    [*] --> Open : Place(q: u64) [q > 0] / qty = q\n"
-	"    Open --> Open : Fill(n: u64) [n > 0 && filled + n < qty] / filled += n\n"
-	"    Open --> Filled : Fill(n: u64) [filled + n == qty] / filled += n\n"
-	"    Open --> Cancelled : Cancel\n    Filled --> [*]\n    Cancelled --> [*]\n";
-static void go(void *arg) {
-	struct hf_engine_options o = {.data_dir="data",.flush=*(int*)arg};
-	struct hf_engine *e; struct hf_err err; struct hf_reply r;
-	if (!hf_engine_open(&o,&e,&err)) { printf("open: %s\n", err.text); return; }
-	printf("recovered %lu\n", hf_engine_committed(e));
-	hf_engine_lock(e);
-	hf_engine_contract_load(e, hf_span_of(order), "x", &r);
-	if (r.status) printf("%s\n", r.text);
-	for (int i=0;i<300;i++){ char key[16]; snprintf(key,16,"k%lu",r.lsn+i);
-		struct hf_arg a={hf_span_of("q"),hf_span_of("5")};
-		struct hf_send s={.contract=hf_span_of("order"),.key=hf_span_of(key),.event=hf_span_of("Place"),.args=&a,.arg_count=1,.id=hf_span_of("id")};
-		hf_engine_send(e,&s,&r); if(r.status) {printf("%s\n", r.text);break;} if(i%7==0) hf_engine_flush(e); }
-	hf_engine_unlock(e);
-	if(!hf_engine_wait(e,r.durable_at,&err)) printf("%s\n",err.text);
-	printf("durable %lu\n", hf_engine_committed(e));
-	if (*(int*)arg==2) sim_crash();
-	if(!hf_engine_close(e,&err)) printf("%s\n",err.text);
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "actor.h"
+#include "base/assert.h"
+
+#define CUTS_PER_MOMENT 10u
+#define DEPTH_MAX 3u
+
+struct totals {
+	uint64_t points, runs, moments, events, refusals_of_nothing, deep, killed, lost_tails;
+};
+
+/* A process, and what is known of the disk that it runs on. */
+struct scene {
+	struct actor actor;
+	struct scene *parent;
+	uint32_t depth;
+	struct totals *totals;
+	bool was_killed;	 /* not a power cut: what was not synced is still there */
+	uint32_t steps;
+};
+
+static struct model models[DEPTH_MAX + 1];
+
+static void on_moment(void *arg, enum sim_op op);
+
+static struct actor actor_of(uint64_t seed, struct model *model) {
+	struct sim_random random = { seed ^ 0x5eed };
+	struct actor actor = {
+		.seed = seed,
+		.random = random,
+		.model = model,
+		.options = { .data_dir = "data" },
+		.client_count = 1 + sim_below(&random, CLIENTS_MAX),
+		.keys = 1 + sim_below(&random, MODEL_KEYS),
+		.batch_max = 1 + sim_below(&random, 12),
+		.next_id = 1,
+	};
+	actor.options.flush = sim_once_in(&random, 2) ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
+	return actor;
 }
-int main(void){
-	for (int flush=0;flush<2;flush++){
-	struct sim *sim=sim_new(1,sim_disk_new());
-	for(int i=0;i<3;i++){
-	int end=sim_run(sim,go,&flush); printf("%d %s io %lu trace %lx\n",end,sim_why(sim),sim_io_count(sim),sim_trace(sim));
-	sim_disk_cut(sim_disk_of(sim),i);
+
+/* ---- a process that recovers, and looks around ---- */
+
+static void go_on(struct scene *scene) {
+	struct actor *actor = &scene->actor;
+	struct hf_err err;
+	for (uint32_t i = 0; i < 1 + sim_below(&actor->random, 4); i++)
+		if (!actor_step(actor))
+			actor_fail(actor, "the engine stopped: %s",
+				   hf_engine_stop_reason(actor->engine));
+	if (sim_once_in(&actor->random, 2)) {
+		actor_settle(actor);
+		actor_look(actor);
 	}
-	sim_free(sim);}
+	if (sim_once_in(&actor->random, 2))
+		sim_crash();
+	if (!actor_close(actor, &err))
+		actor_fail(actor, "closing: %s", err.text);
+	if (!actor_open(actor, &err))
+		actor_fail(actor, "opening what was closed: %s", err.text);
+	actor_check_recovered(actor);
+}
+
+static void recover(void *arg) {
+	struct scene *scene = arg;
+	struct actor *actor = &scene->actor;
+	struct hf_err err;
+	if (!actor_open(actor, &err))
+		actor_fail(actor, "recovery refused: %s", err.text);
+	actor_check_recovered(actor);
+	scene->totals->lost_tails += actor->model->last < actor->ceiling;
+	actor_look(actor);
+	if (actor->model->contract_versions[ORDER] > 0 && sim_once_in(&actor->random, 8))
+		go_on(scene);
+	if (sim_once_in(&actor->random, 4)) {
+		if (!actor_close(actor, &err))
+			actor_fail(actor, "closing: %s", err.text);
+	} else {
+		sim_crash();
+	}
+}
+
+static void copy_model(struct model *to, const struct model *from) {
+	memcpy(to, from, offsetof(struct model, records));
+	memcpy(to->records, from->records, (from->last + 1) * sizeof(from->records[0]));
+}
+
+/* One crash point. Owns the disk. */
+static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed, bool killed) {
+	struct scene scene = {
+		.actor = actor_of(parent->actor.seed, &models[parent->depth + 1]),
+		.parent = parent,
+		.depth = parent->depth + 1,
+		.totals = parent->totals,
+		.was_killed = killed,
+	};
+	scene.actor.random.state = seed;
+	scene.actor.floor = actor_floor(&parent->actor);
+	scene.actor.ceiling = actor_ceiling(&parent->actor);
+	scene.actor.keys = parent->actor.keys;
+	scene.actor.next_id = parent->actor.next_id;
+	copy_model(scene.actor.model, parent->actor.model);
+	scene.actor.options.verify = sim_once_in(&scene.actor.random, 8);
+	scene.actor.sim = sim_new(sim_next(&scene.actor.random), disk);
+	*sim_faults_of(scene.actor.sim) = *sim_faults_of(parent->actor.sim);
+	/* What is recovered after a kill may not be taken back by the power cut that follows. */
+	if (scene.depth < DEPTH_MAX && sim_once_in(&scene.actor.random, killed ? 2 : 16))
+		sim_set_hook(scene.actor.sim, on_moment, &scene);
+	enum sim_end end = sim_run(scene.actor.sim, recover, &scene);
+	if (end != SIM_DONE && end != SIM_CRASHED)
+		actor_fail(&scene.actor, "recovering: %s", sim_why(scene.actor.sim));
+	sim_free(scene.actor.sim);
+	scene.totals->points++;
+	scene.totals->deep += scene.depth > 1;
+	scene.totals->killed += killed;
+}
+
+static void on_moment(void *arg, enum sim_op op) {
+	struct scene *scene = arg;
+	struct sim_random *random = &scene->actor.random;
+	uint64_t seen[CUTS_PER_MOMENT];
+	uint32_t count = 0, again = 0;
+	struct sim_disk *now = sim_disk_of(scene->actor.sim);
+	scene->totals->moments++;
+	if (scene->depth > 0 && !sim_once_in(random, 4))
+		return;
+	while (count < CUTS_PER_MOMENT && again < 2) {
+		struct sim_disk *disk = sim_disk_clone(now);
+		uint64_t kept = sim_disk_cut(disk, sim_next(random)), i = 0;
+		while (i < count && seen[i] != kept)
+			i++;
+		if (i < count) {
+			again++;
+			sim_disk_free(disk);
+			continue;
+		}
+		seen[count++] = kept;
+		try_point(scene, disk, sim_next(random), false);
+	}
+	if (sim_once_in(random, 8)) {
+		struct sim_disk *disk = sim_disk_clone(now);
+		try_point(scene, disk, sim_next(random), true);
+	}
+}
+
+/* ---- a run ---- */
+
+static void live(void *arg) {
+	struct scene *scene = arg;
+	struct actor *actor = &scene->actor;
+	struct hf_err err;
+	if (!actor_open(actor, &err))
+		actor_fail(actor, "opening a new directory: %s", err.text);
+	actor_load(actor, ORDER, 1);
+	actor_load(actor, DOOR, 1);
+	uint32_t upgrade_at = sim_below(&actor->random, scene->steps * 2);
+	for (uint32_t i = 0; i < scene->steps; i++) {
+		if (i == upgrade_at)
+			actor_load(actor, ORDER, 2);
+		if (!actor_step(actor))
+			actor_fail(actor, "the engine stopped: %s",
+				   hf_engine_stop_reason(actor->engine));
+		if (sim_once_in(&actor->random, 8))
+			actor_look(actor);
+		if (sim_once_in(&actor->random, 8))
+			actor_settle(actor);
+	}
+	if (sim_once_in(&actor->random, 2)) {
+		actor_settle(actor);
+		actor_look(actor);
+		if (!actor_close(actor, &err))
+			actor_fail(actor, "closing: %s", err.text);
+	} else {
+		sim_crash();
+	}
+}
+
+/* Returns the hash of all its I/O. */
+static uint64_t run(uint64_t seed, struct totals *totals) {
+	struct scene scene = { .actor = actor_of(seed, &models[0]), .totals = totals };
+	struct actor *actor = &scene.actor;
+	memset(actor->model, 0, offsetof(struct model, records));
+	scene.steps = 5 + sim_below(&actor->random, 40);
+	actor->sim = sim_new(seed, sim_disk_new());
+	sim_faults_of(actor->sim)->no_direct = sim_once_in(&actor->random, 4);
+	sim_faults_of(actor->sim)->no_uring = sim_once_in(&actor->random, 4);
+	sim_set_hook(actor->sim, on_moment, &scene);
+	enum sim_end end = sim_run(actor->sim, live, &scene);
+	if (end != SIM_DONE && end != SIM_CRASHED)
+		actor_fail(actor, "%s", sim_why(actor->sim));
+	uint64_t trace = sim_trace(actor->sim);
+	sim_free(actor->sim);
+	totals->runs++;
+	totals->events += actor->model->last;
+	return trace ^ sim_next(&actor->random);
+}
+
+static double seconds(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+int main(int argc, char **argv) {
+	uint64_t points = 100000, seed = 1, replay = 0;
+	for (int i = 1; i + 1 < argc; i += 2) {
+		uint64_t value = strtoull(argv[i + 1], NULL, 0);
+		if (strcmp(argv[i], "--points") == 0)
+			points = value;
+		else if (strcmp(argv[i], "--seed") == 0)
+			seed = value;
+		else if (strcmp(argv[i], "--replay") == 0)
+			replay = value;
+		else
+			argc = 0;
+	}
+	if (argc % 2 == 0) {
+		fprintf(stderr, "usage: sim [--points N] [--seed S] [--replay S]\n");
+		return 2;
+	}
+	struct totals totals = { 0 };
+	double begin = seconds();
+	if (replay != 0) {
+		uint64_t first = run(replay, &totals), second = run(replay, &totals);
+		printf("seed %llu: I/O %016llx, then %016llx\n", (unsigned long long)replay,
+		       (unsigned long long)first, (unsigned long long)second);
+		return first == second ? 0 : 1;
+	}
+	for (uint64_t i = 0; totals.points < points; i++)
+		run(seed * 1000000 + i, &totals);
+	double took = seconds() - begin;
+	printf("%llu crash points in %llu runs (%llu events, %llu moments; %llu in a recovery, "
+	       "%llu after a kill; %llu lost an unacknowledged tail): %.1f s, %.0f a second\n",
+	       (unsigned long long)totals.points, (unsigned long long)totals.runs,
+	       (unsigned long long)totals.events, (unsigned long long)totals.moments,
+	       (unsigned long long)totals.deep, (unsigned long long)totals.killed,
+	       (unsigned long long)totals.lost_tails, took, (double)totals.points / took);
+	return 0;
 }

@@ -14,7 +14,8 @@
 #define FILL_CHUNK ((size_t)1 << 20)
 #define DIRECT_ALIGNMENT_BYTES 4096
 
-static bool sync_parent(const char *path, struct hf_err *err) {
+/* With `made` it must work; else another user made it, perhaps where this one may not look. */
+static bool sync_parent(const char *path, bool made, struct hf_err *err) {
 	char parent[HF_DIR_PATH_MAX];
 	snprintf(parent, sizeof(parent), "%s", path);
 	size_t len = strlen(parent);
@@ -27,7 +28,8 @@ static bool sync_parent(const char *path, struct hf_err *err) {
 		slash[slash == parent ? 1 : 0] = '\0';
 	int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return hf_fail_sys(err, errno, "cannot open directory %s", parent);
+		return (!made && errno == EACCES) ||
+		       hf_fail_sys(err, errno, "cannot open directory %s", parent);
 	bool ok = fsync(fd) == 0;
 	int reason = errno;
 	close(fd);
@@ -39,12 +41,12 @@ bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_er
 		return hf_fail(err, HF_TOOBIG, "directory path is longer than %u bytes",
 			       HF_DIR_PATH_MAX - 1);
 	if (create) {
-		if (mkdir(path, 0777) == 0) {
-			if (!sync_parent(path, err))
-				return false;
-		} else if (errno != EEXIST) {
+		bool made = mkdir(path, 0777) == 0;
+		if (!made && errno != EEXIST)
 			return hf_fail_sys(err, errno, "cannot make directory %s", path);
-		}
+		/* Also of one that was there: its maker may have been killed before this. */
+		if (!sync_parent(path, made, err))
+			return false;
 	}
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)

@@ -1,0 +1,59 @@
+/*
+ * actor.h - a process that runs the engine in a simulated world, asks it things, and holds every
+ * answer against the model.
+ */
+#ifndef TESTS_SIM_ACTOR_H
+#define TESTS_SIM_ACTOR_H
+
+#include "engine/engine.h"
+#include "model.h"
+#include "os/sim/sim.h"
+
+#define CLIENTS_MAX 8u
+
+/* Has one request on its way at most, and sees its answer when it is durable. */
+struct client {
+	bool waits;
+	struct model_request request;
+	struct model_answer answer;
+};
+
+struct actor {
+	uint64_t seed; /* of the whole run: what replays it */
+	struct sim *sim;
+	struct sim_random random; /* what it asks; the world has its own */
+	struct model *model;
+	struct hf_engine_options options;
+	struct hf_engine *engine; /* NULL: not open */
+	int commit_fd;
+	struct client clients[CLIENTS_MAX];
+	uint32_t client_count, keys, batch_max;
+	uint32_t next_id;
+	uint64_t shown; /* no answer that a client saw depends on a later LSN */
+	/* While no engine is open: what must be recovered, and what can be at most. */
+	uint64_t floor, ceiling;
+	bool faults;	/* a request may fail for a reason of the world's, if it changes nothing */
+};
+
+/* Prints what is wrong, and how to see it again; ends the program. */
+_Noreturn void actor_fail(const struct actor *actor, const char *fmt, ...) HF_PRINTF(2, 3);
+
+/* Opens the engine; false with `err` if it refuses. */
+HF_MUST bool actor_open(struct actor *actor, struct hf_err *err);
+/* Compares what was recovered with the model, which is then cut to it. */
+void actor_check_recovered(struct actor *actor);
+/* Up to here everything is durable, and everything was sent, at this moment. */
+uint64_t actor_floor(const struct actor *actor);
+uint64_t actor_ceiling(const struct actor *actor);
+/* One look at what is there: a random entity, its history, a retry, the counts. */
+void actor_look(struct actor *actor);
+/* Loads a text; false if a fault was in the way. */
+bool actor_load(struct actor *actor, enum model_contract contract, uint32_t version);
+/* A batch of requests; then shows the clients what is durable. False: the engine has stopped. */
+bool actor_step(struct actor *actor);
+/* Waits until everything is durable, or the engine has stopped. */
+void actor_settle(struct actor *actor);
+/* Closes the engine; false with `err` if it had failed. */
+HF_MUST bool actor_close(struct actor *actor, struct hf_err *err);
+
+#endif
