@@ -41,7 +41,8 @@ static bool replay_contract(struct hf_engine *engine, const struct hf_record *re
 	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &why);
 	hf_memory_free(diagnostics);
 	if (!ok)
-		return differs(record, NULL, err, why.text);
+		return why.status == HF_NOMEM ? hf_fail(err, HF_NOMEM, "%s", why.text)
+					      : differs(record, NULL, err, why.text);
 	if (memcmp(contract->hash, hash.data, hash.len) != 0)
 		ok = differs(record, NULL, err,
 			     "the contract's text has not the hash that was recorded");

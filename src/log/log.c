@@ -51,15 +51,6 @@ static bool cut_torn(struct hf_log *log, struct hf_err *err) {
 	return true;
 }
 
-/*
- * A process that was killed may have left a frame, or a segment's name, that can be read and that
- * the disk does not have yet. It is told to everyone from now on, so a power cut must not take it
- * back.
- */
-static bool settle(struct hf_log *log, uint64_t segment, struct hf_err *err) {
-	return hf_file_sync(hf_segment_write_file(log, segment), err) && hf_dir_sync(log->dir, err);
-}
-
 static bool begin_new_log(struct hf_log *log, uint64_t segment_size, struct hf_err *err) {
 	log->segment_size = segment_size == 0 ? HF_SEGMENT_SIZE_DEFAULT : segment_size;
 	if (log->segment_size < HF_SEGMENT_SIZE_MIN || log->segment_size > HF_SEGMENT_SIZE_MAX ||
@@ -89,12 +80,14 @@ static bool continue_log(struct hf_log *log, struct hf_err *err) {
 	log->last_lsn = end->last_lsn;
 	log->crc = end->crc;
 	log->record_bytes = end->record_bytes;
-	/* From the segment of the last frame on, which may end where the next one begins. */
-	uint64_t first = (end->position - 1) / end->segment_size;
-	for (uint64_t i = first; i < end->segments && i < first + WRITE_FILES; i++)
+	for (uint64_t i = segment; i < end->segments && i < segment + WRITE_FILES; i++)
 		if (!hf_segment_open(log, i, err))
 			return false;
-	return cut_torn(log, err) && settle(log, first, err);
+	/*
+	 * A process that was killed may have left a segment's name that the disk does not have yet
+	 * (its frames are durable: the scan saw to that).
+	 */
+	return cut_torn(log, err) && hf_dir_sync(log->dir, err);
 }
 
 static bool make_writable(struct hf_log *log, const struct hf_log_options *options,

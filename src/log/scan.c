@@ -112,8 +112,13 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 	scanner->segment = segment;
 	scanner->window_len = 0;
 	if (!hf_file_open(scanner->options->dir, hf_segment_name(segment, name), HF_FILE_READ,
-			  false, &scanner->file, err) ||
-	    !hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
+			  false, &scanner->file, err))
+		return false;
+	/* The last frame may be known to the kernel and not to the disk: wherever it can stand. */
+	if (segment + WRITE_FILES >= scanner->end.segments &&
+	    !hf_file_refresh(&scanner->file, err))
+		return false;
+	if (!hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
 	    !hf_file_size(&scanner->file, &size, err))
 		return false;
 	if (len < sizeof(sector))

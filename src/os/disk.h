@@ -82,6 +82,12 @@ HF_MUST bool hf_file_write(const struct hf_file *file, const void *buf, size_t l
  */
 HF_MUST bool hf_file_sync(const struct hf_file *file, struct hf_err *err);
 /*
+ * Makes durable what any process wrote to it, and lets the kernel forget what it remembers of it:
+ * what is read then is what the disk has. The two differ after a failed sync, of which the process
+ * that comes next knows nothing.
+ */
+HF_MUST bool hf_file_refresh(const struct hf_file *file, struct hf_err *err);
+/*
  * Fills the file with `size` zero bytes that are really written, and syncs: later writes within it
  * change no metadata, so each flush is one device write.
  */

@@ -19,7 +19,8 @@ struct client {
 };
 
 struct actor {
-	uint64_t seed; /* of the whole run: what replays it */
+	const char *mode;
+	uint64_t seed; /* of the whole run: what replays it, with the mode */
 	struct sim *sim;
 	struct sim_random random; /* what it asks; the world has its own */
 	struct model *model;
@@ -53,6 +54,8 @@ bool actor_load(struct actor *actor, enum model_contract contract, uint32_t vers
 bool actor_step(struct actor *actor);
 /* Waits until everything is durable, or the engine has stopped. */
 void actor_settle(struct actor *actor);
+/* Ends the process where it stands. */
+_Noreturn void actor_crash(struct actor *actor);
 /* Closes the engine; false with `err` if it had failed. */
 HF_MUST bool actor_close(struct actor *actor, struct hf_err *err);
 

@@ -215,6 +215,14 @@ bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
 	return fsync(file->fd) == 0 || hf_fail_sys(err, errno, "cannot sync a file");
 }
 
+bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
+	if (!hf_file_sync(file, err))
+		return false;
+	/* Advice, which Linux takes for pages that are clean, and all are now. */
+	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+	return true;
+}
+
 bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err) {
 	void *zeros = NULL;
 	if (posix_memalign(&zeros, DIRECT_ALIGNMENT_BYTES, FILL_CHUNK) != 0)

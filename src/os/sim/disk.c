@@ -334,7 +334,7 @@ bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint
 	int reason;
 	check_direct(file, buf, len, offset);
 	sim_yield();
-	bool ok = sim_io(sim, SIM_WRITE, offset, sim->faults.write_eio, &reason);
+	bool ok = sim_io(sim, SIM_WRITE, (uint64_t)slot << 32 | offset, sim->faults.write_eio, &reason);
 	if (ok && offset + len > size && !take_room(sim, offset + len - size)) {
 		ok = false;
 		reason = ENOSPC;
@@ -365,6 +365,14 @@ bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
 		return hf_fail_sys(err, reason, "cannot sync a file");
 	}
 	sim_settle(sim, slot, 0, FILE_END);
+	return true;
+}
+
+bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
+	struct sim *sim = sim_world();
+	if (!hf_file_sync(file, err))
+		return false;
+	sim_inode_reveal(sim->disk, sim_slot(sim, file));
 	return true;
 }
 

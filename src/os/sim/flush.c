@@ -20,7 +20,7 @@ struct flight {
 	const void *buf;
 	size_t len;
 	uint64_t hash; /* of what was in `buf` */
-	bool synced;
+	bool synced, direct;
 };
 
 struct hf_flusher {
@@ -36,21 +36,27 @@ static void take_off(struct sim *sim, struct flight *flight) {
 	sim_put(sim, SIM_FLUSH, flight->slot, flight->offset, flight->buf, flight->len);
 }
 
+/* The write fails, and only some of it is there; without a page cache that is seen at once. */
+static void crash_land(struct sim *sim, const struct flight *flight, size_t from, uint32_t keep) {
+	sim_inode_betray(sim->disk, flight->slot, flight->offset + from, flight->len - from,
+			 &sim->random, keep);
+	if (flight->direct)
+		sim_inode_reveal(sim->disk, flight->slot);
+}
+
 /* The write ends: durable, or failed. */
 static bool land(struct sim *sim, const struct flight *flight, struct hf_err *err) {
 	int reason;
 	/* The disk may read the memory at any time until now. */
 	HF_ASSERT(XXH3_64bits(flight->buf, flight->len) == flight->hash);
-	if (!sim_io(sim, SIM_FLUSH, flight->offset, sim->faults.write_eio, &reason)) {
-		sim_inode_betray(sim->disk, flight->slot, flight->offset, flight->len,
-				 &sim->random, sim_below(&sim->random, 4));
+	if (!sim_io(sim, SIM_FLUSH, (uint64_t)flight->slot << 32 | flight->offset, sim->faults.write_eio, &reason)) {
+		crash_land(sim, flight, 0, sim_below(&sim->random, 4));
 		return hf_fail_sys(err, reason, "the log write failed");
 	}
 	if (sim_strikes(sim, sim->faults.short_write)) {
 		size_t part = sim_below(&sim->random, (uint32_t)(flight->len / HF_SECTOR)) *
 			      (size_t)HF_SECTOR;
-		sim_inode_betray(sim->disk, flight->slot, flight->offset + part, flight->len - part,
-				 &sim->random, 0);
+		crash_land(sim, flight, part, 0);
 		return hf_fail(err, HF_IO, "the log write was cut short: %zu of %zu bytes", part,
 			       flight->len);
 	}
@@ -70,6 +76,7 @@ static struct flight flight_of(const struct sim *sim, const struct hf_file *file
 		.len = len,
 		.hash = XXH3_64bits(buf, len),
 		.synced = synced,
+		.direct = file->direct,
 	};
 }
 

@@ -283,6 +283,19 @@ void sim_inode_betray(struct sim_disk *disk, uint32_t slot, uint64_t offset, uin
 		inode->durable_size = inode->size;
 }
 
+void sim_inode_reveal(struct sim_disk *disk, uint32_t slot) {
+	if (!disk->inodes[slot]->betrayed)
+		return;
+	struct inode *inode = inode_own(disk, slot);
+	run_free(&inode->seen);
+	inode->seen = run_copy(&inode->durable);
+	for (uint32_t i = 0; i < inode->pending_count; i++)
+		run_set(&inode->seen, inode->pending[i].at, sector_ref(inode->pending[i].sector));
+	if (inode->pending_count == 0)
+		inode->size = inode->durable_size;
+	inode->betrayed = false;
+}
+
 void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, const uint8_t *bytes,
 		      size_t len) {
 	struct inode *inode = inode_own(disk, slot);

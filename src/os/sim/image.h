@@ -11,8 +11,8 @@
 #include "base/limits.h"
 #include "os/sim/sim.h"
 
-#define INODES_MAX 128u
-#define NAMES_MAX 64u
+#define INODES_MAX 256u
+#define NAMES_MAX 128u
 #define CHANGES_MAX 64u
 #define DIRS_MAX 2u
 #define FILE_END ((uint64_t)1 << 40) /* longer than any file */
@@ -90,6 +90,8 @@ void sim_inode_settle(struct sim_disk *disk, uint32_t slot, uint64_t offset, uin
  */
 void sim_inode_betray(struct sim_disk *disk, uint32_t slot, uint64_t offset, uint64_t len,
 		      struct sim_random *random, uint32_t keep_one_in);
+/* What is seen is again what is durable, and what waits for a sync. */
+void sim_inode_reveal(struct sim_disk *disk, uint32_t slot);
 /* Changes what is seen and what is durable. */
 void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, const uint8_t *bytes,
 		      size_t len);

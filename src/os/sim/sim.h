@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* ---- chance ---- */
 
@@ -161,6 +162,9 @@ uint64_t sim_time_ns(const struct sim *sim);
 
 /* A hash over all operations so far, their bytes, and all switches between threads. */
 uint64_t sim_trace(const struct sim *sim);
+/* Prints each operation there, and what is told with sim_say; NULL (the default): nothing. */
+void sim_set_story(FILE *out);
+void sim_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 uint64_t sim_io_count(const struct sim *sim);
 uint64_t sim_alloc_count(const struct sim *sim);
 /* How many faults struck so far. */

@@ -2,6 +2,7 @@
  * world.c - worlds, their clock, and when faults strike.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,36 @@ void sim_trace_add(struct sim *sim, uint64_t value) {
 	sim->trace ^= sim->trace >> 32;
 }
 
+static FILE *story;
+
+void sim_set_story(FILE *out) {
+	story = out;
+}
+
+void sim_say(const char *fmt, ...) {
+	va_list args;
+	if (story == NULL)
+		return;
+	va_start(args, fmt);
+	vfprintf(story, fmt, args);
+	va_end(args);
+	fputc('\n', story);
+}
+
+static void tell(const struct sim *sim, enum sim_op op, uint64_t what, bool fails) {
+	static const char *const names[SIM_OP_COUNT] = {
+		[SIM_OPEN] = "open",	     [SIM_READ] = "read",
+		[SIM_WRITE] = "write",	     [SIM_SYNC] = "sync",
+		[SIM_FLUSH] = "flush",	     [SIM_FILL] = "fill",
+		[SIM_CREATE] = "create",     [SIM_RENAME] = "rename",
+		[SIM_REMOVE] = "remove",     [SIM_DIR_SYNC] = "sync directory",
+		[SIM_MAKE_DIR] = "make directory",
+	};
+	sim_say("%*s%llu: %s %llx%s", sim->below == NULL ? 0 : 4, "",
+		(unsigned long long)sim->io_count, names[op], (unsigned long long)what,
+		fails ? ": FAILS" : "");
+}
+
 bool sim_strikes(struct sim *sim, uint32_t rate) {
 	bool strikes = sim_once_in(&sim->random, rate);
 	sim->fault_count += strikes;
@@ -159,8 +190,11 @@ bool sim_io(struct sim *sim, enum sim_op op, uint64_t what, uint32_t rate, int *
 		     (faults->fail_for_ever ? sim->io_count >= faults->fail_io_at
 					    : sim->io_count == faults->fail_io_at);
 	sim->fault_count += fails;
+	fails = fails || sim_strikes(sim, rate);
+	if (story != NULL)
+		tell(sim, op, what, fails);
 	*ret_errno = EIO;
-	return !fails && !sim_strikes(sim, rate);
+	return !fails;
 }
 
 void sim_moment(struct sim *sim, enum sim_op op) {

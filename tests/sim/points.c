@@ -1,27 +1,17 @@
 /*
- * sim.c - crash points: runs of the whole engine in a simulated world, and a crash at every moment
- * of them.
- *
- *     sim [--points N] [--seed S]     runs from seed S on, until N crash points were recovered
- *     sim --replay S                  the one run of seed S, twice; its I/O must be the same
+ * points.c - crash points: runs of the whole engine in a simulated world, and a crash at every
+ * moment of them.
  *
  * A crash point is a moment and what of the unsynced writes the disk kept: no two with the same are
  * counted. At each, a fresh process recovers, and is asked.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "actor.h"
-#include "base/assert.h"
+#include "modes.h"
 
 #define CUTS_PER_MOMENT 10u
 #define DEPTH_MAX 3u
-
-struct totals {
-	uint64_t points, runs, moments, events, refusals_of_nothing, deep, killed, lost_tails;
-};
 
 /* A process, and what is known of the disk that it runs on. */
 struct scene {
@@ -33,13 +23,12 @@ struct scene {
 	uint32_t steps;
 };
 
-static struct model models[DEPTH_MAX + 1];
-
 static void on_moment(void *arg, enum sim_op op);
 
-static struct actor actor_of(uint64_t seed, struct model *model) {
+static struct actor points_actor(uint64_t seed, struct model *model) {
 	struct sim_random random = { seed ^ 0x5eed };
 	struct actor actor = {
+		.mode = "points",
 		.seed = seed,
 		.random = random,
 		.model = model,
@@ -67,7 +56,7 @@ static void go_on(struct scene *scene) {
 		actor_look(actor);
 	}
 	if (sim_once_in(&actor->random, 2))
-		sim_crash();
+		actor_crash(actor);
 	if (!actor_close(actor, &err))
 		actor_fail(actor, "closing: %s", err.text);
 	if (!actor_open(actor, &err))
@@ -90,19 +79,14 @@ static void recover(void *arg) {
 		if (!actor_close(actor, &err))
 			actor_fail(actor, "closing: %s", err.text);
 	} else {
-		sim_crash();
+		actor_crash(actor);
 	}
-}
-
-static void copy_model(struct model *to, const struct model *from) {
-	memcpy(to, from, offsetof(struct model, records));
-	memcpy(to->records, from->records, (from->last + 1) * sizeof(from->records[0]));
 }
 
 /* One crash point. Owns the disk. */
 static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed, bool killed) {
 	struct scene scene = {
-		.actor = actor_of(parent->actor.seed, &models[parent->depth + 1]),
+		.actor = points_actor(parent->actor.seed, modes_model(parent->depth + 1)),
 		.parent = parent,
 		.depth = parent->depth + 1,
 		.totals = parent->totals,
@@ -113,7 +97,7 @@ static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed
 	scene.actor.ceiling = actor_ceiling(&parent->actor);
 	scene.actor.keys = parent->actor.keys;
 	scene.actor.next_id = parent->actor.next_id;
-	copy_model(scene.actor.model, parent->actor.model);
+	modes_copy_model(scene.actor.model, parent->actor.model);
 	scene.actor.options.verify = sim_once_in(&scene.actor.random, 8);
 	scene.actor.sim = sim_new(sim_next(&scene.actor.random), disk);
 	*sim_faults_of(scene.actor.sim) = *sim_faults_of(parent->actor.sim);
@@ -185,16 +169,16 @@ static void live(void *arg) {
 		if (!actor_close(actor, &err))
 			actor_fail(actor, "closing: %s", err.text);
 	} else {
-		sim_crash();
+		actor_crash(actor);
 	}
 }
 
 /* Returns the hash of all its I/O. */
 static uint64_t run(uint64_t seed, struct totals *totals) {
-	struct scene scene = { .actor = actor_of(seed, &models[0]), .totals = totals };
+	struct scene scene = { .actor = points_actor(seed, modes_model(0)), .totals = totals };
 	struct actor *actor = &scene.actor;
 	memset(actor->model, 0, offsetof(struct model, records));
-	scene.steps = 5 + sim_below(&actor->random, 40);
+	scene.steps = 5 + sim_below(&actor->random, 60);
 	actor->sim = sim_new(seed, sim_disk_new());
 	sim_faults_of(actor->sim)->no_direct = sim_once_in(&actor->random, 4);
 	sim_faults_of(actor->sim)->no_uring = sim_once_in(&actor->random, 4);
@@ -204,50 +188,21 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 		actor_fail(actor, "%s", sim_why(actor->sim));
 	uint64_t trace = sim_trace(actor->sim);
 	sim_free(actor->sim);
-	totals->runs++;
 	totals->events += actor->model->last;
 	return trace ^ sim_next(&actor->random);
 }
 
-static double seconds(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+static void print(const struct totals *totals) {
+	printf("%llu crash points in %llu runs of %llu events: %llu in a recovery, %llu after a "
+	       "kill; %llu lost a tail that nobody was told of\n",
+	       (unsigned long long)totals->points, (unsigned long long)totals->runs,
+	       (unsigned long long)totals->events, (unsigned long long)totals->deep,
+	       (unsigned long long)totals->killed, (unsigned long long)totals->lost_tails);
 }
 
-int main(int argc, char **argv) {
-	uint64_t points = 100000, seed = 1, replay = 0;
-	for (int i = 1; i + 1 < argc; i += 2) {
-		uint64_t value = strtoull(argv[i + 1], NULL, 0);
-		if (strcmp(argv[i], "--points") == 0)
-			points = value;
-		else if (strcmp(argv[i], "--seed") == 0)
-			seed = value;
-		else if (strcmp(argv[i], "--replay") == 0)
-			replay = value;
-		else
-			argc = 0;
-	}
-	if (argc % 2 == 0) {
-		fprintf(stderr, "usage: sim [--points N] [--seed S] [--replay S]\n");
-		return 2;
-	}
-	struct totals totals = { 0 };
-	double begin = seconds();
-	if (replay != 0) {
-		uint64_t first = run(replay, &totals), second = run(replay, &totals);
-		printf("seed %llu: I/O %016llx, then %016llx\n", (unsigned long long)replay,
-		       (unsigned long long)first, (unsigned long long)second);
-		return first == second ? 0 : 1;
-	}
-	for (uint64_t i = 0; totals.points < points; i++)
-		run(seed * 1000000 + i, &totals);
-	double took = seconds() - begin;
-	printf("%llu crash points in %llu runs (%llu events, %llu moments; %llu in a recovery, "
-	       "%llu after a kill; %llu lost an unacknowledged tail): %.1f s, %.0f a second\n",
-	       (unsigned long long)totals.points, (unsigned long long)totals.runs,
-	       (unsigned long long)totals.events, (unsigned long long)totals.moments,
-	       (unsigned long long)totals.deep, (unsigned long long)totals.killed,
-	       (unsigned long long)totals.lost_tails, took, (double)totals.points / took);
-	return 0;
-}
+const struct mode points_mode = {
+	.name = "points",
+	.run = run,
+	.goal = offsetof(struct totals, points),
+	.print = print,
+};

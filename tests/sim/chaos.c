@@ -1,0 +1,146 @@
+/*
+ * chaos.c - one world, many lives: processes that run one after the other on one disk, which fails,
+ * fills up, and loses its power; and memory that runs out, and a clock that jumps.
+ *
+ * All this is within what is promised: what was acknowledged must be there in every later life. A
+ * process may fail to open, or stop, but only while the faults last, and never because it thinks
+ * that the log is damaged.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "modes.h"
+
+struct world {
+	struct actor actor;
+	struct totals *totals;
+	bool calm; /* no faults: nothing may fail */
+};
+
+static uint32_t rate(struct sim_random *random, uint32_t most) {
+	return sim_once_in(random, 3) ? 0 : 1 + sim_below(random, most);
+}
+
+static void set_faults(struct world *world) {
+	struct sim_random *random = &world->actor.random;
+	struct sim_faults *faults = sim_faults_of(world->actor.sim);
+	struct sim_faults set = { .no_direct = faults->no_direct, .no_uring = faults->no_uring };
+	if (!world->calm) {
+		set.write_eio = rate(random, 400);
+		set.sync_eio = rate(random, 200);
+		set.read_eio = rate(random, 400);
+		set.dir_eio = rate(random, 200);
+		set.short_write = rate(random, 400);
+		set.no_space = rate(random, 50);
+		set.no_memory = rate(random, 2000);
+		set.clock_jump = rate(random, 20);
+	}
+	*faults = set;
+}
+
+static void fail_of_fault(struct world *world, uint64_t faults_before, enum hf_status status,
+			  const char *what, const char *why) {
+	bool struck = sim_fault_count(world->actor.sim) > faults_before;
+	world->totals->stops++;
+	if (world->calm || !struck ||
+	    (status != HF_IO && status != HF_NOMEM && status != HF_STOPPED))
+		actor_fail(&world->actor, "%s: %s (%s)", what, hf_status_name(status), why);
+}
+
+static void live(void *arg) {
+	struct world *world = arg;
+	struct actor *actor = &world->actor;
+	struct hf_err err;
+	uint64_t faults = sim_fault_count(actor->sim);
+	if (!actor_open(actor, &err)) {
+		fail_of_fault(world, faults, err.status, "opening", err.text);
+		return;
+	}
+	actor_check_recovered(actor);
+	/* What went before may be of this life's faults, too; what a request meets must be. */
+	for (uint32_t contract = 0; contract < CONTRACTS; contract++)
+		if (actor->model->contract_versions[contract] == 0)
+			(void)actor_load(actor, contract, 1);
+	if (sim_once_in(&actor->random, 4))
+		(void)actor_load(actor, ORDER, 2);
+	uint32_t steps = sim_below(&actor->random, 40);
+	for (uint32_t i = 0; i < steps && actor_step(actor); i++) {
+		if (sim_once_in(&actor->random, 8))
+			actor_look(actor);
+		if (sim_once_in(&actor->random, 8))
+			actor_settle(actor);
+	}
+	if (!world->calm && sim_once_in(&actor->random, 2))
+		actor_crash(actor);
+	if (!actor_close(actor, &err))
+		fail_of_fault(world, faults, err.status, "closing", err.text);
+}
+
+static void one_life(struct world *world) {
+	struct actor *actor = &world->actor;
+	actor->faults = !world->calm;
+	set_faults(world);
+	sim_say("-- a life%s; %llu to %llu must be recovered", world->calm ? ", calm" : "",
+		(unsigned long long)actor->floor, (unsigned long long)actor->ceiling);
+	enum sim_end end = sim_run(actor->sim, live, world);
+	if (end != SIM_DONE && end != SIM_CRASHED)
+		actor_fail(actor, "%s", sim_why(actor->sim));
+	world->totals->lives++;
+	if (sim_once_in(&actor->random, 2)) {
+		sim_say("-- the power is cut");
+		sim_disk_cut(sim_disk_of(actor->sim), sim_next(&actor->random));
+	}
+	if (sim_once_in(&actor->random, 3))
+		sim_set_room(actor->sim, sim_below(&actor->random, 4) * 8192);
+	else
+		sim_set_room(actor->sim, UINT64_MAX);
+}
+
+static uint64_t run(uint64_t seed, struct totals *totals) {
+	struct world world = {
+		.actor = {
+			.mode = "chaos",
+			.seed = seed,
+			.random = { seed ^ 0xc4a05 },
+			.model = modes_model(0),
+			.options = { .data_dir = "data" },
+			.next_id = 1,
+		},
+		.totals = totals,
+	};
+	struct actor *actor = &world.actor;
+	struct sim_random *random = &actor->random;
+	actor->client_count = 1 + sim_below(random, CLIENTS_MAX);
+	actor->keys = 1 + sim_below(random, MODEL_KEYS);
+	actor->batch_max = 1 + sim_below(random, 12);
+	memset(actor->model, 0, offsetof(struct model, records));
+	actor->sim = sim_new(seed, sim_disk_new());
+	sim_faults_of(actor->sim)->no_direct = sim_once_in(random, 2);
+	uint32_t lives = 2 + sim_below(random, 20);
+	for (uint32_t i = 0; i < lives; i++) {
+		world.calm = i + 1 == lives || sim_once_in(random, 8);
+		actor->options.flush = sim_once_in(random, 2) ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
+		sim_faults_of(actor->sim)->no_uring = sim_once_in(random, 4);
+		if (world.calm)
+			sim_set_room(actor->sim, UINT64_MAX);
+		one_life(&world);
+	}
+	totals->events += actor->model->last;
+	totals->faults += sim_fault_count(actor->sim);
+	uint64_t trace = sim_trace(actor->sim);
+	sim_free(actor->sim);
+	return trace;
+}
+
+static void print(const struct totals *totals) {
+	printf("%llu lives in %llu worlds, %llu faults, %llu processes stopped by one\n",
+	       (unsigned long long)totals->lives, (unsigned long long)totals->runs,
+	       (unsigned long long)totals->faults, (unsigned long long)totals->stops);
+}
+
+const struct mode chaos_mode = {
+	.name = "chaos",
+	.run = run,
+	.goal = offsetof(struct totals, lives),
+	.print = print,
+};

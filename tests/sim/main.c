@@ -1,0 +1,85 @@
+/*
+ * main.c - the simulation's command line.
+ *
+ *     sim MODE [--count N] [--seed S]     runs from seed S on, until N of what the mode counts
+ *     sim MODE --replay S                 the one run of seed S; its story on stderr
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "modes.h"
+
+#define MODELS 4u
+
+static const struct mode *const modes[] = { &points_mode, &chaos_mode };
+
+struct model *modes_model(uint32_t i) {
+	static struct model models[MODELS];
+	return &models[i];
+}
+
+void modes_copy_model(struct model *to, const struct model *from) {
+	memcpy(to, from, offsetof(struct model, records));
+	memcpy(to->records, from->records, (from->last + 1) * sizeof(from->records[0]));
+}
+
+static double seconds(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int replay(const struct mode *mode, uint64_t seed) {
+	struct totals totals = { 0 };
+	sim_set_story(stderr);
+	uint64_t first = mode->run(seed, &totals);
+	sim_set_story(NULL);
+	uint64_t second = mode->run(seed, &totals);
+	printf("%s of seed %llu: %016llx, then %016llx\n", mode->name, (unsigned long long)seed,
+	       (unsigned long long)first, (unsigned long long)second);
+	return first == second ? 0 : 1;
+}
+
+static int run_all(const struct mode *mode, uint64_t seed, uint64_t count) {
+	struct totals totals = { 0 };
+	double begin = seconds();
+	uint64_t done = 0;
+	while (done < count) {
+		mode->run(seed++, &totals);
+		totals.runs++;
+		memcpy(&done, (const char *)&totals + mode->goal, sizeof(done));
+	}
+	double took = seconds() - begin;
+	mode->print(&totals);
+	printf("in %.1f s: %.0f a second\n", took, (double)done / took);
+	return 0;
+}
+
+int main(int argc, char **argv) {
+	uint64_t count = 1000, seed = 1, again = 0;
+	const struct mode *mode = NULL;
+	for (size_t i = 0; argc % 2 == 0 && i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(modes[i]->name, argv[1]) == 0)
+			mode = modes[i];
+	for (int i = 2; mode != NULL && i < argc; i += 2) {
+		uint64_t value = strtoull(argv[i + 1], NULL, 0);
+		if (strcmp(argv[i], "--count") == 0)
+			count = value;
+		else if (strcmp(argv[i], "--seed") == 0)
+			seed = value * 1000000;
+		else if (strcmp(argv[i], "--replay") == 0)
+			again = value;
+		else
+			mode = NULL;
+	}
+	if (mode == NULL) {
+		fprintf(stderr, "usage: sim MODE [--count N] [--seed S] [--replay SEED]\nmodes:");
+		for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+			fprintf(stderr, " %s", modes[i]->name);
+		fprintf(stderr, "\n");
+		return 2;
+	}
+	return again != 0 ? replay(mode, again) : run_all(mode, seed, count);
+}
