@@ -121,7 +121,7 @@ bool hf_log_wait_frame(struct hf_log *log, struct hf_err *err) {
 	hf_log_flush(log);
 	if (log->flusher != NULL)
 		collect_uring(log, true);
-	else
+	else if (!hf_log_stopped(log)) /* else nobody would wake us any more */
 		hf_cond_wait(&log->moved, &log->lock);
 	return !hf_log_stopped(log) || hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
 }

@@ -138,10 +138,12 @@ bool hf_dir_sync(const struct hf_dir *dir, struct hf_err *err) {
 	sim_moment(sim, SIM_DIR_SYNC);
 	sim_yield();
 	if (!sim_io(sim, SIM_DIR_SYNC, at, sim->faults.sync_eio, &reason)) {
-		sim_dir_settle(sim->disk, at, sim_below(&sim->random, CHANGES_MAX));
+		/* What was not made durable still waits: a journal that fails does not forget. */
+		sim_dir_settle(sim->disk, at, sim_below(&sim->random, 4), false);
 		return hf_fail_sys(err, reason, "cannot sync directory %s", dir->path);
 	}
-	sim_dir_settle(sim->disk, at, sim_damages(sim, sim->faults.lost_write) ? 0 : CHANGES_MAX);
+	sim_dir_settle(sim->disk, at, sim_damages(sim, sim->faults.lost_write) ? 0 : CHANGES_MAX,
+		       true);
 	return true;
 }
 

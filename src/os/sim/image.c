@@ -380,11 +380,14 @@ void sim_dir_remove(struct sim_disk *disk, uint32_t dir, const char *text) {
 	add_change(disk, dir, &change);
 }
 
-void sim_dir_settle(struct sim_disk *disk, uint32_t at, uint32_t keep) {
+void sim_dir_settle(struct sim_disk *disk, uint32_t at, uint32_t keep, bool forget) {
 	struct directory *dir = &disk->dirs[at];
-	for (uint32_t i = 0; i < keep && i < dir->change_count; i++)
+	if (keep > dir->change_count)
+		keep = dir->change_count;
+	for (uint32_t i = 0; i < keep; i++)
 		apply_change(&dir->durable, &dir->changes[i]);
-	dir->change_count = 0;
+	dir->change_count = forget ? 0 : dir->change_count - keep;
+	memmove(dir->changes, dir->changes + keep, dir->change_count * sizeof(*dir->changes));
 }
 
 /* ---- disks ---- */
@@ -517,7 +520,7 @@ static void cut_dir(struct cutter *cutter, struct sim_disk *disk, uint32_t at) {
 		if (!kept)
 			dir->durable.count = keep = 0;
 	}
-	sim_dir_settle(disk, at, keep);
+	sim_dir_settle(disk, at, keep, true);
 	dir->seen.count = dir->durable.count;
 	memcpy(dir->seen.at, dir->durable.at, dir->durable.count * sizeof(*dir->durable.at));
 }
@@ -546,7 +549,7 @@ uint64_t sim_disk_cut(struct sim_disk *disk, uint64_t seed) {
 void sim_disk_settle(struct sim_disk *disk) {
 	for (uint32_t i = 0; i < disk->dir_count; i++) {
 		disk->dirs[i].made_durably = disk->dirs[i].made;
-		sim_dir_settle(disk, i, UINT32_MAX);
+		sim_dir_settle(disk, i, CHANGES_MAX, true);
 	}
 	for (uint32_t i = 0; i < INODES_MAX; i++)
 		if (disk->inodes[i] != NULL)

@@ -100,7 +100,10 @@ bool sim_dir_find(const struct sim_disk *disk, uint32_t dir, const char *text, u
 uint32_t sim_dir_create(struct sim_disk *disk, uint32_t dir, const char *text);
 void sim_dir_rename(struct sim_disk *disk, uint32_t dir, const char *from, const char *to);
 void sim_dir_remove(struct sim_disk *disk, uint32_t dir, const char *text);
-/* The first `keep` changes become durable, the rest is forgotten (what is seen stays). */
-void sim_dir_settle(struct sim_disk *disk, uint32_t at, uint32_t keep);
+/*
+ * The first `keep` changes become durable; the rest goes on waiting, or, with `forget`, never will
+ * (what is seen stays).
+ */
+void sim_dir_settle(struct sim_disk *disk, uint32_t at, uint32_t keep, bool forget);
 
 #endif
