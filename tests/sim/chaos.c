@@ -2,6 +2,8 @@
  * chaos.c - one world, many lives: processes that run one after the other on one disk, which fails,
  * fills up, and loses its power; and memory that runs out, and a clock that jumps.
  *
+ * And the n-th operation or allocation of a life fails, for every n.
+ *
  * All this is within what is promised: what was acknowledged must be there in every later life. A
  * process may fail to open, or stop, but only while the faults last, and never because it thinks
  * that the log is damaged.
@@ -76,16 +78,21 @@ static void live(void *arg) {
 		fail_of_fault(world, faults, err.status, "closing", err.text);
 }
 
-static void one_life(struct world *world) {
+static void run_life(struct world *world) {
 	struct actor *actor = &world->actor;
-	actor->faults = !world->calm;
-	set_faults(world);
 	sim_say("-- a life%s; %llu to %llu must be recovered", world->calm ? ", calm" : "",
 		(unsigned long long)actor->floor, (unsigned long long)actor->ceiling);
 	enum sim_end end = sim_run(actor->sim, live, world);
 	if (end != SIM_DONE && end != SIM_CRASHED)
 		actor_fail(actor, "%s", sim_why(actor->sim));
 	world->totals->lives++;
+}
+
+static void one_life(struct world *world) {
+	struct actor *actor = &world->actor;
+	actor->faults = !world->calm;
+	set_faults(world);
+	run_life(world);
 	if (sim_once_in(&actor->random, 2)) {
 		sim_say("-- the power is cut");
 		sim_disk_cut(sim_disk_of(actor->sim), sim_next(&actor->random));
@@ -96,26 +103,41 @@ static void one_life(struct world *world) {
 		sim_set_room(actor->sim, UINT64_MAX);
 }
 
-static uint64_t run(uint64_t seed, struct totals *totals) {
+static struct world new_world(const char *mode, uint64_t seed, struct totals *totals) {
+	struct sim_random random = { seed ^ 0xc4a05 };
 	struct world world = {
 		.actor = {
-			.mode = "chaos",
+			.mode = mode,
 			.seed = seed,
-			.random = { seed ^ 0xc4a05 },
 			.model = modes_model(0),
+			.sim = sim_new(seed, sim_disk_new()),
 			.options = { .data_dir = "data" },
+			.client_count = 1 + sim_below(&random, CLIENTS_MAX),
+			.keys = 1 + sim_below(&random, MODEL_KEYS),
+			.batch_max = 1 + sim_below(&random, 12),
 			.next_id = 1,
 		},
 		.totals = totals,
 	};
+	memset(world.actor.model, 0, offsetof(struct model, records));
+	sim_faults_of(world.actor.sim)->no_direct = sim_once_in(&random, 2);
+	world.actor.random = random;
+	return world;
+}
+
+static uint64_t end_world(struct world *world) {
+	struct sim *sim = world->actor.sim;
+	uint64_t trace = sim_trace(sim);
+	world->totals->events += world->actor.model->last;
+	world->totals->faults += sim_fault_count(sim);
+	sim_free(sim);
+	return trace;
+}
+
+static uint64_t run(uint64_t seed, struct totals *totals) {
+	struct world world = new_world("chaos", seed, totals);
 	struct actor *actor = &world.actor;
 	struct sim_random *random = &actor->random;
-	actor->client_count = 1 + sim_below(random, CLIENTS_MAX);
-	actor->keys = 1 + sim_below(random, MODEL_KEYS);
-	actor->batch_max = 1 + sim_below(random, 12);
-	memset(actor->model, 0, offsetof(struct model, records));
-	actor->sim = sim_new(seed, sim_disk_new());
-	sim_faults_of(actor->sim)->no_direct = sim_once_in(random, 2);
 	uint32_t lives = 2 + sim_below(random, 20);
 	for (uint32_t i = 0; i < lives; i++) {
 		world.calm = i + 1 == lives || sim_once_in(random, 8);
@@ -125,11 +147,7 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 			sim_set_room(actor->sim, UINT64_MAX);
 		one_life(&world);
 	}
-	totals->events += actor->model->last;
-	totals->faults += sim_fault_count(actor->sim);
-	uint64_t trace = sim_trace(actor->sim);
-	sim_free(actor->sim);
-	return trace;
+	return end_world(&world);
 }
 
 static void print(const struct totals *totals) {
@@ -143,4 +161,59 @@ const struct mode chaos_mode = {
 	.run = run,
 	.goal = offsetof(struct totals, lives),
 	.print = print,
+};
+
+/* ---- the n-th operation, and the n-th allocation ---- */
+
+/*
+ * Two lives: in the second nothing fails. False: nothing failed in the first one, either. The same
+ * seed does the same up to the fault.
+ */
+static bool fail_nth(uint64_t seed, const struct sim_faults *what, struct totals *totals,
+		     uint64_t *trace) {
+	struct world world = new_world("nth", seed, totals);
+	struct actor *actor = &world.actor;
+	struct sim_faults *faults = sim_faults_of(actor->sim);
+	actor->options.flush = seed % 2 == 0 ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
+	faults->fail_io_at = what->fail_io_at;
+	faults->fail_alloc_at = what->fail_alloc_at;
+	faults->fail_for_ever = what->fail_for_ever;
+	actor->faults = true;
+	run_life(&world);
+	bool failed = sim_fault_count(actor->sim) > 0;
+	faults->fail_io_at = faults->fail_alloc_at = 0;
+	actor->faults = false;
+	world.calm = true;
+	if (sim_once_in(&actor->random, 2))
+		sim_disk_cut(sim_disk_of(actor->sim), sim_next(&actor->random));
+	run_life(&world);
+	*trace ^= end_world(&world) * 0x9e3779b97f4a7c15u;
+	return failed;
+}
+
+/* As SQLite is tested: n = 1, 2, 3... until a run ends in which nothing was left to fail. */
+static uint64_t run_nth(uint64_t seed, struct totals *totals) {
+	uint64_t trace = 0;
+	for (uint32_t kind = 0; kind < 4; kind++) {
+		struct sim_faults faults = { .fail_for_ever = kind % 2 };
+		do {
+			faults.fail_io_at += kind / 2 == 0;
+			faults.fail_alloc_at += kind / 2 == 1;
+		} while (fail_nth(seed, &faults, totals, &trace));
+	}
+	return trace;
+}
+
+static void print_nth(const struct totals *totals) {
+	printf("%llu lives with a fault at their n-th operation or allocation, once or for ever, "
+	       "every n of %llu runs: %llu stopped by it\n",
+	       (unsigned long long)totals->faults, (unsigned long long)totals->runs,
+	       (unsigned long long)totals->stops);
+}
+
+const struct mode nth_mode = {
+	.name = "nth",
+	.run = run_nth,
+	.goal = offsetof(struct totals, lives),
+	.print = print_nth,
 };

@@ -20,7 +20,7 @@ struct mode {
 	void (*print)(const struct totals *totals);
 };
 
-extern const struct mode points_mode, chaos_mode;
+extern const struct mode points_mode, chaos_mode, nth_mode;
 
 struct model *modes_model(uint32_t i);
 void modes_copy_model(struct model *to, const struct model *from);
