@@ -200,6 +200,12 @@ void hf_log_writer_stop(struct hf_log *log) {
 		hf_thread_join(&log->thread);
 		log->thread_running = false;
 	}
+	if (log->flusher != NULL) {
+		/* A log that has stopped may have left one on its way: its memory is still in use. */
+		struct hf_err ignored;
+		bool done;
+		(void)!hf_flusher_collect(log->flusher, true, &done, &ignored);
+	}
 	hf_flusher_free(log->flusher);
 	log->flusher = NULL;
 	for (uint32_t i = 0; i < log->watcher_count; i++)
