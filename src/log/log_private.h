@@ -100,6 +100,8 @@ struct hf_log {
 	struct hf_log_end end; /* of the scan at open */
 };
 
+#define HF_WITNESS_NAME "acked.hfw"
+
 /* segment.c */
 HF_MUST bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err *err);
 HF_MUST bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err);

@@ -36,12 +36,15 @@ struct scanner {
 
 struct listing {
 	uint64_t count, highest;
+	bool has_witness;
 };
 
 static bool list_segment(void *arg, const char *name, struct hf_err *err) {
 	struct listing *listing = arg;
 	char expected[HF_SEGMENT_NAME_SIZE];
 	unsigned long long segment;
+	if (strcmp(name, HF_WITNESS_NAME) == 0)
+		listing->has_witness = true;
 	if (sscanf(name, "log-%16llx.hfl", &segment) != 1)
 		return true;
 	if (strcmp(hf_segment_name(segment, expected), name) != 0)
@@ -65,6 +68,12 @@ static bool find_segments(struct scanner *scanner, struct hf_err *err) {
 			"%s: the log has segments up to number %llu, but %llu of them are missing",
 			dir->path, (unsigned long long)listing.highest,
 			(unsigned long long)(listing.highest + 1 - listing.count));
+	/* A log's first segment is in the directory before its witness is made. */
+	if (listing.count == 0 && listing.has_witness)
+		return hf_fail(err, HF_CORRUPT,
+			       "%s: the log is missing: no segment is here, but " HF_WITNESS_NAME
+			       " is. Restore the log from a copy, or remove that file to begin anew",
+			       dir->path);
 	scanner->end.segments = listing.count;
 	return true;
 }

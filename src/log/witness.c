@@ -13,7 +13,6 @@
 
 #include "log/log_private.h"
 
-#define WITNESS_NAME "acked.hfw"
 #define SLOTS 2u
 #define SLOT_STRIDE 4096u
 #define WITNESS_DELAY_NS 20000000u
@@ -38,7 +37,7 @@ static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *re
 static bool is_witness(void *arg, const char *name, struct hf_err *err) {
 	bool *found = arg;
 	(void)err;
-	*found |= strcmp(name, WITNESS_NAME) == 0;
+	*found |= strcmp(name, HF_WITNESS_NAME) == 0;
 	return true;
 }
 
@@ -56,7 +55,7 @@ bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_ls
 		return false;
 	if (!there)
 		return true;
-	if (!hf_file_open(dir, WITNESS_NAME, HF_FILE_READ, false, &file, err))
+	if (!hf_file_open(dir, HF_WITNESS_NAME, HF_FILE_READ, false, &file, err))
 		return false;
 	bool ok = read_slots(&file, log_id, ret_lsn, err);
 	hf_file_close(&file);
@@ -88,7 +87,7 @@ static void witness_main(void *arg) {
 		hf_mutex_lock(&log->lock);
 		if (!ok) {
 			struct hf_err reason;
-			hf_fail(&reason, HF_STOPPED, "%s/%s: %.500s", log->dir->path, WITNESS_NAME,
+			hf_fail(&reason, HF_STOPPED, "%s/%s: %.500s", log->dir->path, HF_WITNESS_NAME,
 				err.text);
 			hf_log_stop(log, &reason);
 			break;
@@ -101,7 +100,7 @@ static void witness_main(void *arg) {
 }
 
 static bool make_file(struct hf_log *log, struct hf_err *err) {
-	return hf_file_open(log->dir, WITNESS_NAME, HF_FILE_CREATE, false, &log->witness_file,
+	return hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_CREATE, false, &log->witness_file,
 			    err) &&
 	       hf_file_fill(&log->witness_file, SLOTS * SLOT_STRIDE, err) &&
 	       hf_dir_sync(log->dir, err);
@@ -113,12 +112,12 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 		return true; /* nothing is acknowledged for being durable */
 	if (!is_there(log->dir, &there, err))
 		return false;
-	if (there ? !hf_file_open(log->dir, WITNESS_NAME, HF_FILE_WRITE, false, &log->witness_file,
+	if (there ? !hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_WRITE, false, &log->witness_file,
 				  err)
 		  : !make_file(log, err))
 		return false;
 	if (!there && log->last_lsn > 0 && log->notice != NULL)
-		log->notice(log->arg, "WARNING: " WITNESS_NAME
+		log->notice(log->arg, "WARNING: " HF_WITNESS_NAME
 				      " was missing, and is made anew: if the end of the log was "
 				      "lost, nobody knows");
 	log->witnessed = log->last_lsn;

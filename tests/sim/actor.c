@@ -106,8 +106,10 @@ void actor_check_recovered(struct actor *actor) {
 
 /* ---- requests ---- */
 
-static bool is_of_the_world(enum hf_status status) {
-	return status == HF_NOMEM || status == HF_IO || status == HF_STOPPED;
+static bool is_of_the_world(const struct actor *actor, enum hf_status status) {
+	return (actor->damage && status == HF_CORRUPT) ||
+	       (actor->faults &&
+		(status == HF_NOMEM || status == HF_IO || status == HF_STOPPED));
 }
 
 /* What an answer gave away must not be shown before it is durable. */
@@ -163,7 +165,7 @@ static bool send_one(struct actor *actor, const struct model_request *request,
 		hf_engine_touch(actor->engine, &send);
 	}
 	hf_engine_send(actor->engine, &send, &reply);
-	if (actor->faults && is_of_the_world(reply.status)) {
+	if (is_of_the_world(actor, reply.status)) {
 		check_hash(actor, actor->model->last);
 		return false;
 	}
@@ -189,7 +191,7 @@ bool actor_load(struct actor *actor, enum model_contract contract, uint32_t vers
 	hf_engine_lock(actor->engine);
 	hf_engine_contract_load(actor->engine,
 				hf_span_of(model_texts[contract][version - 1]), "?", &reply);
-	bool world = actor->faults && is_of_the_world(reply.status);
+	bool world = is_of_the_world(actor, reply.status);
 	if (!world && reply.status != HF_OK)
 		actor_fail(actor, "loading %s version %u: %s %s", model_contract_names[contract],
 			   version, hf_status_name(reply.status), reply.text);
@@ -319,7 +321,7 @@ static void look_at_history(struct actor *actor, enum model_contract contract, u
 	hf_engine_history(actor->engine, hf_span_of(model_contract_names[contract]),
 			  key_text(key, buf), history.next, HF_HISTORY_MAX, check_past, &history,
 			  &reply);
-	if (actor->faults && is_of_the_world(reply.status))
+	if (is_of_the_world(actor, reply.status))
 		return;
 	if (reply.status != HF_OK || history.next != end)
 		actor_fail(actor, "the history of key %u breaks off at version %llu: %s", key,

@@ -33,7 +33,8 @@ struct actor {
 	uint64_t shown; /* no answer that a client saw depends on a later LSN */
 	/* While no engine is open: what must be recovered, and what can be at most. */
 	uint64_t floor, ceiling;
-	bool faults;	/* a request may fail for a reason of the world's, if it changes nothing */
+	bool faults; /* a request may fail for a reason of the world's, if it changes nothing */
+	bool damage; /* likewise, because it met damage */
 };
 
 /* Prints what is wrong, and how to see it again; ends the program. */

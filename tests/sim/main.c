@@ -13,7 +13,7 @@
 
 #define MODELS 4u
 
-static const struct mode *const modes[] = { &points_mode, &chaos_mode, &nth_mode };
+static const struct mode *const modes[] = { &points_mode, &chaos_mode, &nth_mode, &damage_mode };
 
 struct model *modes_model(uint32_t i) {
 	static struct model models[MODELS];

@@ -9,7 +9,7 @@
 struct totals {
 	uint64_t runs, points, events, moments;
 	uint64_t deep, killed, lost_tails; /* of points */
-	uint64_t faults, damages, stops, refusals, lives;
+	uint64_t faults, damages, stops, refusals, unseen, lives;
 };
 
 /* What a mode's runs are counted in, and how a run is made. */
@@ -20,7 +20,7 @@ struct mode {
 	void (*print)(const struct totals *totals);
 };
 
-extern const struct mode points_mode, chaos_mode, nth_mode;
+extern const struct mode points_mode, chaos_mode, nth_mode, damage_mode;
 
 struct model *modes_model(uint32_t i);
 void modes_copy_model(struct model *to, const struct model *from);

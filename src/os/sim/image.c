@@ -598,3 +598,13 @@ bool sim_disk_poke(struct sim_disk *disk, const char *path, const char *name, ui
 	sim_inode_damage(disk, slot, offset, bytes, len);
 	return true;
 }
+
+void sim_disk_unlink(struct sim_disk *disk, const char *path, const char *name) {
+	for (uint32_t i = 0; i < disk->dir_count; i++) {
+		uint32_t slot;
+		if (strcmp(disk->dirs[i].path, path) != 0 || !sim_dir_find(disk, i, name, &slot))
+			continue;
+		sim_dir_remove(disk, i, name);
+		sim_dir_settle(disk, i, CHANGES_MAX, true);
+	}
+}

@@ -78,6 +78,9 @@ bool sim_disk_peek(const struct sim_disk *disk, const char *path, const char *na
 bool sim_disk_poke(struct sim_disk *disk, const char *path, const char *name, uint64_t offset,
 		   const void *bytes, size_t len);
 
+/* Takes the name out of the directory, durably. */
+void sim_disk_unlink(struct sim_disk *disk, const char *path, const char *name);
+
 /* ---- faults ---------------------------------------------------------------------------------- */
 
 /* What an operation was, for the hook and the counts. */

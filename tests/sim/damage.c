@@ -1,0 +1,214 @@
+/*
+ * damage.c - disks that lie: rot, writes that were lost or landed elsewhere, files that are gone.
+ *
+ * Nobody can promise that nothing is lost then. What is promised: Holdfast refuses, and names the
+ * place, or is right. One exception is documented (docs/format/log.md): what was acknowledged after
+ * the witness last looked, and reads as zeros, looks like what was never written. It is allowed
+ * here where the damage made zeros, or took the newest segment away, and counted.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "modes.h"
+
+#define FILES_MAX 64u
+
+struct place {
+	struct actor actor;
+	struct totals *totals;
+	bool zeros;   /* the damage may have made zeros of what was written */
+	bool damaged; /* there was some */
+	bool refused;
+	uint64_t witnessed; /* on the disk, when the life began */
+};
+
+/* The highest LSN that acked.hfw vouches for on this disk. */
+static uint64_t witnessed(const struct sim_disk *disk) {
+	uint64_t highest = 0, lsn;
+	for (uint32_t slot = 0; slot < 2; slot++)
+		if (sim_disk_peek(disk, "data", "acked.hfw", slot * 4096 + 24, &lsn, sizeof(lsn)) &&
+		    lsn > highest)
+			highest = lsn;
+	return highest;
+}
+
+static bool names_a_place(const char *text) {
+	return strstr(text, "log-") != NULL || strstr(text, "position") != NULL ||
+	       strstr(text, "segments") != NULL || strstr(text, "acked.hfw") != NULL;
+}
+
+static void refuse(struct place *place, const struct hf_err *err) {
+	if (!place->damaged || err->status != HF_CORRUPT || !names_a_place(err->text))
+		actor_fail(&place->actor, "refused: %s (%s)", hf_status_name(err->status),
+			   err->text);
+	sim_say("-- refused: %s", err->text);
+	place->refused = true;
+	place->totals->refusals++;
+}
+
+/* What may be missing, if it is. */
+static void allow_for_zeros(struct place *place) {
+	struct actor *actor = &place->actor;
+	uint64_t there = hf_engine_committed(actor->engine);
+	if (!place->zeros || there >= actor->floor || there < place->witnessed)
+		return;
+	sim_say("-- %llu acknowledged and lost: zeros that the witness had not seen",
+		(unsigned long long)(actor->floor - there));
+	actor->floor = there;
+	place->totals->unseen++;
+}
+
+static void live(void *arg) {
+	struct place *place = arg;
+	struct actor *actor = &place->actor;
+	struct hf_err err;
+	if (!actor_open(actor, &err)) {
+		refuse(place, &err);
+		return;
+	}
+	allow_for_zeros(place);
+	actor_check_recovered(actor);
+	for (uint32_t contract = 0; contract < CONTRACTS; contract++)
+		if (actor->model->contract_versions[contract] == 0)
+			(void)actor_load(actor, contract, 1);
+	uint32_t steps = 1 + sim_below(&actor->random, 30);
+	for (uint32_t i = 0; i < steps && actor_step(actor); i++) {
+		if (sim_once_in(&actor->random, 4))
+			actor_look(actor);
+		if (sim_once_in(&actor->random, 4))
+			actor_settle(actor);
+	}
+	if (sim_once_in(&actor->random, 2))
+		actor_crash(actor);
+	if (!actor_close(actor, &err))
+		actor_fail(actor, "closing: %s", err.text);
+}
+
+static void run_life(struct place *place) {
+	struct actor *actor = &place->actor;
+	actor->damage = place->damaged;
+	place->witnessed = witnessed(sim_disk_of(actor->sim));
+	sim_say("-- a life; %llu to %llu must be recovered, %llu are witnessed",
+		(unsigned long long)actor->floor, (unsigned long long)actor->ceiling,
+		(unsigned long long)place->witnessed);
+	enum sim_end end = sim_run(actor->sim, live, place);
+	if (end != SIM_DONE && end != SIM_CRASHED)
+		actor_fail(actor, "%s", sim_why(actor->sim));
+	place->totals->lives++;
+}
+
+/* ---- damage at rest ---- */
+
+enum harm { FLIP, SCRIBBLE, ZERO, COPY, REMOVE, HARMS };
+
+static void harm(struct place *place, enum harm what) {
+	struct sim_random *random = &place->actor.random;
+	struct sim_disk *disk = sim_disk_of(place->actor.sim);
+	struct sim_name files[FILES_MAX];
+	uint8_t sector[HF_SECTOR];
+	uint32_t count = (uint32_t)sim_disk_list(disk, "data", files, FILES_MAX);
+	const struct sim_name *file = &files[sim_below(random, count)];
+	if (file->size < HF_SECTOR)
+		return;
+	uint64_t sectors = file->size / HF_SECTOR;
+	uint64_t at = HF_SECTOR * (uint64_t)sim_below(random, (uint32_t)sectors);
+	uint64_t from = at;
+	if (what == COPY)
+		from = HF_SECTOR * (uint64_t)sim_below(random, (uint32_t)sectors);
+	if (!sim_disk_peek(disk, "data", file->text, from, sector, sizeof(sector)))
+		return;
+	if (what == FLIP)
+		sector[sim_below(random, HF_SECTOR)] ^= (uint8_t)(1u << sim_below(random, 8));
+	for (uint32_t i = 0; what == SCRIBBLE && i < HF_SECTOR; i++)
+		sector[i] = (uint8_t)sim_next(random);
+	if (what == ZERO)
+		memset(sector, 0, sizeof(sector));
+	sim_say("-- harm %d to %s at %llu", what, file->text, (unsigned long long)at);
+	place->damaged = true;
+	place->zeros |= what == ZERO || what == COPY || what == REMOVE;
+	place->totals->damages++;
+	if (what == REMOVE)
+		sim_disk_unlink(disk, "data", file->text);
+	else
+		(void)sim_disk_poke(disk, "data", file->text, at, sector, sizeof(sector));
+}
+
+/* ---- a run ---- */
+
+static void set_faults(struct place *place) {
+	struct sim_random *random = &place->actor.random;
+	struct sim_faults *faults = sim_faults_of(place->actor.sim);
+	switch (sim_below(random, 5)) {
+	case 0:
+		faults->lost_write = 1 + sim_below(random, 200);
+		place->zeros = true;
+		break;
+	case 1:
+		faults->misdirected = 1 + sim_below(random, 200);
+		place->zeros = true;
+		break;
+	case 2:
+		faults->rot_rest = 1 + sim_below(random, 100);
+		break;
+	case 3:
+		faults->rot_read = 1 + sim_below(random, 200);
+		break;
+	default:
+		return; /* at rest */
+	}
+	place->damaged = true;
+}
+
+static uint64_t run(uint64_t seed, struct totals *totals) {
+	struct sim_random random = { seed ^ 0xda3a9e };
+	struct place place = {
+		.actor = {
+			.mode = "damage",
+			.seed = seed,
+			.model = modes_model(0),
+			.sim = sim_new(seed, sim_disk_new()),
+			.options = { .data_dir = "data" },
+			.client_count = 1 + sim_below(&random, CLIENTS_MAX),
+			.keys = 1 + sim_below(&random, MODEL_KEYS),
+			.batch_max = 1 + sim_below(&random, 12),
+			.next_id = 1,
+		},
+		.totals = totals,
+	};
+	struct actor *actor = &place.actor;
+	memset(actor->model, 0, offsetof(struct model, records));
+	actor->random = random;
+	sim_faults_of(actor->sim)->no_direct = sim_once_in(&random, 2);
+	actor->options.flush = sim_once_in(&random, 2) ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
+	uint32_t lives = 2 + sim_below(&actor->random, 3);
+	for (uint32_t i = 0; i < lives && !place.refused; i++) {
+		if (i > 0 && sim_once_in(&actor->random, 2))
+			set_faults(&place);
+		run_life(&place);
+		if (sim_once_in(&actor->random, 2)) {
+			sim_say("-- the power is cut");
+			sim_disk_cut(sim_disk_of(actor->sim), sim_next(&actor->random));
+		}
+		if (!sim_once_in(&actor->random, 3))
+			harm(&place, sim_below(&actor->random, HARMS));
+	}
+	uint64_t trace = sim_trace(actor->sim);
+	totals->damages += sim_damage_count(actor->sim);
+	sim_free(actor->sim);
+	return trace;
+}
+
+static void print(const struct totals *totals) {
+	printf("%llu lives on %llu disks with %llu damages: %llu refused, the others right; %llu "
+	       "lost zeros that the witness had not seen\n",
+	       (unsigned long long)totals->lives, (unsigned long long)totals->runs,
+	       (unsigned long long)totals->damages, (unsigned long long)totals->refusals,
+	       (unsigned long long)totals->unseen);
+}
+
+const struct mode damage_mode = {
+	.name = "damage",
+	.run = run,
+	.goal = offsetof(struct totals, lives),
+	.print = print,
+};
