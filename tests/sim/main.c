@@ -2,6 +2,7 @@
  * main.c - the simulation's command line.
  *
  *     sim MODE [--count N] [--seed S]     runs from seed S on, until N of what the mode counts
+ *     sim twice --count N [--seed S]      N runs of each mode, twice: must do the same
  *     sim MODE --replay S                 the one run of seed S; its story on stderr
  */
 #include <stdio.h>
@@ -14,6 +15,8 @@
 #define MODELS 4u
 
 static const struct mode *const modes[] = { &points_mode, &chaos_mode, &nth_mode, &damage_mode };
+
+#define MODES (sizeof(modes) / sizeof(modes[0]))
 
 struct model *modes_model(uint32_t i) {
 	static struct model models[MODELS];
@@ -42,6 +45,23 @@ static int replay(const struct mode *mode, uint64_t seed) {
 	return first == second ? 0 : 1;
 }
 
+/* The first `runs` of every mode, each of them twice. */
+static int run_twice(uint64_t seed, uint64_t runs) {
+	struct totals totals = { 0 };
+	for (size_t i = 0; i < MODES; i++)
+		for (uint64_t j = 0; j < runs; j++) {
+			uint64_t first = modes[i]->run(seed + j, &totals);
+			if (modes[i]->run(seed + j, &totals) == first)
+				continue;
+			fprintf(stderr, "%s of seed %llu was another one the second time\n",
+				modes[i]->name, (unsigned long long)(seed + j));
+			return 1;
+		}
+	printf("%llu runs of each of %zu modes, twice: all the same\n", (unsigned long long)runs,
+	       MODES);
+	return 0;
+}
+
 static int run_all(const struct mode *mode, uint64_t seed, uint64_t count) {
 	struct totals totals = { 0 };
 	double begin = seconds();
@@ -60,10 +80,11 @@ static int run_all(const struct mode *mode, uint64_t seed, uint64_t count) {
 int main(int argc, char **argv) {
 	uint64_t count = 1000, seed = 1, again = 0;
 	const struct mode *mode = NULL;
-	for (size_t i = 0; argc % 2 == 0 && i < sizeof(modes) / sizeof(modes[0]); i++)
+	bool twice = argc % 2 == 0 && strcmp(argv[1], "twice") == 0;
+	for (size_t i = 0; argc % 2 == 0 && i < MODES; i++)
 		if (strcmp(modes[i]->name, argv[1]) == 0)
 			mode = modes[i];
-	for (int i = 2; mode != NULL && i < argc; i += 2) {
+	for (int i = 2; (twice || mode != NULL) && i < argc; i += 2) {
 		uint64_t value = strtoull(argv[i + 1], NULL, 0);
 		if (strcmp(argv[i], "--count") == 0)
 			count = value;
@@ -74,9 +95,11 @@ int main(int argc, char **argv) {
 		else
 			mode = NULL;
 	}
+	if (twice)
+		return run_twice(seed, count);
 	if (mode == NULL) {
 		fprintf(stderr, "usage: sim MODE [--count N] [--seed S] [--replay SEED]\nmodes:");
-		for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		for (size_t i = 0; i < MODES; i++)
 			fprintf(stderr, " %s", modes[i]->name);
 		fprintf(stderr, "\n");
 		return 2;

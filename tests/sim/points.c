@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "memo.h"
 #include "modes.h"
 
 #define CUTS_PER_MOMENT 10u
@@ -104,7 +105,9 @@ static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed
 	/* What is recovered after a kill may not be taken back by the power cut that follows. */
 	if (scene.depth < DEPTH_MAX && sim_once_in(&scene.actor.random, killed ? 2 : 16))
 		sim_set_hook(scene.actor.sim, on_moment, &scene);
+	memo_set(!sim_once_in(&scene.actor.random, 64));
 	enum sim_end end = sim_run(scene.actor.sim, recover, &scene);
+	memo_set(true);
 	if (end != SIM_DONE && end != SIM_CRASHED)
 		actor_fail(&scene.actor, "recovering: %s", sim_why(scene.actor.sim));
 	sim_free(scene.actor.sim);
@@ -183,7 +186,9 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 	sim_faults_of(actor->sim)->no_direct = sim_once_in(&actor->random, 4);
 	sim_faults_of(actor->sim)->no_uring = sim_once_in(&actor->random, 4);
 	sim_set_hook(actor->sim, on_moment, &scene);
+	memo_set(true);
 	enum sim_end end = sim_run(actor->sim, live, &scene);
+	memo_set(false);
 	if (end != SIM_DONE && end != SIM_CRASHED)
 		actor_fail(actor, "%s", sim_why(actor->sim));
 	uint64_t trace = sim_trace(actor->sim);

@@ -66,15 +66,22 @@ static void block_free(struct block *block) {
 	spare[class] = block;
 }
 
+static struct block kept = { .next = &kept, .previous = &kept };
+static bool keeping;
+
+void sim_keep_memory(bool keep) {
+	keeping = keep;
+}
+
 static void *memory_new(size_t bytes, bool zeroed) {
-	struct sim *sim = sim_world();
-	if (bytes > (size_t)1 << 36 || sim_alloc_fails(sim))
+	struct block *anchor = keeping ? &kept : &sim_world()->blocks;
+	if (bytes > (size_t)1 << 36 || (!keeping && sim_alloc_fails(sim_world())))
 		return NULL;
 	struct block *block = block_new(bytes);
 	block->size = bytes;
-	block->previous = &sim->blocks;
-	block->next = sim->blocks.next;
-	block->next->previous = sim->blocks.next = block;
+	block->previous = anchor;
+	block->next = anchor->next;
+	block->next->previous = anchor->next = block;
 	if (zeroed)
 		memset(block + 1, 0, bytes);
 	return block + 1;
