@@ -201,7 +201,7 @@ void hf_log_writer_stop(struct hf_log *log) {
 		log->thread_running = false;
 	}
 	if (log->flusher != NULL) {
-		/* A log that has stopped may have left one on its way: its memory is still in use. */
+		/* A log that has stopped may have left one on its way, in the ring's memory. */
 		struct hf_err ignored;
 		bool done;
 		(void)!hf_flusher_collect(log->flusher, true, &done, &ignored);

@@ -70,10 +70,11 @@ static bool find_segments(struct scanner *scanner, struct hf_err *err) {
 			(unsigned long long)(listing.highest + 1 - listing.count));
 	/* A log's first segment is in the directory before its witness is made. */
 	if (listing.count == 0 && listing.has_witness)
-		return hf_fail(err, HF_CORRUPT,
-			       "%s: the log is missing: no segment is here, but " HF_WITNESS_NAME
-			       " is. Restore the log from a copy, or remove that file to begin anew",
-			       dir->path);
+		return hf_fail(
+			err, HF_CORRUPT,
+			"%s: the log is missing: no segment is here, but " HF_WITNESS_NAME
+			" is. Restore the log from a copy, or remove that file to begin anew",
+			dir->path);
 	scanner->end.segments = listing.count;
 	return true;
 }
@@ -124,8 +125,7 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 			  false, &scanner->file, err))
 		return false;
 	/* The last frame may be known to the kernel and not to the disk: wherever it can stand. */
-	if (segment + WRITE_FILES >= scanner->end.segments &&
-	    !hf_file_refresh(&scanner->file, err))
+	if (segment + WRITE_FILES >= scanner->end.segments && !hf_file_refresh(&scanner->file, err))
 		return false;
 	if (!hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
 	    !hf_file_size(&scanner->file, &size, err))

@@ -87,8 +87,8 @@ static void witness_main(void *arg) {
 		hf_mutex_lock(&log->lock);
 		if (!ok) {
 			struct hf_err reason;
-			hf_fail(&reason, HF_STOPPED, "%s/%s: %.500s", log->dir->path, HF_WITNESS_NAME,
-				err.text);
+			hf_fail(&reason, HF_STOPPED, "%s/%s: %.500s", log->dir->path,
+				HF_WITNESS_NAME, err.text);
 			hf_log_stop(log, &reason);
 			break;
 		}
@@ -112,8 +112,8 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 		return true; /* nothing is acknowledged for being durable */
 	if (!is_there(log->dir, &there, err))
 		return false;
-	if (there ? !hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_WRITE, false, &log->witness_file,
-				  err)
+	if (there ? !hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_WRITE, false,
+				  &log->witness_file, err)
 		  : !make_file(log, err))
 		return false;
 	if (!there && log->last_lsn > 0 && log->notice != NULL)

@@ -5,7 +5,7 @@ there must be in the file exactly once, so that a bug whose place has changed is
 tests/list, or its command with other arguments; the cheapest that catches it is the only one named.
 """
 LOG_UNIT, ENGINE_UNIT, MAP_UNIT = "unit-log", "unit-engine", "unit-map"
-MACHINE_UNIT, RESP_UNIT, SIM, HOSTILE = "unit-machine", "unit-resp", "sim --points 200000", "hostile"
+MACHINE_UNIT, RESP_UNIT, SIM, HOSTILE = "unit-machine", "unit-resp", "sim --count 100000", "hostile"
 
 BUGS = [
     # ---- the log: what is acknowledged is on the disk

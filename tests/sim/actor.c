@@ -32,7 +32,8 @@ static struct hf_span key_text(uint32_t key, char *buf) {
 static struct hf_span id_text(uint32_t id, char *buf) {
 	if (id == 0)
 		return hf_span(buf, 0);
-	int len = snprintf(buf, TEXT_MAX, "id%u%*s", id, id % 8 == 0 ? 200 : (int)(id * 5 % 30), "");
+	int len =
+		snprintf(buf, TEXT_MAX, "id%u%*s", id, id % 8 == 0 ? 200 : (int)(id * 5 % 30), "");
 	return hf_span(buf, (size_t)len);
 }
 
@@ -108,8 +109,7 @@ void actor_check_recovered(struct actor *actor) {
 
 static bool is_of_the_world(const struct actor *actor, enum hf_status status) {
 	return (actor->damage && status == HF_CORRUPT) ||
-	       (actor->faults &&
-		(status == HF_NOMEM || status == HF_IO || status == HF_STOPPED));
+	       (actor->faults && (status == HF_NOMEM || status == HF_IO || status == HF_STOPPED));
 }
 
 /* What an answer gave away must not be shown before it is durable. */
@@ -147,8 +147,8 @@ static bool send_one(struct actor *actor, const struct model_request *request,
 		.name = hf_span_of(request->event == FILL ? "n" : "q"),
 		.value = hf_span_of(param),
 	};
-	bool has_param = request->event == PLACE || request->event == FILL ||
-			 request->event == AMEND;
+	bool has_param =
+		request->event == PLACE || request->event == FILL || request->event == AMEND;
 	struct hf_send send = {
 		.contract = hf_span_of(model_contract_names[request->contract]),
 		.key = key_text(request->key, key),
@@ -189,8 +189,8 @@ bool actor_load(struct actor *actor, enum model_contract contract, uint32_t vers
 		return true;
 	bool is_new = actor->model->contract_versions[contract] < version;
 	hf_engine_lock(actor->engine);
-	hf_engine_contract_load(actor->engine,
-				hf_span_of(model_texts[contract][version - 1]), "?", &reply);
+	hf_engine_contract_load(actor->engine, hf_span_of(model_texts[contract][version - 1]), "?",
+				&reply);
 	bool world = is_of_the_world(actor, reply.status);
 	if (!world && reply.status != HF_OK)
 		actor_fail(actor, "loading %s version %u: %s %s", model_contract_names[contract],
@@ -211,7 +211,7 @@ bool actor_load(struct actor *actor, enum model_contract contract, uint32_t vers
 	return !world;
 }
 
-/* Something a client might send: mostly sensible, sometimes wrong, sometimes for the second time. */
+/* What a client might send: mostly sensible, sometimes wrong, sometimes for the second time. */
 static struct model_request invent(struct actor *actor) {
 	struct sim_random *random = &actor->random;
 	struct model *model = actor->model;
@@ -325,8 +325,7 @@ static void look_at_history(struct actor *actor, enum model_contract contract, u
 		return;
 	if (reply.status != HF_OK || history.next != end)
 		actor_fail(actor, "the history of key %u breaks off at version %llu: %s", key,
-			   (unsigned long long)history.next,
-			   reply.text == NULL ? "" : reply.text);
+			   (unsigned long long)history.next, reply.text == NULL ? "" : reply.text);
 }
 
 struct counts {

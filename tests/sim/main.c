@@ -13,6 +13,7 @@
 #include "modes.h"
 
 #define MODELS 4u
+#define SEEDS_APART 1000000u /* more than the runs of one call */
 
 static const struct mode *const modes[] = { &points_mode, &chaos_mode, &nth_mode, &damage_mode };
 
@@ -34,9 +35,13 @@ static double seconds(void) {
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static void tell(const char *line) {
+	fprintf(stderr, "%s\n", line);
+}
+
 static int replay(const struct mode *mode, uint64_t seed) {
 	struct totals totals = { 0 };
-	sim_set_story(stderr);
+	sim_set_story(tell);
 	uint64_t first = mode->run(seed, &totals);
 	sim_set_story(NULL);
 	uint64_t second = mode->run(seed, &totals);
@@ -77,32 +82,36 @@ static int run_all(const struct mode *mode, uint64_t seed, uint64_t count) {
 	return 0;
 }
 
+static int usage(void) {
+	fprintf(stderr, "usage: sim MODE|twice [--count N] [--seed S] [--replay SEED]\nmodes:");
+	for (size_t i = 0; i < MODES; i++)
+		fprintf(stderr, " %s", modes[i]->name);
+	fprintf(stderr, "\n");
+	return 2;
+}
+
 int main(int argc, char **argv) {
 	uint64_t count = 1000, seed = 1, again = 0;
 	const struct mode *mode = NULL;
-	bool twice = argc % 2 == 0 && strcmp(argv[1], "twice") == 0;
-	for (size_t i = 0; argc % 2 == 0 && i < MODES; i++)
+	if (argc % 2 != 0)
+		return usage();
+	for (size_t i = 0; i < MODES; i++)
 		if (strcmp(modes[i]->name, argv[1]) == 0)
 			mode = modes[i];
-	for (int i = 2; (twice || mode != NULL) && i < argc; i += 2) {
+	for (int i = 2; i < argc; i += 2) {
 		uint64_t value = strtoull(argv[i + 1], NULL, 0);
 		if (strcmp(argv[i], "--count") == 0)
 			count = value;
 		else if (strcmp(argv[i], "--seed") == 0)
-			seed = value * 1000000;
+			seed = value;
 		else if (strcmp(argv[i], "--replay") == 0)
 			again = value;
 		else
-			mode = NULL;
+			return usage();
 	}
-	if (twice)
-		return run_twice(seed, count);
-	if (mode == NULL) {
-		fprintf(stderr, "usage: sim MODE [--count N] [--seed S] [--replay SEED]\nmodes:");
-		for (size_t i = 0; i < MODES; i++)
-			fprintf(stderr, " %s", modes[i]->name);
-		fprintf(stderr, "\n");
-		return 2;
-	}
-	return again != 0 ? replay(mode, again) : run_all(mode, seed, count);
+	if (strcmp(argv[1], "twice") == 0)
+		return run_twice(seed * SEEDS_APART, count);
+	if (mode == NULL)
+		return usage();
+	return again != 0 ? replay(mode, again) : run_all(mode, seed * SEEDS_APART, count);
 }

@@ -2,23 +2,24 @@
 
 #include <string.h>
 
-#define ORDER_RULES(version, more)                                                                \
-	"---\n"                                                                                   \
-	"title: order\n"                                                                          \
-	"---\n"                                                                                   \
-	"stateDiagram-v2\n"                                                                       \
-	"    %% version " version "\n"                                                            \
-	"    %% field qty: u64\n"                                                                 \
-	"    %% field filled: u64\n"                                                              \
-	"    [*] --> Open : Place(q: u64) [q > 0] / qty = q\n"                                    \
-	"    Open --> Open : Fill(n: u64) [n > 0 && filled + n < qty] / filled += n\n"            \
-	"    Open --> Filled : Fill(n: u64) [filled + n == qty] / filled += n\n"                  \
-	"    Open --> Cancelled : Cancel\n" more "    Filled --> [*]\n"                           \
+#define ORDER_RULES(version, more) \
+	"---\n" \
+	"title: order\n" \
+	"---\n" \
+	"stateDiagram-v2\n" \
+	"    %% version " version "\n" \
+	"    %% field qty: u64\n" \
+	"    %% field filled: u64\n" \
+	"    [*] --> Open : Place(q: u64) [q > 0] / qty = q\n" \
+	"    Open --> Open : Fill(n: u64) [n > 0 && filled + n < qty] / filled += n\n" \
+	"    Open --> Filled : Fill(n: u64) [filled + n == qty] / filled += n\n" \
+	"    Open --> Cancelled : Cancel\n" more "    Filled --> [*]\n" \
 	"    Cancelled --> [*]\n"
 
 const char *const model_texts[CONTRACTS][2] = {
 	[ORDER] = { ORDER_RULES("1", ""),
-		    ORDER_RULES("2", "    Open --> Open : Amend(q: u64) [q > filled] / qty = q\n") },
+		    ORDER_RULES("2",
+				"    Open --> Open : Amend(q: u64) [q > filled] / qty = q\n") },
 	[DOOR] = { "---\n"
 		   "title: door\n"
 		   "---\n"
@@ -32,9 +33,9 @@ const char *const model_texts[CONTRACTS][2] = {
 };
 
 const char *const model_event_names[EVENTS] = {
-	[PLACE] = "Place", [FILL] = "Fill",   [CANCEL] = "Cancel", [AMEND] = "Amend",
-	[OPEN] = "Open",   [CLOSE] = "Close", [LOCK] = "Lock",	   [UNLOCK] = "Unlock",
-	[NONSENSE] = "Nonsense",
+	[PLACE] = "Place", [FILL] = "Fill",	[CANCEL] = "Cancel",
+	[AMEND] = "Amend", [OPEN] = "Open",	[CLOSE] = "Close",
+	[LOCK] = "Lock",   [UNLOCK] = "Unlock", [NONSENSE] = "Nonsense",
 };
 
 const char *const model_contract_names[CONTRACTS] = { [ORDER] = "order", [DOOR] = "door" };
@@ -53,8 +54,7 @@ static bool order_step(struct model_entity *entity, enum model_event event, uint
 		entity->qty = param;
 		return true;
 	case FILL:
-		if (!in_state(entity, "Open") || param == 0 ||
-		    entity->filled + param > entity->qty)
+		if (!in_state(entity, "Open") || param == 0 || entity->filled + param > entity->qty)
 			return false;
 		entity->filled += param;
 		if (entity->filled == entity->qty)
@@ -123,8 +123,7 @@ static struct model_answer judge(struct model *model, const struct model_request
 	struct model_entity *entity = &model->entities[request->contract][request->key];
 	struct model_entity next = *entity;
 	const struct model_record *old = earlier(model, request);
-	uint64_t seen = entity->version > 0 ? entity->lsn
-					    : model->contract_lsns[request->contract];
+	uint64_t seen = entity->version > 0 ? entity->lsn : model->contract_lsns[request->contract];
 	if (old != NULL && !same_request(&old->request, request))
 		return (struct model_answer){ .status = HF_BADPARAM, .durable_at = old->after.lsn };
 	if (old != NULL)

@@ -20,7 +20,7 @@ struct scene {
 	struct scene *parent;
 	uint32_t depth;
 	struct totals *totals;
-	bool was_killed;	 /* not a power cut: what was not synced is still there */
+	bool was_killed; /* not a power cut: what was not synced is still there */
 	uint32_t steps;
 };
 

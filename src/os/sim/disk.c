@@ -293,7 +293,8 @@ static void misdirect(struct sim *sim, uint32_t slot, uint64_t offset, const voi
 		to = slot;
 	uint64_t size = sim->disk->inodes[to]->size;
 	if (to == slot && size >= HF_SECTOR)
-		offset = HF_SECTOR * (uint64_t)sim_below(&sim->random, (uint32_t)(size / HF_SECTOR));
+		offset =
+			HF_SECTOR * (uint64_t)sim_below(&sim->random, (uint32_t)(size / HF_SECTOR));
 	if (offset + len <= size)
 		sim_inode_damage(sim->disk, to, offset, bytes, len);
 }
@@ -336,7 +337,8 @@ bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint
 	int reason;
 	check_direct(file, buf, len, offset);
 	sim_yield();
-	bool ok = sim_io(sim, SIM_WRITE, (uint64_t)slot << 32 | offset, sim->faults.write_eio, &reason);
+	bool ok = sim_io(sim, SIM_WRITE, (uint64_t)slot << 32 | offset, sim->faults.write_eio,
+			 &reason);
 	if (ok && offset + len > size && !take_room(sim, offset + len - size)) {
 		ok = false;
 		reason = ENOSPC;

@@ -49,7 +49,8 @@ static bool land(struct sim *sim, const struct flight *flight, struct hf_err *er
 	int reason;
 	/* The disk may read the memory at any time until now. */
 	HF_ASSERT(XXH3_64bits(flight->buf, flight->len) == flight->hash);
-	if (!sim_io(sim, SIM_FLUSH, (uint64_t)flight->slot << 32 | flight->offset, sim->faults.write_eio, &reason)) {
+	if (!sim_io(sim, SIM_FLUSH, (uint64_t)flight->slot << 32 | flight->offset,
+		    sim->faults.write_eio, &reason)) {
 		crash_land(sim, flight, 0, sim_below(&sim->random, 4));
 		return hf_fail_sys(err, reason, "the log write failed");
 	}

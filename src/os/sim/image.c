@@ -192,8 +192,8 @@ void sim_inode_read(const struct inode *inode, uint64_t offset, uint8_t *ret, si
 static void add_pending(struct inode *inode, uint32_t i, struct sector *sector) {
 	if (inode->pending_count == inode->pending_room) {
 		inode->pending_room = inode->pending_room * 2 + 16;
-		inode->pending = realloc(inode->pending,
-					 inode->pending_room * sizeof(*inode->pending));
+		inode->pending =
+			realloc(inode->pending, inode->pending_room * sizeof(*inode->pending));
 		HF_ASSERT(inode->pending != NULL);
 	}
 	inode->pending[inode->pending_count++] = (struct pending){ .at = i, .sector = sector };
@@ -496,8 +496,8 @@ static void cut_inode(struct cutter *cutter, struct inode *inode) {
 		if (which == 0)
 			inode->durable_size = inode->size;
 		else if (which == 1 && sectors > 0)
-			inode->durable_size += HF_SECTOR * sim_below(&cutter->random,
-								     (uint32_t)sectors);
+			inode->durable_size +=
+				HF_SECTOR * sim_below(&cutter->random, (uint32_t)sectors);
 		mix(&cutter->kept, inode->durable_size);
 	}
 	inode->size = inode->durable_size;
@@ -526,8 +526,7 @@ static void cut_dir(struct cutter *cutter, struct sim_disk *disk, uint32_t at) {
 }
 
 static bool is_clean(const struct inode *inode) {
-	return inode->pending_count == 0 && inode->size == inode->durable_size &&
-	       !inode->betrayed;
+	return inode->pending_count == 0 && inode->size == inode->durable_size && !inode->betrayed;
 }
 
 uint64_t sim_disk_cut(struct sim_disk *disk, uint64_t seed) {
@@ -581,8 +580,8 @@ size_t sim_disk_list(const struct sim_disk *disk, const char *path, struct sim_n
 	return count;
 }
 
-bool sim_disk_peek(const struct sim_disk *disk, const char *path, const char *name,
-		   uint64_t offset, void *ret, size_t len) {
+bool sim_disk_peek(const struct sim_disk *disk, const char *path, const char *name, uint64_t offset,
+		   void *ret, size_t len) {
 	uint32_t slot;
 	if (!find_file(disk, path, name, &slot) || sim_inode(disk, slot)->size < offset + len)
 		return false;

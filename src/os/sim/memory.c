@@ -114,7 +114,7 @@ void hf_pages_free(void *pages, size_t bytes) {
 	hf_memory_free(pages);
 }
 
-/* ---- what src/machine, which may not know this folder, calls malloc and so on (meson.build) ---- */
+/* ---- what src/machine, which may not know this folder, is made to call malloc and so on ---- */
 
 void *sim_malloc(size_t bytes);
 void *sim_calloc(size_t count, size_t bytes);

@@ -16,7 +16,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 /* ---- chance ---- */
 
@@ -72,8 +71,8 @@ struct sim_name {
 size_t sim_disk_list(const struct sim_disk *disk, const char *path, struct sim_name *ret,
 		     size_t max);
 /* False if there is no such file, or `offset` + `len` is behind its end. */
-bool sim_disk_peek(const struct sim_disk *disk, const char *path, const char *name,
-		   uint64_t offset, void *ret, size_t len);
+bool sim_disk_peek(const struct sim_disk *disk, const char *path, const char *name, uint64_t offset,
+		   void *ret, size_t len);
 /* Likewise; changes the bytes, durably. */
 bool sim_disk_poke(struct sim_disk *disk, const char *path, const char *name, uint64_t offset,
 		   const void *bytes, size_t len);
@@ -110,10 +109,10 @@ struct sim_faults {
 	uint32_t no_memory;
 	uint32_t clock_jump; /* per reading of the wall clock */
 
-	uint32_t lost_write;	  /* told to be durable, and is not */
-	uint32_t misdirected;	  /* lands on another place of that file, or of another one */
-	uint32_t rot_read;	  /* a bit of what is read */
-	uint32_t rot_rest;	  /* a bit of what is durable, at some write */
+	uint32_t lost_write;  /* told to be durable, and is not */
+	uint32_t misdirected; /* lands on another place of that file, or of another one */
+	uint32_t rot_read;    /* a bit of what is read */
+	uint32_t rot_rest;    /* a bit of what is durable, at some write */
 
 	bool no_direct; /* a file system without direct I/O */
 	bool no_uring;	/* a kernel without io_uring */
@@ -165,8 +164,8 @@ uint64_t sim_time_ns(const struct sim *sim);
 
 /* A hash over all operations so far, their bytes, and all switches between threads. */
 uint64_t sim_trace(const struct sim *sim);
-/* Prints each operation there, and what is told with sim_say; NULL (the default): nothing. */
-void sim_set_story(FILE *out);
+/* Tells each operation, and what sim_say is given, to `line`; NULL (the default): to nobody. */
+void sim_set_story(void (*line)(const char *line));
 void sim_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 uint64_t sim_io_count(const struct sim *sim);
 uint64_t sim_alloc_count(const struct sim *sim);

@@ -18,7 +18,8 @@
 #include "os/sim/world.h"
 
 #define STACK_SIZE ((size_t)1 << 20)
-#define JUMPS_MAX 10000u /* of the clock, with nothing else to do, before the main thread runs again */
+#define JUMPS_MAX \
+	10000u /* of the clock, with nothing else to do, before the main thread runs again */
 #define PREEMPT_ONE_IN 8u
 #define SPURIOUS_ONE_IN 64u
 

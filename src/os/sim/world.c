@@ -138,29 +138,35 @@ void sim_trace_add(struct sim *sim, uint64_t value) {
 	sim->trace ^= sim->trace >> 32;
 }
 
-static FILE *story;
+static void (*story)(const char *line);
 
-void sim_set_story(FILE *out) {
-	story = out;
+void sim_set_story(void (*line)(const char *line)) {
+	story = line;
 }
 
 void sim_say(const char *fmt, ...) {
 	va_list args;
 	if (story == NULL)
 		return;
+	char line[512];
 	va_start(args, fmt);
-	vfprintf(story, fmt, args);
+	vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
-	fputc('\n', story);
+	story(line);
 }
 
 static void tell(const struct sim *sim, enum sim_op op, uint64_t what, bool fails) {
 	static const char *const names[SIM_OP_COUNT] = {
-		[SIM_OPEN] = "open",	     [SIM_READ] = "read",
-		[SIM_WRITE] = "write",	     [SIM_SYNC] = "sync",
-		[SIM_FLUSH] = "flush",	     [SIM_FILL] = "fill",
-		[SIM_CREATE] = "create",     [SIM_RENAME] = "rename",
-		[SIM_REMOVE] = "remove",     [SIM_DIR_SYNC] = "sync directory",
+		[SIM_OPEN] = "open",
+		[SIM_READ] = "read",
+		[SIM_WRITE] = "write",
+		[SIM_SYNC] = "sync",
+		[SIM_FLUSH] = "flush",
+		[SIM_FILL] = "fill",
+		[SIM_CREATE] = "create",
+		[SIM_RENAME] = "rename",
+		[SIM_REMOVE] = "remove",
+		[SIM_DIR_SYNC] = "sync directory",
 		[SIM_MAKE_DIR] = "make directory",
 	};
 	sim_say("%*s%llu: %s %llx%s", sim->below == NULL ? 0 : 4, "",

@@ -50,8 +50,8 @@ struct sim {
 	void *hook_arg;
 	uint64_t room;
 	uint64_t trace, io_count, alloc_count, fault_count, damage_count;
-	uint64_t now_ns;  /* monotonic */
-	int64_t wall_ns;  /* what the wall clock is ahead of it */
+	uint64_t now_ns; /* monotonic */
+	int64_t wall_ns; /* what the wall clock is ahead of it */
 	uint64_t switches;
 	char why[256];
 
