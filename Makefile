@@ -42,14 +42,14 @@ demo: setup-demo build
 test: setup-test build build-asan
 	@tests/run quick
 
-test-full: setup-test setup-fuzz build build-asan build-tsan
+test-full: setup-test build build-asan build-tsan
 	@tests/run full
 
 bench: setup-bench build
 	@bench/run
 
 fuzz: setup-fuzz
-	@fuzz/run $(FUZZ_SECONDS)
+	@fuzz/run -s $(FUZZ_SECONDS)
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX)

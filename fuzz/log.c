@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "frame/cursor.h"
+#include "image.h"
 #include "log/log.h"
 #include "os/disk.h"
 
@@ -26,9 +27,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 /* libFuzzer gives a target no place of its own for what outlives a run. */
 static struct {
-	char path[64];
-	struct hf_dir dir;
-	struct hf_file file;
+	struct hf_dir dir; /* only its path is used */
 	uint8_t image[SECTORS][HF_SECTOR];
 } world;
 
@@ -45,10 +44,10 @@ static void must(bool ok, const struct hf_err *err) {
 	HF_ASSERT(ok);
 }
 
-static void write_log(void) {
+static void write_log(struct hf_dir *dir) {
 	struct hf_err err;
 	struct hf_log *log;
-	struct hf_log_options options = { .dir = &world.dir, .segment_size = HF_SEGMENT_SIZE_MIN };
+	struct hf_log_options options = { .dir = dir, .segment_size = HF_SEGMENT_SIZE_MIN };
 	must(hf_log_open(&options, &log, &err), &err);
 	uint64_t lsn = 0, position;
 	for (uint32_t i = 0; i < GROUPS * RECORDS_PER_GROUP; i++) {
@@ -65,33 +64,29 @@ static void write_log(void) {
 	must(hf_log_close(log, &err), &err);
 }
 
-static void clean_up(void) {
-	struct hf_err err;
-	char name[HF_SEGMENT_NAME_SIZE];
-	hf_file_close(&world.file);
-	for (uint64_t segment = 0; segment < 2; segment++)
-		(void)!hf_dir_remove(&world.dir, hf_segment_name(segment, name), &err);
-	hf_dir_close(&world.dir);
-	rmdir(world.path);
+static bool remove_file(void *arg, const char *name, struct hf_err *err) {
+	return name[0] == '.' || hf_dir_remove(arg, name, err);
 }
 
+/* A real log, once: its bytes are the image. */
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-	struct hf_err err;
-	char name[HF_SEGMENT_NAME_SIZE];
-	size_t len;
-	snprintf(world.path, sizeof(world.path), "%s/holdfast-fuzz-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	HF_ASSERT(mkdtemp(world.path) != NULL);
-	must(hf_dir_open(world.path, false, &world.dir, &err), &err);
-	write_log();
-	must(hf_file_open(&world.dir, hf_segment_name(0, name), HF_FILE_WRITE, false, &world.file,
-			  &err),
-	     &err);
-	must(hf_file_read(&world.file, world.image, sizeof(world.image), 0, &len, &err), &err);
 	static const uint8_t zeros[HF_SECTOR];
+	struct hf_err err;
+	char path[] = "/tmp/holdfast-fuzz-XXXXXX", name[HF_SEGMENT_NAME_SIZE];
+	struct hf_file file;
+	size_t len;
+	HF_ASSERT(mkdtemp(path) != NULL);
+	must(hf_dir_open(path, false, &world.dir, &err), &err);
+	write_log(&world.dir);
+	must(hf_file_open(&world.dir, hf_segment_name(0, name), HF_FILE_READ, false, &file, &err),
+	     &err);
+	must(hf_file_read(&file, world.image, sizeof(world.image), 0, &len, &err), &err);
 	HF_ASSERT(len == sizeof(world.image) &&
 		  memcmp(world.image[SECTORS - 1], zeros, sizeof(zeros)) == 0);
-	atexit(clean_up);
+	hf_file_close(&file);
+	must(hf_dir_list(&world.dir, remove_file, &world.dir, &err), &err);
+	hf_dir_close(&world.dir);
+	rmdir(path);
 	return 0;
 }
 
@@ -134,7 +129,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	uint64_t last = 0;
 	memcpy(sectors, world.image, sizeof(sectors));
 	uint32_t damaged = damage(&input, sectors);
-	must(hf_file_write(&world.file, sectors, sizeof(sectors), 0, &err), &err);
+	char name[HF_SEGMENT_NAME_SIZE];
+	const struct hf_image_file file = { .name = hf_segment_name(0, name),
+					    .bytes = sectors[0],
+					    .len = sizeof(sectors),
+					    .size = HF_SEGMENT_SIZE_MIN };
+	hf_image_show(&file, 1);
 	struct hf_log_scan scan = { .dir = &world.dir, .records = check_records, .arg = &last };
 	bool good = hf_log_scan(&scan, &end, &err);
 	HF_ASSERT(good || (err.status == HF_CORRUPT && err.text[0] != '\0'));
