@@ -21,7 +21,7 @@
 
 #define NODES_MAX 256u
 #define NODES_LEFT 64u /* then only leaves come: enough for every operand that is still open */
-#define DEPTH_MAX 6u
+#define DEPTH_MAX 4u
 #define TRIALS 6u
 #define NOW_NS 1700000000000000000
 
