@@ -1,32 +1,17 @@
 #include "image.h"
 
-#include <sanitizer/allocator_interface.h>
-#include <sanitizer/asan_interface.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "os/disk.h"
-#include "os/memory.h"
 
 #define FIRST_FD 1000000 /* no real file's */
-#define LARGE 131072u	 /* AddressSanitizer maps and unmaps what is larger */
-#define KEPT_MAX 4u
 
 /* The wrapped calls have no argument of ours. */
 static struct {
 	const struct hf_image_file *files;
 	uint32_t count;
-	/* Large blocks that were freed: mapping them anew costs more than the rest together. */
-	struct {
-		void *block;
-		size_t bytes;
-	} kept[KEPT_MAX];
 } shown;
-
-void *__real_hf_memory_new(size_t bytes);
-void *__wrap_hf_memory_new(size_t bytes);
-void __real_hf_memory_free(void *memory);
-void __wrap_hf_memory_free(void *memory);
 
 bool __real_hf_dir_list(const struct hf_dir *dir,
 			bool (*each)(void *arg, const char *name, struct hf_err *err), void *arg,
@@ -103,29 +88,4 @@ bool __wrap_hf_file_read(const struct hf_file *file, void *buf, size_t len, uint
 		memcpy(buf, image->bytes + offset, stored);
 	memset((uint8_t *)buf + stored, 0, *ret_len - stored);
 	return true;
-}
-
-void *__wrap_hf_memory_new(size_t bytes) {
-	for (uint32_t i = 0; bytes >= LARGE && i < KEPT_MAX; i++) {
-		void *block = shown.kept[i].block;
-		if (block == NULL || shown.kept[i].bytes != bytes)
-			continue;
-		shown.kept[i].block = NULL;
-		ASAN_UNPOISON_MEMORY_REGION(block, bytes);
-		return memset(block, 0, bytes);
-	}
-	return __real_hf_memory_new(bytes);
-}
-
-void __wrap_hf_memory_free(void *memory) {
-	size_t bytes = memory == NULL ? 0 : __sanitizer_get_allocated_size(memory);
-	for (uint32_t i = 0; bytes >= LARGE && i < KEPT_MAX; i++) {
-		if (shown.kept[i].block != NULL)
-			continue;
-		shown.kept[i].block = memory;
-		shown.kept[i].bytes = bytes;
-		ASAN_POISON_MEMORY_REGION(memory, bytes);
-		return;
-	}
-	__real_hf_memory_free(memory);
 }

@@ -281,8 +281,7 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 	return commit;
 }
 
-/* One turn of the loop. False if nothing happened in the time that a drain waits. */
-static bool pass(struct hf_loop *loop) {
+bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
 	int timeout_ms = loop->again.count > 0 ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
 	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
@@ -329,7 +328,7 @@ static bool is_drained(struct hf_loop *loop, uint32_t idle_waits) {
 bool hf_loop_run(struct hf_loop *loop) {
 	uint32_t idle_waits = 0;
 	while (!hf_engine_stopped(loop->engine)) {
-		idle_waits = pass(loop) ? 0 : idle_waits + 1;
+		idle_waits = hf_loop_pass(loop) ? 0 : idle_waits + 1;
 		if (loop->draining && is_drained(loop, idle_waits))
 			return true;
 	}

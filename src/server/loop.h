@@ -3,7 +3,7 @@
  *
  * A pass: wait; read each ready connection once; parse and execute every complete command;
  * start one flush for all that was queued; send each connection the replies that are durable by
- * now. The first function to read is `pass` in loop.c.
+ * now. The first function to read is `hf_loop_pass` in loop.c.
  */
 #ifndef HF_SERVER_LOOP_H
 #define HF_SERVER_LOOP_H
@@ -86,6 +86,9 @@ void hf_loop_fini(struct hf_loop *loop);
 /* Serves until drained (true) or the engine stopped (false). */
 bool hf_loop_run(struct hf_loop *loop);
 
+/* One turn of the loop. False if nothing happened in the time that a drain waits. */
+bool hf_loop_pass(struct hf_loop *loop);
+
 /* Executes the batch: afterwards no command points into a read buffer any more. */
 void hf_loop_execute(struct hf_loop *loop);
 
@@ -93,6 +96,9 @@ void hf_loop_execute(struct hf_loop *loop);
 
 /* Accepts who waits, and hands each to the loop with the fewest. */
 void hf_server_accept(struct hf_server *server);
+/* A connection over `fd`, for the loop with the fewest. False (out of memory, or of what epoll
+ * watches): `fd` is the caller's still. */
+HF_MUST bool hf_server_adopt(struct hf_server *server, int fd);
 /* No more clients; every loop drains. */
 void hf_server_drain(struct hf_server *server);
 /* The connection leaves the server's list. */

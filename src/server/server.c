@@ -243,7 +243,7 @@ static struct hf_loop *least_busy(struct hf_server *server) {
 }
 
 /* The connection is in the list before its loop can hear of it; afterwards it is the loop's. */
-static bool adopt(struct hf_server *server, int fd) {
+bool hf_server_adopt(struct hf_server *server, int fd) {
 	struct hf_loop *loop = least_busy(server);
 	struct hf_conn *conn = hf_conn_new(loop, fd, server->accepted);
 	if (conn == NULL)
@@ -313,7 +313,7 @@ void hf_server_accept(struct hf_server *server) {
 			return;
 		int on = 1;
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		if (!admit(server) || !adopt(server, fd))
+		if (!admit(server) || !hf_server_adopt(server, fd))
 			refuse(fd);
 	}
 }

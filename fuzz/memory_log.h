@@ -1,0 +1,14 @@
+/*
+ * memory_log.h - log/log.h without a disk, for targets that need a whole engine per execution:
+ * memory_log.c takes the place of src/log. What was appended becomes durable when hf_log_poll is
+ * called, as with io_uring, and stays over hf_log_close and hf_log_open, until it is forgotten.
+ */
+#ifndef HF_FUZZ_MEMORY_LOG_H
+#define HF_FUZZ_MEMORY_LOG_H
+
+/* The next log that is opened is an empty one. */
+void hf_memory_log_forget(void);
+/* Makes the commit fd readable: the flush is over. */
+void hf_memory_log_finish_flush(void);
+
+#endif
