@@ -13,6 +13,12 @@ static struct {
 	uint32_t count;
 } shown;
 
+bool __real_hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err);
+bool __wrap_hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err);
+bool __real_hf_dir_lock(struct hf_dir *dir, struct hf_err *err);
+bool __wrap_hf_dir_lock(struct hf_dir *dir, struct hf_err *err);
+void __real_hf_dir_close(struct hf_dir *dir);
+void __wrap_hf_dir_close(struct hf_dir *dir);
 bool __real_hf_dir_list(const struct hf_dir *dir,
 			bool (*each)(void *arg, const char *name, struct hf_err *err), void *arg,
 			struct hf_err *err);
@@ -35,6 +41,22 @@ bool __wrap_hf_file_read(const struct hf_file *file, void *buf, size_t len, uint
 void hf_image_show(const struct hf_image_file *files, uint32_t count) {
 	shown.files = files;
 	shown.count = count;
+}
+
+bool __wrap_hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err) {
+	if (shown.files == NULL)
+		return __real_hf_dir_open(path, create, ret, err);
+	*ret = (struct hf_dir){ .fd = FIRST_FD, .lock_fd = -1, .path = "image" };
+	return true;
+}
+
+bool __wrap_hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
+	return shown.files != NULL || __real_hf_dir_lock(dir, err);
+}
+
+void __wrap_hf_dir_close(struct hf_dir *dir) {
+	if (dir->fd != FIRST_FD)
+		__real_hf_dir_close(dir);
 }
 
 bool __wrap_hf_dir_list(const struct hf_dir *dir,

@@ -1,7 +1,7 @@
 /*
  * Keeps large blocks of memory for the next execution: AddressSanitizer maps and unmaps them, which
  * takes longer than all else together. Wraps the calls of os/memory.h (-Wl,--wrap, in meson.build).
- * A kept block is poisoned, so a use after it was freed is still seen, but for its next owner's time.
+ * A kept block is poisoned, so that a use after it was freed is still seen.
  */
 #include <sanitizer/allocator_interface.h>
 #include <sanitizer/asan_interface.h>

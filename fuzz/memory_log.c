@@ -55,14 +55,16 @@ void hf_log_lock(struct hf_log *log) {
 void hf_log_unlock(struct hf_log *log) {
 }
 
-bool hf_log_begin(struct hf_log *log, size_t body_max, uint8_t **ret_body, uint64_t *ret_lsn,
-		  uint64_t *ret_position, struct hf_err *err) {
-	if (log->next + body_max + HF_RECORD_OVERHEAD > BYTES_MAX)
-		return hf_fail(err, HF_STOPPED, "no room");
-	*ret_body = log->bytes + log->next + HF_RECORD_HEADER_SIZE;
+bool hf_log_make_room(struct hf_log *log, size_t body_max, struct hf_err *err) {
+	return log->next + body_max + HF_RECORD_OVERHEAD <= BYTES_MAX ||
+	       hf_fail(err, HF_STOPPED, "no room");
+}
+
+uint8_t *hf_log_begin(struct hf_log *log, size_t body_max, uint64_t *ret_lsn,
+		      uint64_t *ret_position) {
 	*ret_lsn = log->last_lsn + 1;
 	*ret_position = log->next;
-	return true;
+	return log->bytes + log->next + HF_RECORD_HEADER_SIZE;
 }
 
 void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len) {

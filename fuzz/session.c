@@ -11,10 +11,10 @@
  */
 #include "base/assert.h"
 #include "engine/engine.h"
-#include "machine/machine.h"
+#include "compile_once.h"
+#include "image.h"
 #include "memory_log.h"
 #include "os/clock.h"
-#include "os/disk.h"
 #include "os/random.h"
 #include "server/loop.h"
 #include "server/server.h"
@@ -32,6 +32,7 @@
 enum switches { AFTER_HANDSHAKE = 1, REPLAY = 2, IN_ONE_PIECE = 4 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 static const char contract[] = "---\ntitle: t\n---\n"
 			       "stateDiagram-v2\n"
@@ -57,7 +58,6 @@ struct client {
 
 /* libFuzzer gives a target no place of its own for what outlives a run. */
 static struct {
-	struct hf_contract *compiled;
 	struct hf_server *server;
 	struct hf_engine *engine;
 	struct client clients[CLIENTS];
@@ -81,52 +81,6 @@ uint64_t hf_clock_cpu_ns(void) {
 bool hf_random_u64(uint64_t *ret, struct hf_err *err) {
 	*ret = 4;
 	return true;
-}
-
-/* ---- what an engine need not do a hundred thousand times: wrapped, see meson.build ---------- */
-
-bool __wrap_hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err);
-bool __wrap_hf_dir_lock(struct hf_dir *dir, struct hf_err *err);
-void __wrap_hf_dir_close(struct hf_dir *dir);
-bool __real_hf_contract_compile(struct hf_span text, const char *file_name,
-				struct hf_diagnostics *diagnostics, struct hf_contract **ret,
-				struct hf_err *err);
-bool __wrap_hf_contract_compile(struct hf_span text, const char *file_name,
-				struct hf_diagnostics *diagnostics, struct hf_contract **ret,
-				struct hf_err *err);
-void __real_hf_contract_free(struct hf_contract *contract);
-void __wrap_hf_contract_free(struct hf_contract *contract);
-
-bool __wrap_hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err) {
-	return true;
-}
-
-bool __wrap_hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
-	return true;
-}
-
-void __wrap_hf_dir_close(struct hf_dir *dir) {
-}
-
-/* A contract does not change: the one that every run begins with is compiled once. */
-bool __wrap_hf_contract_compile(struct hf_span text, const char *file_name,
-				struct hf_diagnostics *diagnostics, struct hf_contract **ret,
-				struct hf_err *err) {
-	bool first = hf_span_is(text, contract);
-	if (first && world.compiled != NULL) {
-		*diagnostics = (struct hf_diagnostics){ 0 };
-		*ret = world.compiled;
-		return true;
-	}
-	bool good = __real_hf_contract_compile(text, file_name, diagnostics, ret, err);
-	if (first)
-		world.compiled = *ret;
-	return good;
-}
-
-void __wrap_hf_contract_free(struct hf_contract *freed) {
-	if (freed != world.compiled)
-		__real_hf_contract_free(freed);
 }
 
 /* ---- replies ------------------------------------------------------------------------------- */
@@ -412,8 +366,8 @@ static bool tells_of_itself(const struct client *client) {
 }
 
 /*
- * The same replies; only a protocol error may be missing in pieces: the parser waits for the rest of
- * a command before it looks at the beginning again.
+ * The same replies; only a protocol error may be missing in pieces: the parser waits for the rest
+ * of a command before it looks at the beginning again.
  */
 static void compare(const struct client *pieces, const struct client *whole) {
 	static const char error[] = "-ERR Protocol error";
@@ -424,11 +378,19 @@ static void compare(const struct client *pieces, const struct client *whole) {
 				memcmp(whole->bytes + pieces->len, error, sizeof(error) - 1) == 0));
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+	static const struct hf_image_file none;
+	hf_image_show(&none, 0);
+	hf_compile_once(hf_span_of(contract));
+	return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	if (size == 0)
 		return 0;
 	run(data + 1, size - 1, data[0], true);
-	if (!(data[0] & IN_ONE_PIECE) || memchr(data, 0xff, size) != NULL)
+	bool shut_down = world.server == NULL; /* the next one has another port */
+	if (!(data[0] & IN_ONE_PIECE) || memchr(data, 0xff, size) != NULL || shut_down)
 		return 0;
 	for (uint32_t i = 0; i < CLIENTS; i++) {
 		memcpy(world.before[i].bytes, world.clients[i].bytes, world.clients[i].len);

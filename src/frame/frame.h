@@ -57,6 +57,12 @@
 #define HF_RECORD_HEADER_SIZE 20u
 #define HF_RECORD_OVERHEAD 24u /* header and check */
 
+/*
+ * Is the checksum that was read the one of the bytes that were read? Every check of bytes on disk
+ * asks here.
+ */
+HF_MUST bool hf_check_holds(uint32_t stored, uint32_t computed);
+
 struct hf_segment_header {
 	uint32_t format_version;
 	uint64_t log_id;
