@@ -60,7 +60,7 @@ format: setup-format
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-asan build-tsan build-fuzz build-builds
 
 .NOTPARALLEL:
 .PHONY: all help build build-asan build-tsan demo test test-full bench fuzz install format clean
