@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """P5: the same events give the same state hash, whatever compiled the code that judges them.
 
-    test_builds.py [--events N] [--seed N] BUILD...
+    test_builds.py [--events N] [--seed N] BUILD... | all
 
 The release build makes a log of N events (1,000,000; in logs of at most LOG_EVENTS, each of another seed) and says
 its state hash at several LSNs. Each BUILD replays it up to these LSNs, judging every event again, and of the first log
@@ -20,6 +20,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOG_EVENTS = 1_000_000
+ALL = ["gcc-O0", "gcc-O3", "asan", "clang-O0", "clang-O3", "clang-asan"]
 FEED = "tests/builds/feed"
 SANITIZED = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dc_args=-O1 -g -fno-sanitize-recover=all"]
 
@@ -30,7 +31,8 @@ def skip(why):
 
 
 def run(*words, **more):
-    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **more)
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, **more)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, words))}: exit status {done.returncode}\n{done.stdout}")
     return done.stdout
@@ -65,6 +67,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("builds", nargs="+", metavar="BUILD")
     args = parser.parse_args()
+    args.builds = ALL if args.builds == ["all"] else args.builds
     for build in args.builds:
         if not re.fullmatch(r"asan|tsan|[a-z]+-(O[0-3s]|asan)", build):
             parser.error(f"BUILD {build}: want asan, tsan, or such as gcc-O0, clang-asan")

@@ -4,7 +4,7 @@
  * written yet, behind the log's end, it may also be reported as a group that was never finished; in
  * the witness, which only guards the log, it may also change nothing.
  *
- *     test_bits [--all] [--seed N]      1 % of the bits, or all of them
+ *     bits [--all] [--seed N]      1 % of the bits, or all of them
  *
  * Two directories: of a server that was stopped in order, and of one that was killed: no close mark
  * stands behind its last group.
