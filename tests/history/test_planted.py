@@ -1,0 +1,339 @@
+#!/usr/bin/python3
+"""The checker of histories refuses what is not linearizable, and says what is wrong.
+
+    test_planted.py [--seed N]
+
+Takes good histories of a real server, breaks each in one way, and wants a refusal that names the break. What it
+changes is chosen at random among all that would be such a break.
+"""
+
+import argparse
+import collections
+import pathlib
+import random
+import re
+import sys
+import tempfile
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent)]
+sys.dont_write_bytecode = True
+
+import check  # noqa: E402
+import test_histories  # noqa: E402
+
+ROUNDS = 5  # of each violation
+MARGIN_NS = 1000
+
+
+class Records:
+    """The lines of a history, to be changed. A line is [connection, begin, end, request, reply]."""
+
+    def __init__(self, lines, rng):
+        self.lines = [line.rstrip("\n").split("\t") for line in lines]
+        self.rng = rng
+
+    def pick(self, verb, reply, fits=lambda line: True):
+        """A random line of the verb whose reply matches the pattern."""
+        found = [line for line in self.lines if line[3].startswith(verb) and re.match(reply, line[4]) and fits(line)]
+        assert found, f"the history has no {verb} with the reply {reply}"
+        return self.rng.choice(found)
+
+    def all_acknowledged(self):
+        """Writes whose reply came, and that nobody retried."""
+        asked = collections.Counter(line[3] for line in self.lines)
+        return [line for line in self.lines if asked[line[3]] == 1 and re.match(r"[A-Z]\w+ \d+ \d+$", line[4])]
+
+    def acknowledged(self, fits=lambda line: True):
+        """One of them, at random."""
+        return self.rng.choice([line for line in self.all_acknowledged() if fits(line)])
+
+    def everywhere(self, pattern, replacement):
+        """Replaces in all histories that were read."""
+        for line in self.lines:
+            if line[3].startswith("HF.HISTORY"):
+                line[4] = re.sub(pattern, replacement, line[4]).strip(" ")
+
+    def check(self):
+        check.check("\t".join(line) for line in self.lines)
+
+
+def lsn_of(line):
+    return line[4].split(" ")[2]
+
+
+def request_of(line):
+    """key, event, n"""
+    words = line[3].split(" ")
+    return words[2], words[3], words[5]
+
+
+# ---- what can go wrong. Each breaks a history, and returns what the refusal has to speak of.
+
+def swap_two_lsns(records):
+    """Two writes, one of which ended before the other began, and neither key has another between them."""
+    written = {int(lsn_of(line)): line for line in records.all_acknowledged()}
+    key_at = {int(row[2]): line[3].split(" ")[2] for line in records.lines for row in check.ROW.finditer(line[4])}
+    pairs = [(str(a), str(b)) for a in written for b in range(a + 1, a + 20)
+             if b in written and int(written[a][2]) < int(written[b][1])
+             and key_at[a] not in (key_at[i] for i in range(a + 1, b + 1))
+             and key_at[b] not in (key_at[i] for i in range(a, b))]
+    place = {}  # LSN -> that, and its time, as they will be
+    a, b = records.rng.choice(pairs)
+    for line in records.lines:
+        place.update((row[2], (row[2], row[3])) for row in check.ROW.finditer(line[4]))
+    place[a], place[b] = place[b], place[a]
+    for line in records.lines:
+        line[4] = re.sub(r"\blsn (%s|%s) time \d+" % (a, b), lambda m: "lsn %s time %s" % place[m[1]], line[4])
+        line[4] = re.sub(r"^([A-Z]\w+ \d+) (%s|%s)$" % (a, b), lambda m: f"{m[1]} {place[m[2]][0]}", line[4])
+    return "stands at LSN"
+
+
+def swap_two_replies(records):
+    one, other = records.acknowledged(), records.acknowledged()
+    while other[4] == one[4]:
+        other = records.acknowledged()
+    one[4], other[4] = other[4], one[4]
+    return "in the history"
+
+
+def stale_read(records):
+    """A read that began after a newer version was shown."""
+    read = records.pick("HF.GET", "state", lambda line: int(line[4].split(" ")[3]) > 20)
+    version = int(read[4].split(" ")[3])
+    old = records.pick("HF.GET", "state", lambda line: line[3] == read[3] and int(line[4].split(" ")[3]) < version
+                       and int(line[2]) + MARGIN_NS < int(read[1]))
+    late = max(int(line[2]) for line in records.lines) + MARGIN_NS
+    records.lines.append(["1000001", str(late), str(late + 1), old[3], old[4]])
+    return "stands at LSN"
+
+
+def read_behind_ones_own_write(records):
+    """In one pipeline, the version before the one just written: only the order of the commands tells."""
+    views = {}  # what a read of the version before a write would have shown
+    for line in records.lines:
+        match = check.VIEW.match(line[4])
+        if match:
+            views[f"{line[3].split(' ')[2]} {int(match[2]) + 1}"] = line[4]
+
+    def version(line):
+        return f"{request_of(line)[0]} {line[4].split(' ')[1]}"
+
+    write = records.acknowledged(lambda line: version(line) in views)
+    at = next(i for i, line in enumerate(records.lines) if line is write)
+    records.lines.insert(at + 1, write[:3] + [f"HF.GET shelf {request_of(write)[0]}", views[version(write)]])
+    return f"stands at LSN .* but line {at + 1} "
+
+
+def missing_after_it_was_there(records):
+    read = records.pick("HF.GET", "state", lambda line: line[0] == str(test_histories.LAST_CONNECTION))
+    read[4] = f"-NOTFOUND shelf:{read[3].split(' ')[2]} does not exist"
+    return "stands at LSN"
+
+
+def read_from_the_future(records):
+    """A read that ended before what it shows was asked for."""
+    early = min(int(line[1]) for line in records.lines)
+    read = records.pick("HF.GET", "state", lambda line: int(line[4].split(" ")[3]) > 50)
+    read[1], read[2] = str(early - 2 * MARGIN_NS), str(early - MARGIN_NS)
+    return "stands at LSN"
+
+
+def hash_from_the_future(records):
+    early = min(int(line[1]) for line in records.lines)
+    read = records.pick("HF.HASH", r"\d\d\d")
+    read[1], read[2] = str(early - 2 * MARGIN_NS), str(early - MARGIN_NS)
+    return "stands at LSN"
+
+
+def stale_hash(records):
+    read = records.pick("HF.HASH", r"\d\d\d ")
+    late = max(int(line[2]) for line in records.lines) + MARGIN_NS
+    read[:3] = "1000001", str(late), str(late + 1)
+    return "stands at LSN"
+
+
+def another_hash(records):
+    read = records.pick("HF.HASH", r"\d")
+    lsn, value = read[4].split(" ")
+    records.lines.append(read[:4] + [f"{lsn} {value[::-1]}"])
+    return "the hash was another one"
+
+
+def torn_read(records):
+    """One field is that of the version before."""
+    read = records.pick("HF.GET", "state", lambda line: int(line[4].split(" ")[3]) > 1)
+    read[4] = re.sub(r"count (\d+)", lambda m: f"count {int(m[1]) - 1}", read[4])
+    return "is \\("
+
+
+def lose_the_last(records):
+    """The log's last event is gone after the restart, from all that was read of it; its request's line."""
+    last = max((row for line in records.lines for row in check.ROW.finditer(line[4])), key=lambda row: int(row[2]))
+    for line in records.lines:
+        if line[3].startswith("HF.HISTORY"):
+            line[4] = re.sub(rf" ?\bversion \d+ lsn {last[2]} time .*", "", line[4])
+    records.lines = [line for line in records.lines if f"lsn {last[2]} " not in line[4]
+                     and not line[4].startswith(last[2] + " ")]
+    write = next(line for line in records.lines if f"{last[4]} n {last[6]}" in line[3])
+    write[2], write[4] = "0", "?"
+    return write, last
+
+
+def lost_write(records):
+    """It was acknowledged."""
+    write, last = lose_the_last(records)
+    write[2], write[4] = str(int(write[1]) + MARGIN_NS), f"{last[5]} {last[1]} {last[2]}"
+    return "was acknowledged, and is lost"
+
+
+def lost_after_it_was_read(records):
+    """It was not acknowledged, but somebody has seen it."""
+    write, last = lose_the_last(records)
+    records.lines.append(["1000001", write[1], str(int(write[1]) + MARGIN_NS),
+                          f"HF.SEND {' '.join(write[3].split(' ')[1:3])} Add n 1 IFVERSION 0",
+                          f"-STALE shelf:{request_of(write)[0]} is at version {last[1]} ({last[5]}), not 0: read"])
+    return "was shown, and is lost"
+
+
+def applied_twice(records):
+    """One request makes two events."""
+    one = records.acknowledged()
+    _key, event, n = request_of(one)
+    other = records.acknowledged(lambda line: request_of(line)[1] == event and request_of(line)[2] != n)
+    records.everywhere(rf"\bn {request_of(other)[2]}\b", f"n {n}")
+    return "was applied before|asked for something else"
+
+
+def nobodys_event(records):
+    one = records.acknowledged()
+    records.lines = [line for line in records.lines if f" n {request_of(one)[2]}" not in line[3]]
+    return "nobody's request"
+
+
+def half_a_command(records):
+    """It was cut in the middle, and had an effect."""
+    one = records.acknowledged()
+    one[2], one[4] = "0", "!"
+    return "not sent whole"
+
+
+def version_gap(records):
+    one = records.acknowledged(lambda line: int(line[4].split(" ")[1]) > 5)
+    records.everywhere(rf" ?\bversion \d+ lsn {lsn_of(one)} time \d+ event \w+ state \w+ params n \d+( id \S+)?", "")
+    return "stands where version"
+
+
+def lsn_gap(records):
+    one = records.acknowledged()
+    records.everywhere(rf"\blsn {lsn_of(one)}\b", "lsn 999999")
+    return "is no event's|smaller LSN"
+
+
+def lsn_twice(records):
+    one = records.acknowledged()
+    other = records.acknowledged(lambda line: request_of(line)[0] != request_of(one)[0])
+    records.everywhere(rf"\blsn {lsn_of(one)}\b", f"lsn {lsn_of(other)}")
+    return "another event, too|is no event's"
+
+
+def unlawful_event(records):
+    one = records.acknowledged(lambda line: request_of(line)[1] == "Add" and int(line[4].split(" ")[1]) > 1)
+    n = request_of(one)[2]
+    for line in records.lines:
+        line[3] = line[3].replace(f"Add n {n}", f"Unlock n {n}")
+    records.everywhere(rf"\bevent Add state (\w+) params n {n}\b", rf"event Unlock state \1 params n {n}")
+    return "does not lead from Open"
+
+
+def wrong_ifversion(records):
+    one = records.acknowledged(lambda line: "IFVERSION" in line[3])
+    one[3] = re.sub(r"IFVERSION (\d+)", lambda m: f"IFVERSION {int(m[1]) + 1}", one[3])
+    return "was for another version"
+
+
+def retry_with_another_reply(records):
+    one = records.acknowledged(lambda line: " ID " in line[3])
+    state, version, lsn = one[4].split(" ")
+    late = max(int(line[2]) for line in records.lines) + MARGIN_NS
+    records.lines.append(["1000001", str(late), str(late + 1), one[3], f"{state} {int(version) + 1} {int(lsn) + 1}"])
+    return "in the history"
+
+
+def retry_refused(records):
+    """An id that was applied is judged a second time."""
+    one = records.acknowledged(lambda line: " ID " in line[3] and request_of(line)[1] == "Lock")
+    key, (state, version, _lsn) = request_of(one)[0], one[4].split(" ")
+    records.lines.append(["1000001", one[1], one[2], one[3],
+                          f"-REFUSED shelf:{key} is {state} (version {version}): Lock is allowed from Open"])
+    return "the id's reply is"
+
+
+def refused_and_applied(records):
+    one = records.acknowledged(lambda line: " ID " not in line[3] and " IFV" not in line[3]
+                               and request_of(line)[1] == "Lock")
+    key, version = request_of(one)[0], one[4].split(" ")[1]
+    one[4] = f"-REFUSED shelf:{key} is Locked (version {version}): Lock is allowed from Open"
+    return "was refused, and applied"
+
+
+def refused_without_reason(records):
+    one = records.pick("HF.SEND", r"-REFUSED .* is Locked")
+    one[3] = re.sub(r" (Add|Lock) ", " Unlock ", one[3])
+    return "the contract allows it|asked for something else"
+
+
+def stale_without_reason(records):
+    one = records.pick("HF.SEND", r"-STALE .* is at version")
+    one[3] = re.sub(r"IFVERSION \d+", "IFVERSION " + re.search(r"at version (\d+)", one[4])[1], one[3])
+    return "is what IFVERSION asks for"
+
+
+def stale_about_the_past(records):
+    """A refusal tells of a version that was replaced long before."""
+    one = records.pick("HF.SEND", r"-STALE .* is at version [1-9] ")
+    late = max(int(line[2]) for line in records.lines) + MARGIN_NS
+    one[:3] = "1000001", str(late), str(late + 1)
+    return "stands at LSN"
+
+
+def no_reply_to_that(records):
+    one = records.pick("HF.GET", "state")
+    one[4] = "-STOPPED the disk failed"
+    return "is no reply"
+
+
+PLANTED = [swap_two_lsns, swap_two_replies, stale_read, read_behind_ones_own_write, missing_after_it_was_there,
+           read_from_the_future, hash_from_the_future, stale_hash, another_hash, torn_read, lost_write,
+           lost_after_it_was_read, applied_twice, nobodys_event, half_a_command, version_gap, lsn_gap, lsn_twice,
+           unlawful_event, wrong_ifversion, retry_with_another_reply, retry_refused, refused_and_applied,
+           refused_without_reason, stale_without_reason, stale_about_the_past, no_reply_to_that]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="holdfast-planted-") as folder:
+        path = folder + "/records"
+        test_histories.make(path, args.seed, 6, 5000)
+        with open(path, encoding="ascii") as file:
+            good = file.readlines()
+    check.check(good)
+    for plant in PLANTED:
+        for seed in range(args.seed, args.seed + ROUNDS):
+            records = Records(good, random.Random(seed))
+            message = plant(records)
+            try:
+                records.check()
+            except check.Violation as violation:
+                if not re.search(message, str(violation)):
+                    sys.exit(f"{plant.__name__}, seed {seed}: refused, but for another reason: {violation}")
+                if seed == args.seed:
+                    print(f"{plant.__name__}: {violation}")
+            else:
+                sys.exit(f"{plant.__name__}, seed {seed}: taken for linearizable")
+    print(f"{len(PLANTED)} kinds of violations, each planted {ROUNDS} times: all refused")
+
+
+if __name__ == "__main__":
+    main()
