@@ -25,12 +25,18 @@
 #define HF_BLOCK_MAX 4352u	 /* an entity's field block */
 
 /* The wire */
-#define HF_ARGS_MAX 1024u		    /* strings of one command */
-#define HF_BULK_MAX 131072u		    /* one string of a command */
-#define HF_COMMAND_MAX 262144u		    /* one command */
-#define HF_INLINE_MAX 65536u		    /* one inline command line */
-#define HF_CONNECTION_OUTPUT_PAUSE 1048576u /* unread replies at which we stop reading */
-#define HF_CONNECTIONS_MAX 10000u
+#define HF_ARGS_MAX 1024u		     /* strings of one command */
+#define HF_BULK_MAX 131072u		     /* one string of a command */
+#define HF_COMMAND_MAX 262144u		     /* one command */
+#define HF_INLINE_MAX 65536u		     /* one inline command line */
+#define HF_CONNECTION_OUTPUT_PAUSE 1048576u  /* unread replies at which we stop reading */
+#define HF_CONNECTION_OUTPUT_SQUEEZED 65536u /* ... with half of the clients' memory used */
+#define HF_PASS_SLOW_BYTES 65536u	     /* slow commands and their replies, in one pass */
+#define HF_CONNECTIONS_DEFAULT 10000u
+#define HF_CONNECTIONS_MAX 65536u
+/* Buffers of all connections: so much a thread, and so much for each of --max-clients. */
+#define HF_CLIENT_MEMORY_PER_THREAD 67108864u
+#define HF_CLIENT_MEMORY_PER_CLIENT 65536u
 #define HF_HISTORY_MAX 1000u /* events in one HF.HISTORY reply */
 
 /* The log */

@@ -89,7 +89,7 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 		.listen = getenv("HOLDFAST_LISTEN"),
 		.threads = getenv("HOLDFAST_THREADS"),
 	};
-	*ret = (struct serve_options){ .threads = 1, .max_clients = HF_CONNECTIONS_MAX };
+	*ret = (struct serve_options){ .threads = 1, .max_clients = HF_CONNECTIONS_DEFAULT };
 	const struct hf_option options[] = {
 		{ "--data", &spelled.data, NULL },
 		{ "--contracts", &spelled.contracts, NULL },

@@ -12,19 +12,19 @@ const struct hf_command hf_commands[] = {
 	  "Reads one version of an entity" },
 	{ "ping", hf_cmd_ping, -1, HF_COMMAND_IN_MULTI, 0, "connection", "[message]",
 	  "Replies PONG" },
-	{ "hf.history", hf_cmd_history, -3, 0, 2, "holdfast",
+	{ "hf.history", hf_cmd_history, -3, HF_COMMAND_SLOW, 2, "holdfast",
 	  "contract key [FROM version] [COUNT n]", "Lists an entity's events, oldest first" },
 	{ "hf.count", hf_cmd_count, -2, 0, 0, "holdfast", "contract [state]",
 	  "Counts a contract's entities per state" },
 	{ "hf.contract", NULL, -2, 0, 0, "holdfast", "subcommand", "Contracts" },
-	{ "hf.contract|list", hf_cmd_contract_list, 2, 0, 0, "holdfast", "",
+	{ "hf.contract|list", hf_cmd_contract_list, 2, HF_COMMAND_SLOW, 0, "holdfast", "",
 	  "Lists the contracts in force" },
-	{ "hf.contract|show", hf_cmd_contract_show, 3, 0, 0, "holdfast", "name",
+	{ "hf.contract|show", hf_cmd_contract_show, 3, HF_COMMAND_SLOW, 0, "holdfast", "name",
 	  "Replies the text of the contract in force" },
-	{ "hf.contract|check", hf_cmd_contract_check, 3, 0, 0, "holdfast", "text",
+	{ "hf.contract|check", hf_cmd_contract_check, 3, HF_COMMAND_SLOW, 0, "holdfast", "text",
 	  "Checks a contract without loading it" },
-	{ "hf.contract|load", hf_cmd_contract_load, 3, HF_COMMAND_WRITE, 0, "holdfast", "text",
-	  "Checks a contract and puts it in force" },
+	{ "hf.contract|load", hf_cmd_contract_load, 3, HF_COMMAND_WRITE | HF_COMMAND_SLOW, 0,
+	  "holdfast", "text", "Checks a contract and puts it in force" },
 	{ "hf.contract|help", hf_cmd_contract_help, 2, 0, 0, "holdfast", "",
 	  "Lists the subcommands of HF.CONTRACT" },
 	{ "hf.hash", hf_cmd_hash, 1, 0, 0, "holdfast", "", "Replies the state hash and its LSN" },
@@ -53,24 +53,27 @@ const struct hf_command hf_commands[] = {
 	  "LIB-NAME name | LIB-VER version", "Names the client's library" },
 	{ "client|info", hf_cmd_client_info, 2, HF_COMMAND_IN_MULTI, 0, "connection", "",
 	  "Describes the connection" },
-	{ "client|list", hf_cmd_client_list, 2, HF_COMMAND_IN_MULTI, 0, "connection", "",
-	  "Describes all connections" },
+	{ "client|list", hf_cmd_client_list, 2, HF_COMMAND_IN_MULTI | HF_COMMAND_SLOW, 0,
+	  "connection", "", "Describes all connections" },
 	{ "client|no-evict", hf_cmd_client_flag, 3, HF_COMMAND_IN_MULTI, 0, "connection",
-	  "ON | OFF", "Accepted: clients are never evicted" },
+	  "ON | OFF", "Accepted, without effect" },
 	{ "client|no-touch", hf_cmd_client_flag, 3, HF_COMMAND_IN_MULTI, 0, "connection",
 	  "ON | OFF", "Accepted: reads never change an entity" },
 	{ "multi", hf_cmd_multi, 1, HF_COMMAND_IN_MULTI, 0, "transactions", "",
 	  "Not available: what follows is refused until EXEC" },
 	{ "exec", hf_cmd_exec, 1, HF_COMMAND_IN_MULTI, 0, "transactions", "", "Ends MULTI" },
 	{ "discard", hf_cmd_discard, 1, HF_COMMAND_IN_MULTI, 0, "transactions", "", "Ends MULTI" },
-	{ "command", hf_cmd_command, -1, 0, 0, "server", "", "Describes all commands" },
+	{ "command", hf_cmd_command, -1, HF_COMMAND_SLOW, 0, "server", "",
+	  "Describes all commands" },
 	{ "command|count", hf_cmd_command_count, 2, 0, 0, "server", "", "Counts the commands" },
-	{ "command|docs", hf_cmd_command_docs, -2, 0, 0, "server", "[name ...]",
+	{ "command|docs", hf_cmd_command_docs, -2, HF_COMMAND_SLOW, 0, "server", "[name ...]",
 	  "Documents commands" },
-	{ "command|info", hf_cmd_command_info, -2, 0, 0, "server", "[name ...]",
+	{ "command|info", hf_cmd_command_info, -2, HF_COMMAND_SLOW, 0, "server", "[name ...]",
 	  "Describes commands" },
-	{ "command|list", hf_cmd_command_list, 2, 0, 0, "server", "", "Lists the commands' names" },
-	{ "info", hf_cmd_info, -1, 0, 0, "server", "[section ...]", "Figures about the server" },
+	{ "command|list", hf_cmd_command_list, 2, HF_COMMAND_SLOW, 0, "server", "",
+	  "Lists the commands' names" },
+	{ "info", hf_cmd_info, -1, HF_COMMAND_SLOW, 0, "server", "[section ...]",
+	  "Figures about the server" },
 	{ "config", NULL, -2, HF_COMMAND_ADMIN, 0, "server", "subcommand", "Settings" },
 	{ "config|get", hf_cmd_config_get, -3, HF_COMMAND_ADMIN, 0, "server",
 	  "pattern [pattern ...]", "Replies the settings whose names match" },
@@ -164,20 +167,46 @@ static void reply_unknown_subcommand(struct hf_conn *conn, const struct hf_comma
 		      parent->name);
 }
 
-/* The row that says how to run the request. NULL if there is none: that was the reply. */
-static const struct hf_command *look_up(struct hf_conn *conn,
-					const struct hf_resp_command *request) {
+/* The row that says how to run the request; NULL if there is none. */
+static const struct hf_command *find(const struct hf_resp_command *request) {
 	const struct hf_command *command = hf_command_find(request->argv[0]);
-	if (command == NULL || strchr(command->name, '|') != NULL) {
-		reply_unknown(conn, request);
+	if (command == NULL || strchr(command->name, '|') != NULL)
 		return NULL;
-	}
 	if (request->argc < 2 || !has_subcommands(command))
 		return command;
 	const struct hf_command *sub = find_subcommand(command, request->argv[1]);
-	if (sub == NULL && command->run == NULL)
+	return sub != NULL ? sub : command;
+}
+
+/* The same, and able to run. NULL if it is not: that was the reply. */
+static const struct hf_command *look_up(struct hf_conn *conn,
+					const struct hf_resp_command *request) {
+	const struct hf_command *command = find(request);
+	if (command == NULL)
+		reply_unknown(conn, request);
+	else if (command->run == NULL && request->argc > 1)
 		reply_unknown_subcommand(conn, command, request->argv[1]);
-	return sub != NULL || command->run == NULL ? sub : command;
+	else
+		return command;
+	return NULL;
+}
+
+bool hf_command_waits(const struct hf_loop *loop, const struct hf_resp_command *request) {
+	if (loop->slow_bytes < HF_PASS_SLOW_BYTES || request->argc == 0)
+		return false;
+	const struct hf_command *command = find(request);
+	return command != NULL && (command->flags & HF_COMMAND_SLOW);
+}
+
+static void run(struct hf_loop *loop, struct hf_conn *conn, const struct hf_command *command,
+		const struct hf_resp_command *request) {
+	uint64_t begun = hf_out_end(&conn->out);
+	command->run(loop, conn, request);
+	if (!(command->flags & HF_COMMAND_SLOW))
+		return;
+	loop->slow_bytes += hf_out_end(&conn->out) - begun;
+	for (uint32_t i = 0; i < request->argc; i++)
+		loop->slow_bytes += request->argv[i].len;
 }
 
 static bool arity_fits(const struct hf_command *command, uint32_t argc) {
@@ -207,5 +236,5 @@ void hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 			      "not executed: MULTI is not available: every HF.SEND is atomic "
 			      "by itself, use ID for retries");
 	else
-		command->run(loop, conn, request);
+		run(loop, conn, command, request);
 }

@@ -14,6 +14,7 @@ enum hf_command_flags {
 	HF_COMMAND_WRITE = 1,	 /* changes the log */
 	HF_COMMAND_IN_MULTI = 2, /* is executed between MULTI and EXEC, too */
 	HF_COMMAND_ADMIN = 4,
+	HF_COMMAND_SLOW = 8, /* may take a millisecond, or reply a megabyte: others go first */
 };
 
 struct hf_command {
@@ -33,6 +34,9 @@ extern const uint32_t hf_command_count;
 /* Looks the command up, checks its arity and runs it. HF.SENDs may be left in the loop's batch. */
 void hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 		    const struct hf_resp_command *request);
+
+/* Does the request have to wait for a later pass, because this one had its share of slow ones? */
+bool hf_command_waits(const struct hf_loop *loop, const struct hf_resp_command *request);
 
 /* The row of "client", "client|id"; compared without case. NULL if there is none. */
 const struct hf_command *hf_command_find(struct hf_span name);

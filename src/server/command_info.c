@@ -161,7 +161,8 @@ struct figures {
 	struct hf_server *server;
 	struct hf_engine_info engine;
 	uint32_t clients;
-	uint64_t accepted, rejected, commands;
+	uint64_t accepted, rejected, evicted, commands;
+	uint64_t client_memory, client_memory_max;
 };
 
 static void read_figures(struct hf_loop *loop, struct figures *ret) {
@@ -175,9 +176,14 @@ static void read_figures(struct hf_loop *loop, struct figures *ret) {
 	ret->accepted = server->accepted;
 	ret->rejected = server->rejected;
 	pthread_mutex_unlock(&server->mutex);
-	for (uint32_t i = 0; i < server->loop_count; i++)
-		ret->commands +=
-			atomic_load_explicit(&server->loops[i].commands, memory_order_relaxed);
+	for (uint32_t i = 0; i < server->loop_count; i++) {
+		const struct hf_loop *one = &server->loops[i];
+		ret->commands += atomic_load_explicit(&one->commands, memory_order_relaxed);
+		ret->evicted += atomic_load_explicit(&one->evicted, memory_order_relaxed);
+		ret->client_memory +=
+			atomic_load_explicit(&one->client_memory, memory_order_relaxed);
+		ret->client_memory_max += one->client_memory_max;
+	}
 }
 
 static void add_number(struct hf_text *text, const char *name, uint64_t value) {
@@ -230,6 +236,8 @@ static void info_memory(const struct figures *figures, struct hf_text *text) {
 	hf_text_add(text, "used_memory_human:%.2fM\r\n", (double)used / 1048576);
 	add_number(text, "used_memory_rss", resident_bytes());
 	add_number(text, "maxmemory", 0);
+	add_number(text, "mem_clients_normal", figures->client_memory);
+	add_number(text, "maxmemory_clients", figures->client_memory_max);
 }
 
 static void info_persistence(const struct figures *figures, struct hf_text *text) {
@@ -244,6 +252,7 @@ static void info_stats(const struct figures *figures, struct hf_text *text) {
 	add_number(text, "total_connections_received", figures->accepted);
 	add_number(text, "total_commands_processed", figures->commands);
 	add_number(text, "rejected_connections", figures->rejected);
+	add_number(text, "evicted_clients", figures->evicted);
 }
 
 static void info_replication(const struct figures *figures, struct hf_text *text) {

@@ -61,6 +61,7 @@ static void bury_dead(struct hf_loop *loop) {
 		return;
 	list_drop_dead(&loop->waiting);
 	list_drop_dead(&loop->again);
+	list_drop_dead(&loop->round);
 	for (uint32_t i = 0; i < loop->dead.count; i++) {
 		hf_conn_free(loop->dead.items[i]);
 		atomic_fetch_sub(&loop->conn_count, 1);
@@ -104,11 +105,17 @@ void hf_loop_execute(struct hf_loop *loop) {
 	loop->unsettled.count = 0;
 }
 
+/* Unread replies at which a connection is not read any more. */
+static size_t pause_limit(const struct hf_loop *loop) {
+	return loop->pool.used > loop->client_memory_max / 2 ? HF_CONNECTION_OUTPUT_SQUEEZED
+							     : HF_CONNECTION_OUTPUT_PAUSE;
+}
+
 /* Runs every complete command in the buffer, until the client owes us too much reading. */
 static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 	list_add(&loop->dirty, conn, &conn->dirty);
 	while (conn->in_end - conn->in_start > conn->in_need) {
-		if (hf_out_pending(&conn->out) >= HF_CONNECTION_OUTPUT_PAUSE) {
+		if (hf_out_pending(&conn->out) >= pause_limit(loop)) {
 			conn->paused = true;
 			break;
 		}
@@ -122,6 +129,10 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			break;
 		}
 		conn->in_need = 0;
+		if (result == HF_RESP_COMMAND && hf_command_waits(loop, &loop->command)) {
+			list_add(&loop->again, conn, &conn->again);
+			break;
+		}
 		if (result == HF_RESP_ERROR) {
 			if (conn->queued > 0)
 				hf_loop_execute(loop);
@@ -172,15 +183,29 @@ static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t even
 		kill_conn(loop, conn);
 }
 
-/* Connections that were paused and have been read by their clients since. */
+/*
+ * Connections that were paused and have been read by their clients since, and those with a slow
+ * command that had to wait. In rounds, so that whoever has had a turn is last; a turn is the share
+ * of slow commands that a pass has.
+ */
 static void parse_again(struct hf_loop *loop) {
-	uint32_t count = loop->again.count;
-	loop->again.count = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		loop->again.items[i]->again = false;
-		if (loop->again.items[i]->fd >= 0)
-			parse(loop, loop->again.items[i]);
+	struct hf_conn_list *round = &loop->round;
+	if (round->count == 0) {
+		struct hf_conn_list next = loop->again;
+		loop->again = *round;
+		*round = next;
 	}
+	uint32_t taken = 0;
+	while (taken < round->count && loop->slow_bytes < HF_PASS_SLOW_BYTES) {
+		struct hf_conn *conn = round->items[taken++];
+		conn->again = false;
+		if (conn->fd >= 0)
+			parse(loop, conn);
+	}
+	round->count -= taken;
+	memmove(round->items, round->items + taken, round->count * sizeof(round->items[0]));
+	/* They are dispatched next: a connection that breaks then has nothing in the batch. */
+	hf_loop_execute(loop);
 }
 
 /* ---- out --------------------------------------------------------------------------------- */
@@ -192,7 +217,7 @@ static void advance(struct hf_loop *loop, struct hf_conn *conn) {
 		return;
 	}
 	size_t pending = hf_out_pending(&conn->out);
-	if (conn->paused && pending < HF_CONNECTION_OUTPUT_PAUSE / 2) {
+	if (conn->paused && pending < pause_limit(loop) / 2) {
 		conn->paused = false;
 		list_add(&loop->again, conn, &conn->again);
 	}
@@ -229,6 +254,36 @@ static void send_replies(struct hf_loop *loop) {
 			loop->waiting.items[kept++] = conn;
 	}
 	loop->waiting.count = kept;
+}
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+static uint64_t bytes_held(const struct hf_conn *conn) {
+	return conn->in_cap + conn->out.cap;
+}
+
+static struct hf_conn *biggest(struct hf_loop *loop) {
+	struct hf_server *server = loop->server;
+	struct hf_conn *found = NULL;
+	pthread_mutex_lock(&server->mutex);
+	for (struct hf_conn *conn = server->conns; conn != NULL; conn = conn->next)
+		if (conn->loop == loop && (found == NULL || bytes_held(conn) > bytes_held(found)))
+			found = conn;
+	pthread_mutex_unlock(&server->mutex);
+	return found;
+}
+
+/* Clients together hold too much: whoever holds most goes, until it is enough. */
+static void evict(struct hf_loop *loop) {
+	while (loop->pool.used > loop->client_memory_max) {
+		struct hf_conn *conn = biggest(loop);
+		HF_ASSERT(conn != NULL);
+		kill_conn(loop, conn);
+		hf_conn_drop_input(conn);
+		hf_out_clear(&conn->out);
+		atomic_fetch_add(&loop->evicted, 1);
+	}
+	atomic_store_explicit(&loop->client_memory, loop->pool.used, memory_order_relaxed);
 }
 
 /* ---- the loop ---------------------------------------------------------------------------- */
@@ -283,14 +338,16 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 
 bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
-	int timeout_ms = loop->again.count > 0 ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
+	bool more = loop->again.count + loop->round.count > 0;
+	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
 	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
 	HF_ASSERT(count >= 0 || errno == EINTR);
-	if (count == 0 && loop->again.count == 0)
+	if (count == 0 && !more)
 		return false;
 
-	bool commit = dispatch(loop, events, count);
+	loop->slow_bytes = 0;
 	parse_again(loop);
+	bool commit = dispatch(loop, events, count);
 	hf_loop_execute(loop);
 	if (commit || loop->queued) {
 		hf_engine_lock(loop->engine);
@@ -302,6 +359,7 @@ bool hf_loop_pass(struct hf_loop *loop) {
 		loop->queued = false;
 	}
 	send_replies(loop);
+	evict(loop);
 	bury_dead(loop);
 	return true;
 }
@@ -351,8 +409,8 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	if (loop->epoll_fd < 0)
 		return hf_fail_sys(err, errno, "cannot make an epoll instance");
 	if (!list_init(&loop->dirty, cap) || !list_init(&loop->waiting, cap) ||
-	    !list_init(&loop->again, cap) || !list_init(&loop->unsettled, cap) ||
-	    !list_init(&loop->dead, cap))
+	    !list_init(&loop->again, cap) || !list_init(&loop->round, cap) ||
+	    !list_init(&loop->unsettled, cap) || !list_init(&loop->dead, cap))
 		return hf_fail(err, HF_NOMEM, "no memory for the lists of %u clients", cap);
 	if (!hf_engine_commit_fd(loop->engine, &loop->commit_fd, err) ||
 	    !watch(loop, loop->commit_fd, &loop->commit_source, err) ||
@@ -370,6 +428,7 @@ void hf_loop_fini(struct hf_loop *loop) {
 	hf_memory_free(loop->dirty.items);
 	hf_memory_free(loop->waiting.items);
 	hf_memory_free(loop->again.items);
+	hf_memory_free(loop->round.items);
 	hf_memory_free(loop->unsettled.items);
 	hf_memory_free(loop->dead.items);
 	if (loop->epoll_fd > 0)

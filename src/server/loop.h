@@ -44,16 +44,22 @@ struct hf_loop {
 	int commit_fd; /* the engine's */
 	struct hf_source commit_source;
 	struct hf_pool pool;
-	uint64_t committed; /* as of the last pass */
+	uint64_t client_memory_max; /* what the pool may have out at the end of a pass */
+	uint64_t committed;	    /* as of the last pass */
 	bool draining;
 	uint64_t drain_began_ns;
-	bool queued; /* the pass gave the engine something to flush */
+	bool queued;	     /* the pass gave the engine something to flush */
+	uint64_t slow_bytes; /* asked or answered by slow commands in this pass */
 	atomic_uint conn_count;
-	_Atomic uint64_t commands; /* executed; written by this loop only */
+	/* Written by this loop only. */
+	_Atomic uint64_t commands; /* executed */
+	_Atomic uint64_t evicted;  /* connections closed because of their memory */
+	_Atomic uint64_t client_memory;
 
 	struct hf_conn_list dirty;     /* written to in this pass */
 	struct hf_conn_list waiting;   /* have replies that are not durable yet */
 	struct hf_conn_list again;     /* have bytes to parse without a read */
+	struct hf_conn_list round;     /* those of them whose turn comes next */
 	struct hf_conn_list unsettled; /* have commands in the batch */
 	struct hf_conn_list dead;      /* closed in this pass */
 

@@ -18,16 +18,21 @@ struct hf_pool_block {
 
 uint8_t *hf_pool_take(struct hf_pool *pool) {
 	struct hf_pool_block *block = pool->free;
-	if (block == NULL)
-		return hf_memory_grow(NULL, HF_BLOCK_SIZE);
-	pool->free = block->next;
-	pool->free_count--;
+	if (block == NULL) {
+		block = hf_memory_grow(NULL, HF_BLOCK_SIZE);
+	} else {
+		pool->free = block->next;
+		pool->free_count--;
+	}
+	if (block != NULL)
+		pool->used += HF_BLOCK_SIZE;
 	return (uint8_t *)block;
 }
 
 void hf_pool_give(struct hf_pool *pool, uint8_t *data, size_t cap) {
 	if (data == NULL)
 		return;
+	pool->used -= cap;
 	if (cap != HF_BLOCK_SIZE || pool->free_count == POOL_FREE_MAX) {
 		hf_memory_free(data);
 		return;
@@ -50,6 +55,7 @@ uint8_t *hf_pool_grow(struct hf_pool *pool, uint8_t *data, size_t *cap, size_t k
 	memcpy(grown, data, keep);
 	hf_pool_give(pool, data, *cap);
 	*cap *= 2;
+	pool->used += *cap;
 	return grown;
 }
 

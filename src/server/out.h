@@ -24,6 +24,7 @@
 struct hf_pool {
 	struct hf_pool_block *free;
 	uint32_t free_count;
+	uint64_t used; /* bytes of the buffers that are out, of any size */
 };
 
 /* NULL if out of memory. */

@@ -122,11 +122,16 @@ static bool make_loops(struct hf_server *server, uint32_t count, struct hf_err *
 	server->loops = hf_memory_new(count * sizeof(server->loops[0]));
 	if (server->loops == NULL)
 		return hf_fail(err, HF_NOMEM, "no memory for %u threads", count);
-	for (; server->loop_count < count; server->loop_count++)
-		if (!hf_loop_init(&server->loops[server->loop_count], server, err)) {
-			hf_loop_fini(&server->loops[server->loop_count]);
+	for (; server->loop_count < count; server->loop_count++) {
+		struct hf_loop *loop = &server->loops[server->loop_count];
+		loop->client_memory_max =
+			HF_CLIENT_MEMORY_PER_THREAD +
+			(uint64_t)server->max_clients * HF_CLIENT_MEMORY_PER_CLIENT / count;
+		if (!hf_loop_init(loop, server, err)) {
+			hf_loop_fini(loop);
 			return false;
 		}
+	}
 	return true;
 }
 
