@@ -30,7 +30,7 @@ MIB = 1 << 20
 ROOM = 100  # connections beside the crowds
 PER_CONNECTION = 1024
 SLACK = 64 * MIB  # what one pass may be over, and what the allocator keeps
-PRESSING = 500  # as many with 256 KiB each are over their share
+PRESSING = 500  # as many per thread, with 256 KiB each, are over their share
 ABSURD_TIMES, ABSURD_S = 20, 1.0
 SECONDS_MIN, SECONDS_MAX = 1.0, 30.0  # of one measurement
 
@@ -159,7 +159,7 @@ def one_by_one(args):
 
 def more_than_its_share(args):
     """What the clients want of memory is more than they may have."""
-    count = max(PRESSING, args.each)
+    count = max(PRESSING * int(args.threads), args.each)
     with Server(contracts=str(ROOT / "examples/order"), args=serve_args(args, count + ROOM)) as server:
         watch = Watch(server, args)
         watch.endure(f"{count} that never read", (crowds.deaf, count))
