@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "machine/machine.h"
@@ -366,7 +367,7 @@ int hf_cli_check(int argc, char **argv) {
 		(void)hf_fail(&err, HF_USAGE, "which file? usage: holdfast check FILE... [--json]");
 		return hf_cli_fail("check", &err);
 	}
-	struct check *check = calloc(1, sizeof(*check));
+	struct check *check = hf_memory_new(sizeof(*check));
 	if (check == NULL) {
 		(void)hf_fail(&err, HF_NOMEM, "out of memory");
 		return hf_cli_fail("check", &err);
@@ -379,6 +380,6 @@ int hf_cli_check(int argc, char **argv) {
 		check_file(check, argv[i]);
 	print_summary(check);
 	int ret = check->errors > 0 ? HF_EXIT_BAD : HF_EXIT_GOOD;
-	free(check);
+	hf_memory_free(check);
 	return ret;
 }

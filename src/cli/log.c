@@ -2,9 +2,9 @@
  * log.c - `holdfast log dump DIR` and `holdfast log verify DIR`.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "engine/record.h"
@@ -172,14 +172,14 @@ static bool scan(const char *path, hf_log_records_fn *records, void *arg, struct
 
 static bool dump(const char *path, bool json, struct hf_err *err) {
 	struct hf_log_end end;
-	struct dump *dump = calloc(1, sizeof(*dump));
+	struct dump *dump = hf_memory_new(sizeof(*dump));
 	if (dump == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	dump->json = json;
 	bool ok = scan(path, dump_records, dump, &end, err);
 	for (uint32_t i = 0; i < dump->count; i++)
 		hf_contract_free(dump->contracts[i]);
-	free(dump);
+	hf_memory_free(dump);
 	return ok;
 }
 

@@ -1,11 +1,11 @@
 /* From a checked source to a contract: the tables, and the code of guards, effects and
  * invariants. */
-#include <stdlib.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "base/assert.h"
+#include "base/memory.h"
 #include "machine/program.h"
 
 struct builder {
@@ -27,7 +27,7 @@ struct operand {
 /* ---- growing -------------------------------------------------------------------------------- */
 
 static void *zeroed(struct builder *builder, size_t count, size_t size) {
-	void *ret = calloc(count > 0 ? count : 1, size);
+	void *ret = hf_memory_new((count > 0 ? count : 1) * size);
 	if (ret == NULL)
 		builder->nomem = builder->failed = true;
 	return ret;
@@ -39,7 +39,7 @@ static void grow(struct builder *builder, void *array, uint32_t count, uint32_t 
 	if (count < *cap)
 		return;
 	memcpy(&memory, array, sizeof(memory));
-	bigger = realloc(memory, (size_t)(*cap * 2 + 16) * size);
+	bigger = hf_memory_grow(memory, (size_t)(*cap * 2 + 16) * size);
 	if (bigger == NULL) {
 		builder->nomem = builder->failed = true;
 		return;
@@ -544,7 +544,7 @@ static void build_drawing(struct builder *builder) {
 
 /* Gives back what was made for the largest contract, and is not used by this one. */
 static void *shrunk(void *memory, size_t count, size_t size) {
-	void *smaller = realloc(memory, (count > 0 ? count : 1) * size);
+	void *smaller = hf_memory_grow(memory, (count > 0 ? count : 1) * size);
 	return smaller != NULL ? smaller : memory;
 }
 
@@ -615,7 +615,7 @@ static void build(struct builder *builder) {
 		build_names(builder);
 	if (!builder->failed)
 		shrink(builder->contract, text_count);
-	free(depths);
+	hf_memory_free(depths);
 }
 
 bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem) {
@@ -627,8 +627,8 @@ bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *re
 		build(&builder);
 		*ret = builder.contract;
 	} else {
-		free(builder.contract);
-		free(builder.program);
+		hf_memory_free(builder.contract);
+		hf_memory_free(builder.program);
 		builder.contract = NULL;
 	}
 	*ret_nomem = builder.nomem;

@@ -1,9 +1,9 @@
 /* Compiling a text, step by step; and what can be asked of a contract. */
-#include <stdlib.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/memory.h"
 #include "machine/program.h"
 
 static bool first_error(const struct source *source, struct hf_err *err) {
@@ -45,12 +45,12 @@ bool hf_contract_compile(struct hf_span text, const char *file_name,
 			 struct hf_diagnostics *diagnostics, struct hf_contract **ret,
 			 struct hf_err *err) {
 	memset(diagnostics, 0, sizeof(*diagnostics));
-	struct source *source = malloc(sizeof(*source));
+	struct source *source = hf_memory_new(sizeof(*source));
 	struct hf_span start = hf_span(text.len > 0 ? (const void *)text.data : "", text.len);
 	if (start.len > HF_CONTRACT_TEXT_MAX + 1)
 		start.len = HF_CONTRACT_TEXT_MAX + 1;
 	if (source == NULL || !mc_source_init(source, start, file_name, diagnostics)) {
-		free(source);
+		hf_memory_free(source);
 		return hf_fail(err, HF_NOMEM, "%s: no memory to compile it", file_name);
 	}
 	bool nomem = !check_source(source);
@@ -65,7 +65,7 @@ bool hf_contract_compile(struct hf_span text, const char *file_name,
 	else
 		*ret = contract;
 	mc_source_fini(source);
-	free(source);
+	hf_memory_free(source);
 	return good;
 }
 
@@ -73,27 +73,27 @@ void hf_contract_free(struct hf_contract *contract) {
 	if (contract == NULL)
 		return;
 	struct hf_program *program = contract->program;
-	free(program->code);
-	free(program->places);
-	free(program->consts);
-	free(program->bytes);
-	free(program->rules);
-	free(program->guard_texts);
-	free(program->cells);
-	free(program->candidates);
-	free(program->invariant_texts);
-	free(program->state_names.slots);
-	free(program->event_names.slots);
-	free(program->field_names.slots);
-	free(program->drawn_states);
-	free(program->drawn_arcs);
-	free(program);
-	free(contract->states);
-	free(contract->events);
-	free(contract->fields);
-	free(contract->transitions);
-	free(contract->text);
-	free(contract);
+	hf_memory_free(program->code);
+	hf_memory_free(program->places);
+	hf_memory_free(program->consts);
+	hf_memory_free(program->bytes);
+	hf_memory_free(program->rules);
+	hf_memory_free(program->guard_texts);
+	hf_memory_free(program->cells);
+	hf_memory_free(program->candidates);
+	hf_memory_free(program->invariant_texts);
+	hf_memory_free(program->state_names.slots);
+	hf_memory_free(program->event_names.slots);
+	hf_memory_free(program->field_names.slots);
+	hf_memory_free(program->drawn_states);
+	hf_memory_free(program->drawn_arcs);
+	hf_memory_free(program);
+	hf_memory_free(contract->states);
+	hf_memory_free(contract->events);
+	hf_memory_free(contract->fields);
+	hf_memory_free(contract->transitions);
+	hf_memory_free(contract->text);
+	hf_memory_free(contract);
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */
@@ -110,7 +110,7 @@ bool mc_name_table_init(struct name_table *table, uint32_t count, uint32_t strid
 	while (size < 2 * count)
 		size *= 2;
 	table->mask = size - 1;
-	table->slots = malloc(size * sizeof(*table->slots));
+	table->slots = hf_memory_new(size * sizeof(*table->slots));
 	if (table->slots == NULL)
 		return false;
 	memset(table->slots, 0xff, size * sizeof(*table->slots));

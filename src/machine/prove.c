@@ -7,8 +7,8 @@
  * "perhaps". It is enough to look at exact integers: where a guard holds, none of its arithmetic
  * overflowed.
  */
-#include <stdlib.h>
 
+#include "base/memory.h"
 #include "machine/ast.h"
 
 #define VARS_MAX 16u
@@ -47,7 +47,7 @@ struct prover {
 };
 
 struct prover *mc_prover_new(struct source *source) {
-	struct prover *prover = calloc(1, sizeof(*prover));
+	struct prover *prover = hf_memory_new(sizeof(*prover));
 	if (prover == NULL)
 		return NULL;
 	prover->source = source;
@@ -56,7 +56,7 @@ struct prover *mc_prover_new(struct source *source) {
 }
 
 void mc_prover_free(struct prover *prover) {
-	free(prover);
+	hf_memory_free(prover);
 }
 
 /* ---- terms ---------------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/memory.h"
 #include "machine/ast.h"
 
 /* No byte of text makes more than this of AST; see source_alloc. */
@@ -19,9 +19,9 @@ bool mc_source_init(struct source *source, struct hf_span text, const char *file
 	source->diagnostics = diagnostics;
 	source->version = 1;
 	source->arena_cap = text.len * ARENA_PER_BYTE + ARENA_EXTRA;
-	source->arena = calloc(1, source->arena_cap);
-	source->clean = calloc(1, text.len + 1);
-	source->paths = malloc(HF_TRANSITIONS_MAX * sizeof(*source->paths));
+	source->arena = hf_memory_new(source->arena_cap);
+	source->clean = hf_memory_new(text.len + 1);
+	source->paths = hf_memory_new(HF_TRANSITIONS_MAX * sizeof(*source->paths));
 	if (source->arena == NULL || source->clean == NULL || source->paths == NULL) {
 		mc_source_fini(source);
 		return false;
@@ -31,9 +31,9 @@ bool mc_source_init(struct source *source, struct hf_span text, const char *file
 }
 
 void mc_source_fini(struct source *source) {
-	free(source->arena);
-	free(source->clean);
-	free(source->paths);
+	hf_memory_free(source->arena);
+	hf_memory_free(source->clean);
+	hf_memory_free(source->paths);
 	memset(source, 0, sizeof(*source));
 }
 

@@ -1,5 +1,5 @@
 /*
- * memory.h - allocation, so that a test can make it fail.
+ * memory.h - memory in pages, and all of base/memory.h: the one place that allocates.
  */
 #ifndef HF_OS_MEMORY_H
 #define HF_OS_MEMORY_H
@@ -8,12 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-
-/* Zeroed memory, NULL if there is none. Freed with hf_memory_free. */
-void *hf_memory_new(size_t bytes);
-/* As realloc: NULL leaves `old` as it was. New bytes are not zeroed. */
-void *hf_memory_grow(void *old, size_t bytes);
-void hf_memory_free(void *memory); /* NULL is fine */
+#include "base/memory.h"
 
 /* Zeroed whole pages (huge ones where the system gives them), NULL if there are none. */
 void *hf_pages_new(size_t bytes);

@@ -25,6 +25,7 @@ BAD = [
     ({"src/machine/a.c": '#include <time.h>\n'}, "src/machine/a.c:1: src/machine asks nothing of the system"),
     ({"src/machine/a.c": '\nint h(void) { return rand(); }\n'}, "src/machine/a.c:2: rand() needs 'random'"),
     ({"src/base/a.c": 'int h(void) { return fsync(1); }\n'}, "src/base/a.c:1: fsync() needs 'disk'"),
+    ({"src/machine/a.c": 'void *h(void) { return malloc(1); }\n'}, "src/machine/a.c:1: malloc() needs 'memory'"),
     ({"src/base/a.c": '#include "err.h"\n'}, "src/base/a.c:1: no src/err.h"),
     ({"src/machine/a.c": '#include "holdfast.h"\n'}, "comes through"),
     ({"src/new/a.c": "\n"}, "'new' has no row"),

@@ -5,11 +5,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "os/memory.h"
 
 #define FILL_CHUNK ((size_t)1 << 20)
 #define DIRECT_ALIGNMENT_BYTES 4096
@@ -224,10 +225,9 @@ bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
 }
 
 bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err) {
-	void *zeros = NULL;
-	if (posix_memalign(&zeros, DIRECT_ALIGNMENT_BYTES, FILL_CHUNK) != 0)
+	void *zeros = hf_pages_new(FILL_CHUNK); /* aligned for direct I/O */
+	if (zeros == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
-	memset(zeros, 0, FILL_CHUNK);
 	/*
 	 * Reserved in one piece first: contiguous, and a full disk is found before anything is
 	 * written.
@@ -239,6 +239,6 @@ bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err)
 		size_t len = size - at < FILL_CHUNK ? (size_t)(size - at) : FILL_CHUNK;
 		ok = hf_file_write(file, zeros, len, at, err);
 	}
-	free(zeros);
+	hf_pages_free(zeros, FILL_CHUNK);
 	return ok && hf_file_sync(file, err);
 }
