@@ -232,7 +232,8 @@ def run(control, args, fail_at, forever):
     try:
         scenario.run(server)
     except Exception as error:
-        raise Wrong(f"allocation {fail_at}{' and all after it' if forever else ''}: {error}\n{server.stderr}") from error
+        which = f"allocation {fail_at}{' and all after it' if forever else ''}"
+        raise Wrong(f"{which}: {error}\n{server.stderr}") from error
     finally:
         server.close()
     return control.count, scenario.struck()
