@@ -32,7 +32,7 @@ PER_CONNECTION = 1024
 SLACK = 64 * MIB  # what one pass may be over, and what the allocator keeps
 PRESSING = 500  # as many per thread, with 256 KiB each, are over their share
 ABSURD_TIMES, ABSURD_S = 20, 1.0
-SECONDS_MIN, SECONDS_MAX = 1.0, 30.0  # of one measurement
+SECONDS_MIN, SECONDS_MAX = 1.0, 10.0  # of one measurement
 
 
 class Healthy:
