@@ -53,6 +53,11 @@
 #define HF_MAP_LINES_FIRST 64u	/* of an index's first table; a power of two */
 #define HF_ARENA_CHUNK 2097152u /* entities are laid down in chunks of this */
 
+/* Snapshots */
+#define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */
+#define HF_SNAPSHOT_BLOCK_MAX \
+	262144u /* one block of a snapshot file, header and padding included */
+
 #define HF_ERR_TEXT_MAX 768u
 
 /*

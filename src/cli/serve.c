@@ -29,6 +29,8 @@ static const char help[] =
 	"  --threads N          network threads (1: network and sequencer are one thread)\n"
 	"  --max-clients N      connections at a time (10000)\n"
 	"  --segment-size N     bytes of one log file (67108864)\n"
+	"  --snapshot-log N     a snapshot after N bytes of log, at least (268435456); 0: not so\n"
+	"  --snapshot-every N   a snapshot after N seconds, if anything was logged; 0: not so (0)\n"
 	"  --flush auto|thread  who writes the log: io_uring in the sequencer, or a thread\n"
 	"  --no-sync            for benchmarks only: acknowledges before the disk has it\n"
 	"  --help               this text\n"
@@ -46,6 +48,7 @@ struct serve_options {
 	uint64_t threads;
 	uint64_t max_clients;
 	uint64_t segment_size;
+	uint64_t snapshot_log, snapshot_every_s;
 	enum hf_flush_mode flush;
 	bool no_sync;
 };
@@ -53,6 +56,7 @@ struct serve_options {
 /* The options as they were spelled; NULL: not given. */
 struct spelled {
 	const char *data, *contracts, *listen, *threads, *max_clients, *segment_size, *flush;
+	const char *snapshot_log, *snapshot_every;
 };
 
 /* `text` may be NULL: *ret keeps the default. */
@@ -89,7 +93,11 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 		.listen = getenv("HOLDFAST_LISTEN"),
 		.threads = getenv("HOLDFAST_THREADS"),
 	};
-	*ret = (struct serve_options){ .threads = 1, .max_clients = HF_CONNECTIONS_DEFAULT };
+	*ret = (struct serve_options){
+		.threads = 1,
+		.max_clients = HF_CONNECTIONS_DEFAULT,
+		.snapshot_log = HF_SNAPSHOT_LOG_DEFAULT,
+	};
 	const struct hf_option options[] = {
 		{ "--data", &spelled.data, NULL },
 		{ "--contracts", &spelled.contracts, NULL },
@@ -97,6 +105,8 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 		{ "--threads", &spelled.threads, NULL },
 		{ "--max-clients", &spelled.max_clients, NULL },
 		{ "--segment-size", &spelled.segment_size, NULL },
+		{ "--snapshot-log", &spelled.snapshot_log, NULL },
+		{ "--snapshot-every", &spelled.snapshot_every, NULL },
 		{ "--flush", &spelled.flush, NULL },
 		{ "--no-sync", NULL, &ret->no_sync },
 	};
@@ -117,6 +127,10 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 			   &ret->max_clients, err) &&
 	       read_number("--segment-size", spelled.segment_size, HF_SEGMENT_SIZE_MIN,
 			   HF_SEGMENT_SIZE_MAX, &ret->segment_size, err) &&
+	       read_number("--snapshot-log", spelled.snapshot_log, 0, INT64_MAX, &ret->snapshot_log,
+			   err) &&
+	       read_number("--snapshot-every", spelled.snapshot_every, 0, INT32_MAX,
+			   &ret->snapshot_every_s, err) &&
 	       read_flush(spelled.flush, &ret->flush, err);
 }
 
@@ -283,6 +297,9 @@ static void print_screen(struct hf_engine *engine, const struct hf_server *serve
 		(unsigned long long)info.segment_size, (unsigned long long)info.last_lsn);
 	fprintf(stderr, "  recovered  %llu events in %.3f s",
 		(unsigned long long)info.recovered_events, (double)info.recovered_ns / 1e9);
+	if (info.recovered_snapshot_lsn > 0)
+		fprintf(stderr, ", up to LSN %llu from a snapshot",
+			(unsigned long long)info.recovered_snapshot_lsn);
 	if (info.cut_bytes > 0)
 		fprintf(stderr, "; cut %llu bytes of an unfinished, never acknowledged write",
 			(unsigned long long)info.cut_bytes);
@@ -331,6 +348,9 @@ static int open_and_serve(const struct serve_options *options, struct signals *s
 		.flush = options->threads > 1 ? HF_FLUSH_THREAD : options->flush,
 		.no_sync = options->no_sync,
 		.segment_size = options->segment_size,
+		.snapshot_log_bytes =
+			options->snapshot_log == 0 ? UINT64_MAX : options->snapshot_log,
+		.snapshot_every_s = options->snapshot_every_s,
 		.notice = print_notice,
 	};
 	struct hf_engine *engine;

@@ -147,22 +147,19 @@ void hf_contracts_free(struct hf_engine *engine) {
 		slot_fini(&engine->slots[i]);
 		hf_contract_free(engine->slots[i].contract);
 	}
-}
-
-/* The most that the body of a contract's record takes. */
-static size_t body_max_of(const struct hf_contract *contract) {
-	return 17 + HF_NAME_MAX + contract->text_len;
+	engine->slot_count = engine->family_count = 0;
+	memset(engine->family_buckets, 0, sizeof(engine->family_buckets));
 }
 
 /* Logs an admitted contract, for which the log has room, and puts it in force. */
 static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64_t *ret_lsn,
 		  struct hf_err *err) {
 	uint64_t position;
-	uint8_t *body = hf_log_begin(engine->log, body_max_of(contract), ret_lsn, &position);
+	uint8_t *body = hf_log_begin(engine->log, hf_contract_body_max(contract), ret_lsn, &position);
 	if (!hf_contract_activate(engine, contract, *ret_lsn, err))
 		return false;
 	hf_log_end(engine->log, HF_RECORD_CONTRACT, hf_log_time(engine),
-		   hf_contract_body_put(contract, body, body_max_of(contract)));
+		   hf_contract_body_put(contract, body, hf_contract_body_max(contract)));
 	return true;
 }
 
@@ -180,7 +177,7 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &err);
 	hf_memory_free(diagnostics);
 	/* This may wait, and others may load contracts meanwhile: before anything else is asked. */
-	bool has_room = ok && hf_log_make_room(engine->log, body_max_of(contract), &no_room);
+	bool has_room = ok && hf_log_make_room(engine->log, hf_contract_body_max(contract), &no_room);
 	uint32_t family = ok ? hf_family_find(engine, hf_span_of(contract->name)) : UINT32_MAX;
 	struct contract_slot *now = family == UINT32_MAX ? NULL : hf_newest(engine, family);
 	bool in_force = now != NULL &&

@@ -24,11 +24,18 @@ static void log_committed(void *arg) {
 	engine->committed(engine->arg);
 }
 
-static void engine_free(struct hf_engine *engine) {
+void hf_engine_empty(struct hf_engine *engine) {
 	hf_contracts_free(engine);
 	hf_map_fini(&engine->entities);
 	hf_map_fini(&engine->ids);
+	hf_map_init(&engine->entities, &allocator);
+	hf_map_init(&engine->ids, &allocator);
 	hf_arena_free(&engine->arena);
+	engine->state_hash[0] = engine->state_hash[1] = 0;
+}
+
+static void engine_free(struct hf_engine *engine) {
+	hf_engine_empty(engine);
 	hf_memory_free(engine->id_pairs);
 	if (engine->dir_open)
 		hf_dir_close(&engine->dir);
@@ -37,6 +44,13 @@ static void engine_free(struct hf_engine *engine) {
 
 static bool open_log(struct hf_engine *engine, const struct hf_engine_options *options,
 		     struct hf_err *err) {
+	struct hf_log_place start = { 0 };
+	uint64_t lsns[HF_SNAPSHOTS_LISTED];
+	uint32_t count;
+	/* Tools read the whole log: they are there to prove it. */
+	if (!hf_snapshot_list(&engine->dir, lsns, &count, err) ||
+	    (!options->read_only && !hf_snapshot_recover(engine, lsns, count, &start, err)))
+		return false;
 	struct hf_log_options log = {
 		.dir = &engine->dir,
 		.segment_size = options->segment_size,
@@ -44,6 +58,8 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 		.threaded = options->flush == HF_FLUSH_THREAD,
 		.read_only = options->read_only,
 		.until_lsn = options->until_lsn,
+		.start = start.lsn == 0 ? NULL : &start,
+		.snapshot_lsn = count == 0 || options->until_lsn != 0 ? 0 : lsns[0],
 		.records = hf_replay_records,
 		.progress = log_progress,
 		.notice = log_notice,
@@ -53,7 +69,8 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 	if (!hf_log_open(&log, &engine->log, err))
 		return false;
 	engine->recovered_events = engine->events;
-	if (hf_verify_ids(engine, err))
+	if (hf_verify_ids(engine, err) &&
+	    (options->read_only || hf_snapshots_start(engine, options, err)))
 		return true;
 	struct hf_err ignored; /* nothing was written that could fail to become durable */
 	(void)!hf_log_close(engine->log, &ignored);
@@ -83,6 +100,7 @@ bool hf_engine_open(const struct hf_engine_options *options, struct hf_engine **
 }
 
 bool hf_engine_close(struct hf_engine *engine, struct hf_err *err) {
+	hf_snapshots_stop(engine);
 	bool ok = hf_log_close(engine->log, err);
 	engine_free(engine);
 	return ok;
@@ -150,9 +168,11 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.memory_ids = hf_map_bytes(&engine->ids),
 		.memory_index = hf_map_bytes(&engine->entities),
 		.recovered_events = engine->recovered_events,
-		.recovered_ns = log.scan_ns,
+		.recovered_ns = engine->load_ns + log.scan_ns,
+		.recovered_snapshot_lsn = engine->recovered_from.lsn,
 		.cut_bytes = log.cut_bytes,
 	};
+	hf_snapshots_info(engine, ret);
 	_Static_assert(sizeof(ret->flush_text) == sizeof(log.flush_text), "the same text");
 	memcpy(ret->flush_text, log.flush_text, sizeof(log.flush_text));
 }

@@ -35,11 +35,16 @@ struct hf_engine_options {
 	uint64_t segment_size; /* 0: the default */
 	bool read_only;	       /* replay and tools: no lock, nothing written */
 	uint64_t until_lsn;    /* 0: all; otherwise recovery stops after this LSN (read_only) */
-	bool verify;	       /* re-judge every event on recovery and compare */
+	bool verify;	       /* compare all ids and snapshots with the log (read_only) */
+	/* A snapshot after so many bytes of log, at least; 0: the default, UINT64_MAX: never. */
+	uint64_t snapshot_log_bytes;
+	/* A snapshot after so many seconds, if anything was logged; 0: no. */
+	uint64_t snapshot_every_s;
 	void (*progress)(void *arg, uint64_t bytes_done, uint64_t bytes_total, uint64_t events);
 	/* HF_FLUSH_THREAD: from the log thread, after each commit or the stop; may be NULL */
 	void (*committed)(void *arg);
-	void (*notice)(void *arg, const char *line); /* what an operator should know; may be NULL */
+	/* What an operator should know; may be NULL. From any of the engine's threads. */
+	void (*notice)(void *arg, const char *line);
 	void *arg;
 };
 
@@ -165,6 +170,23 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 const struct hf_contract *hf_engine_contract_at(const struct hf_engine *engine, uint32_t i);
 const struct hf_contract *hf_engine_contract(const struct hf_engine *engine, struct hf_span name);
 
+/* ---- snapshots (under the lock) ---- */
+
+struct hf_snapshot_outcome {
+	uint64_t lsn, bytes;
+	struct hf_err err; /* HF_OK: it is on disk */
+};
+
+/*
+ * Asks for a snapshot; the engine's own thread takes it, while requests go on. False if one is under
+ * way. When it is over, the fds of hf_engine_commit_fd become readable and hf_engine_snapshot_done
+ * is true. Not of a read_only engine.
+ */
+HF_MUST bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err);
+/* Is it over? Then `ret` tells how it ended (or, if there was one since, how that one did). */
+bool hf_engine_snapshot_done(const struct hf_engine *engine, uint64_t ticket,
+			     struct hf_snapshot_outcome *ret);
+
 /* ---- figures ---- */
 
 struct hf_engine_info {
@@ -179,6 +201,12 @@ struct hf_engine_info {
 	uint64_t flushes, flushed_events;		    /* since open */
 	uint64_t memory_entities, memory_ids, memory_index; /* bytes held for ever */
 	uint64_t recovered_events, recovered_ns, cut_bytes;
+	uint64_t recovered_snapshot_lsn;       /* recovery began there; 0: at the log's beginning */
+	uint64_t snapshot_lsn, snapshot_bytes; /* of the newest good one; 0: there is none */
+	int64_t snapshot_taken_ns;	       /* wall clock */
+	uint64_t snapshot_duration_ns;	       /* 0: it was there at the start */
+	uint64_t snapshot_failures;	       /* since the start */
+	bool snapshot_under_way;
 };
 void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret);
 

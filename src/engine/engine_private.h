@@ -11,6 +11,7 @@
 #include "engine/record.h"
 #include "frame/frame.h"
 #include "log/log.h"
+#include "log/snapshot.h"
 #include "machine/machine.h"
 #include "map/map.h"
 #include "os/disk.h"
@@ -33,12 +34,13 @@ struct entity {
 	uint64_t lsn;
 	int64_t time_ns;
 	uint16_t slot; /* of the contract that judged its last event */
-	uint16_t block_size;
+	uint16_t block_size : 15;
+	uint16_t saved : 1; /* compared with the saver's mark */
 	uint16_t state;
 	uint8_t key_len;
 	uint8_t zero;
 	uint64_t version;
-	uint8_t data[]; /* the block, then the key */
+	uint8_t data[]; /* the block, then the key; zeros to a multiple of 8 */
 };
 
 #define ENTITY_HASHED_FROM offsetof(struct entity, state)
@@ -60,11 +62,17 @@ struct family {
 	uint32_t text_count;
 };
 
+struct chunk {
+	struct chunk *before;
+	uint8_t *end; /* of the entities in it; set when the next chunk is begun */
+	uint8_t bytes[];
+};
+
 /* Memory that is only ever added to. */
 struct arena {
 	uint8_t *at, *end;
-	uint8_t *chunks; /* a chunk begins with the address of the one before it */
-	uint64_t bytes;	 /* handed out */
+	struct chunk *chunks; /* the newest */
+	uint64_t bytes;	      /* handed out */
 };
 
 /* A record that is about to be replayed. */
@@ -78,6 +86,27 @@ struct replay_step {
 /* Two records whose ids have the same hash. */
 struct id_pair {
 	uint64_t position, earlier;
+};
+
+/* A block of entities' images on its way to the snapshot's file. */
+struct image_block {
+	uint8_t *bytes; /* HF_SNAPSHOT_BLOCK_MAX */
+	size_t used;	/* of its payload */
+	uint32_t items;
+};
+
+/*
+ * What a snapshot under way collects, under the lock: each entity's image as it was at the
+ * snapshot's LSN. The walker copies entity after entity; a request that changes one which the walker
+ * has not reached yet copies it first.
+ */
+struct saver {
+	bool saving;   /* an entity whose `saved` is not `mark` is to be copied before it changes */
+	bool overrun;  /* there was no room for an image: the snapshot is given up */
+	uint16_t mark; /* 0 or 1: means the other thing with each snapshot */
+	struct image_block *blocks; /* a ring */
+	uint32_t block_count;
+	uint32_t first, full; /* blocks that wait to be written; the next one is being filled */
 };
 
 struct hf_engine {
@@ -110,6 +139,11 @@ struct hf_engine {
 
 	uint64_t recovered_events;
 
+	struct saver saver;
+	struct snapshots *snapshots;		/* NULL: read only */
+	struct hf_snapshot_head recovered_from; /* lsn 0: from the log alone */
+	uint64_t recovered_bytes, load_ns;
+
 	struct hf_value values[HF_PARAMS_MAX];
 	struct hf_value old_values[HF_PARAMS_MAX];
 	_Alignas(8) uint8_t block[HF_BLOCK_MAX];
@@ -118,6 +152,11 @@ struct hf_engine {
 	uint8_t scratch[HF_RECORD_MAX];
 	struct replay_step steps[REPLAY_BATCH];
 };
+
+/* ---- engine.c */
+
+/* No contracts, no entities, no ids. */
+void hf_engine_empty(struct hf_engine *engine);
 
 /* ---- contracts.c */
 
@@ -174,13 +213,54 @@ struct change {
 	uint64_t id_hash;
 	bool has_id;
 };
+/* Bytes that it takes in memory, and as an image in a snapshot. */
+static inline size_t hf_entity_size(const struct entity *entity) {
+	return (sizeof(*entity) + entity->block_size + entity->key_len + 7) / 8 * 8;
+}
+/*
+ * What stands behind `at` in a chunk: an entity, or one that has moved away and left its place (its
+ * key is empty). Returns the address behind it.
+ */
+const uint8_t *hf_arena_next(const uint8_t *at);
+/*
+ * Takes an entity over from a snapshot, its contract and its key having been checked. The caller
+ * adds it to the index.
+ */
+HF_MUST bool hf_entity_restore(struct hf_engine *engine, const struct entity *image,
+			       struct entity **ret, struct hf_err *err);
 /* Makes sure that hf_change_apply cannot fail. */
 HF_MUST bool hf_change_reserve(struct hf_engine *engine, const struct change *change,
 			       struct hf_err *err);
 void hf_change_apply(struct hf_engine *engine, const struct change *change);
 void hf_arena_free(struct arena *arena);
 
+/* ---- snapshot.c */
+
+/* Starts the thread that takes snapshots; closed with hf_snapshots_stop (NULL is fine). */
+HF_MUST bool hf_snapshots_start(struct hf_engine *engine, const struct hf_engine_options *options,
+				struct hf_err *err);
+void hf_snapshots_stop(struct hf_engine *engine);
+/* Copies an entity that is not saved yet. */
+void hf_entity_save(struct hf_engine *engine, struct entity *entity);
+void hf_snapshots_info(const struct hf_engine *engine, struct hf_engine_info *ret);
+
+/* ---- recover.c */
+
+/*
+ * Loads the first of these snapshots, newest first, that is good; tells of those that are not.
+ * ret_place->lsn is 0 if none is.
+ */
+HF_MUST bool hf_snapshot_recover(struct hf_engine *engine, const uint64_t *lsns, uint32_t count,
+				 struct hf_log_place *ret_place, struct hf_err *err);
+
 /* ---- replay.c */
+
+/*
+ * Compiles a contract from a record's body, checks it against what was recorded, and puts it in
+ * force.
+ */
+HF_MUST bool hf_contract_restore(struct hf_engine *engine, struct hf_span body, uint64_t lsn,
+				 struct hf_err *err);
 
 /* A hf_log_records_fn; `arg` is the engine. */
 bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t count,

@@ -13,22 +13,23 @@
 #include "engine/engine_private.h"
 #include "os/memory.h"
 
-#define CHUNK_HEADER 16u
-
 _Static_assert(sizeof(struct entity) == 48, "bytes per entity count");
-_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + CHUNK_HEADER < HF_ARENA_CHUNK,
+_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + sizeof(struct chunk) < HF_ARENA_CHUNK,
 	       "every entity fits");
+_Static_assert(HF_BLOCK_MAX < 1u << 15, "a block's size leaves a bit");
 
 static bool arena_reserve(struct arena *arena, size_t bytes, struct hf_err *err) {
 	if ((size_t)(arena->end - arena->at) >= bytes)
 		return true;
-	uint8_t *chunk = hf_pages_new(HF_ARENA_CHUNK);
+	struct chunk *chunk = hf_pages_new(HF_ARENA_CHUNK);
 	if (chunk == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory: no room for another entity");
-	memcpy(chunk, &arena->chunks, sizeof(arena->chunks));
+	if (arena->chunks != NULL)
+		arena->chunks->end = arena->at;
+	chunk->before = arena->chunks;
 	arena->chunks = chunk;
-	arena->at = chunk + CHUNK_HEADER;
-	arena->end = chunk + HF_ARENA_CHUNK;
+	arena->at = chunk->bytes;
+	arena->end = (uint8_t *)chunk + HF_ARENA_CHUNK;
 	return true;
 }
 
@@ -41,10 +42,17 @@ static void *arena_take(struct arena *arena, size_t bytes) {
 
 void hf_arena_free(struct arena *arena) {
 	while (arena->chunks != NULL) {
-		uint8_t *chunk = arena->chunks;
-		memcpy(&arena->chunks, chunk, sizeof(arena->chunks));
+		struct chunk *chunk = arena->chunks;
+		arena->chunks = chunk->before;
 		hf_pages_free(chunk, HF_ARENA_CHUNK);
 	}
+	*arena = (struct arena){ 0 };
+}
+
+const uint8_t *hf_arena_next(const uint8_t *at) {
+	const struct entity *entity = (const struct entity *)at;
+	/* One that has moved away left the size of its place here: see place_entity. */
+	return at + (entity->key_len == 0 ? entity->position : hf_entity_size(entity));
 }
 
 uint64_t hf_entity_hash(const struct hf_engine *engine, uint32_t family, struct hf_span key) {
@@ -150,7 +158,8 @@ static struct entity *new_entity(struct hf_engine *engine, const struct change *
 	struct entity *entity =
 		arena_take(&engine->arena, entity_size(block_size, change->key.len));
 	HF_ASSERT((uintptr_t)entity <= HF_MAP_VALUE_MAX);
-	entity->block_size = block_size;
+	entity->block_size = block_size & 0x7fff;
+	entity->saved = engine->saver.mark & 1;
 	entity->key_len = (uint8_t)change->key.len;
 	memcpy(entity->data + block_size, change->key.data, change->key.len);
 	return entity;
@@ -168,6 +177,7 @@ static struct entity *place_entity(struct hf_engine *engine, const struct change
 	HF_ASSERT(old == change->entity);
 	hf_map_replace(&cursor, (uintptr_t)entity);
 	entity->skip = old->skip;
+	old->position = hf_entity_size(old);
 	old->key_len = 0; /* no key is empty: a hint that still points here is not taken */
 	return entity;
 }
@@ -175,6 +185,8 @@ static struct entity *place_entity(struct hf_engine *engine, const struct change
 void hf_change_apply(struct hf_engine *engine, const struct change *change) {
 	struct entity *entity = change->entity;
 	if (entity != NULL) {
+		if (engine->saver.saving && entity->saved != engine->saver.mark)
+			hf_entity_save(engine, entity);
 		hash_entity(engine, entity, (uint64_t)-1);
 		engine->slots[entity->slot].counts[entity->state]--;
 	}
@@ -194,4 +206,18 @@ void hf_change_apply(struct hf_engine *engine, const struct change *change) {
 	if (change->has_id)
 		hf_map_add(&engine->ids, change->id_hash, change->position);
 	engine->events++;
+}
+
+bool hf_entity_restore(struct hf_engine *engine, const struct entity *image, struct entity **ret,
+		       struct hf_err *err) {
+	size_t size = hf_entity_size(image);
+	if (!arena_reserve(&engine->arena, size, err))
+		return false;
+	struct entity *entity = arena_take(&engine->arena, size);
+	HF_ASSERT((uintptr_t)entity <= HF_MAP_VALUE_MAX);
+	memcpy(entity, image, size);
+	hash_entity(engine, entity, 1);
+	engine->slots[entity->slot].counts[entity->state]++;
+	*ret = entity;
+	return true;
 }

@@ -118,6 +118,10 @@ bool hf_event_params_get(const struct hf_event *event, struct hf_span params,
 	return !reader.bad && reader.at == reader.end;
 }
 
+size_t hf_contract_body_max(const struct hf_contract *contract) {
+	return 17 + HF_NAME_MAX + contract->text_len;
+}
+
 size_t hf_contract_body_put(const struct hf_contract *contract, uint8_t *body, size_t body_max) {
 	struct hf_writer writer = { .at = body, .end = body + body_max };
 	size_t name_len = strlen(contract->name);

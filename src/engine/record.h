@@ -44,6 +44,7 @@ HF_MUST bool hf_event_body_get(struct hf_span body, struct hf_event_record *ret)
 HF_MUST bool hf_event_params_get(const struct hf_event *event, struct hf_span params,
 				 struct hf_value *ret);
 /* `fallback`: the name of a contract whose text has no title. */
+size_t hf_contract_body_max(const struct hf_contract *contract);
 size_t hf_contract_body_put(const struct hf_contract *contract, uint8_t *body, size_t body_max);
 HF_MUST bool hf_contract_body_get(struct hf_span body, struct hf_span *ret_hash,
 				  struct hf_span *ret_name, struct hf_span *ret_text);

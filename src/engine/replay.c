@@ -25,12 +25,11 @@ static bool differs(const struct hf_record *record, const struct hf_event_record
 		       (ull)record->position, buf, what);
 }
 
-static bool replay_contract(struct hf_engine *engine, const struct hf_record *record,
-			    struct hf_err *err) {
+bool hf_contract_restore(struct hf_engine *engine, struct hf_span body, uint64_t lsn,
+			 struct hf_err *err) {
 	struct hf_span hash, name, text;
-	struct hf_err why;
-	if (!hf_contract_body_get(record->body, &hash, &name, &text))
-		return differs(record, NULL, err, "this contract record does not parse");
+	if (!hf_contract_body_get(body, &hash, &name, &text))
+		return hf_fail(err, HF_CORRUPT, "this contract record does not parse");
 	char file_name[HF_NAME_MAX + 1];
 	memcpy(file_name, name.data, name.len);
 	file_name[name.len] = '\0';
@@ -38,21 +37,29 @@ static bool replay_contract(struct hf_engine *engine, const struct hf_record *re
 	if (diagnostics == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	struct hf_contract *contract;
-	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &why);
+	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, err);
 	hf_memory_free(diagnostics);
 	if (!ok)
-		return why.status == HF_NOMEM ? hf_fail(err, HF_NOMEM, "%s", why.text)
-					      : differs(record, NULL, err, why.text);
+		return false;
 	if (memcmp(contract->hash, hash.data, hash.len) != 0)
-		ok = differs(record, NULL, err,
+		ok = hf_fail(err, HF_CORRUPT,
 			     "the contract's text has not the hash that was recorded");
-	else if (!hf_contract_admit(engine, contract, &why))
-		ok = differs(record, NULL, err, why.text);
-	else
-		ok = hf_contract_activate(engine, contract, record->lsn, err);
+	ok = ok && hf_contract_admit(engine, contract, err) &&
+	     hf_contract_activate(engine, contract, lsn, err);
 	if (!ok)
 		hf_contract_free(contract);
 	return ok;
+}
+
+static bool replay_contract(struct hf_engine *engine, const struct hf_record *record,
+			    struct hf_err *err) {
+	struct hf_err why;
+	if (hf_contract_restore(engine, record->body, record->lsn, &why))
+		return true;
+	if (why.status != HF_NOMEM)
+		return differs(record, NULL, err, why.text);
+	*err = why;
+	return false;
 }
 
 /* Decodes, hashes, and fetches the index's memory. */

@@ -10,8 +10,7 @@ static const char segment_magic[8] = { 'H', 'O', 'L', 'D', 'F', 'A', 'S', 'T' };
 static const char witness_magic[8] = { 'H', 'F', 'A', 'C', 'K', 'E', 'D', '1' };
 static const char frame_magic[4] = { 'H', 'F', 'G', '1' };
 
-/* CRC32C (Castagnoli), continued from `crc`; its plain form, without the customary inversions. */
-static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t len) {
+uint32_t hf_crc32c(uint32_t crc, const uint8_t *bytes, size_t len) {
 	return crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)len, crc);
 }
 
@@ -28,7 +27,7 @@ static uint32_t sector_crc(const uint8_t *sector) {
 	uint8_t copy[HF_SECTOR];
 	memcpy(copy, sector, sizeof(copy));
 	memset(copy + 12, 0, 4);
-	return crc32c(~0u, copy, sizeof(copy));
+	return hf_crc32c(~0u, copy, sizeof(copy));
 }
 
 void hf_segment_header_put(const struct hf_segment_header *header, uint8_t *sector) {
@@ -97,15 +96,15 @@ bool hf_witness_slot_get(const uint8_t *sector, struct hf_witness_slot *ret) {
 }
 
 uint32_t hf_frame_seed(uint64_t log_id) {
-	return crc32c(~0u, (const uint8_t *)&log_id, sizeof(log_id));
+	return hf_crc32c(~0u, (const uint8_t *)&log_id, sizeof(log_id));
 }
 
 static uint32_t header_crc(const uint8_t *bytes, uint32_t seed) {
-	return crc32c(seed, bytes, HF_FRAME_HEADER_SIZE - 4);
+	return hf_crc32c(seed, bytes, HF_FRAME_HEADER_SIZE - 4);
 }
 
 static uint32_t payload_crc(const struct hf_frame *frame, const uint8_t *bytes) {
-	return crc32c(~0u, bytes + HF_FRAME_HEADER_SIZE, frame->payload_len);
+	return hf_crc32c(~0u, bytes + HF_FRAME_HEADER_SIZE, frame->payload_len);
 }
 
 void hf_frame_put(struct hf_frame *frame, uint32_t seed, uint8_t *bytes) {

@@ -70,6 +70,12 @@ struct hf_segment_header {
 	uint64_t segment_size;
 };
 
+/*
+ * CRC32C (Castagnoli) of `len` bytes, continued from `crc`; its plain form, without the customary
+ * inversions.
+ */
+uint32_t hf_crc32c(uint32_t crc, const uint8_t *bytes, size_t len);
+
 /* `sector` has HF_SECTOR bytes. */
 void hf_segment_header_put(const struct hf_segment_header *header, uint8_t *sector);
 /*

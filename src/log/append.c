@@ -36,6 +36,7 @@ void hf_log_seal(struct hf_log *log) {
 	uint64_t len = hf_sector_up(used);
 	hf_frame_put(&log->frame, log->seed, bytes);
 	log->crc = log->frame.crc;
+	log->frame_position = log->frame.position;
 	memset(bytes + used, HF_PADDING, len - used);
 	log->sealed[(log->sealed_head + log->sealed_count++) % SEALED_MAX] = (struct sealed){
 		.position = log->frame.position,
@@ -153,6 +154,23 @@ void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_l
 	log->record_bytes += size;
 	log->frame.payload_len += (uint32_t)size;
 	log->frame.record_count++;
+}
+
+bool hf_log_mark(struct hf_log *log, struct hf_log_place *ret) {
+	bool seals = log->frame_open && log->frame.record_count > 0;
+	if (seals && log->sealed_count == SEALED_MAX)
+		return false;
+	if (seals)
+		hf_log_seal(log);
+	*ret = (struct hf_log_place){
+		.log_id = log->log_id,
+		.lsn = log->last_lsn,
+		.position = log->frame_open ? log->frame.position : log->next,
+		.frame_position = log->frame_position,
+		.crc = log->crc,
+		.record_bytes = log->record_bytes,
+	};
+	return true;
 }
 
 bool hf_log_seal_close_mark(struct hf_log *log, struct hf_err *err) {

@@ -12,6 +12,13 @@
 #include "log/log_private.h"
 #include "os/event.h"
 
+void hf_log_wake(struct hf_log *log) {
+	for (uint32_t i = 0; i < log->watcher_count; i++)
+		hf_event_signal(log->watchers[i]);
+	if (log->flusher != NULL)
+		hf_event_signal(hf_flusher_fd(log->flusher));
+}
+
 /* Tells everyone who waits for a commit, or for the end of hope. */
 static void wake_all(struct hf_log *log) {
 	hf_cond_broadcast(&log->moved);

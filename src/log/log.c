@@ -6,13 +6,15 @@
 
 #include "base/assert.h"
 #include "log/log_private.h"
+#include "log/snapshot.h"
 #include "os/clock.h"
 #include "os/memory.h"
 #include "os/random.h"
 
 static bool is_half_made(const char *name) {
 	size_t len = strlen(name);
-	return strncmp(name, "log-", 4) == 0 && len > 7 && strcmp(name + len - 7, ".making") == 0;
+	bool ours = strncmp(name, "log-", 4) == 0 || strncmp(name, "snapshot-", 9) == 0;
+	return ours && len > 7 && strcmp(name + len - 7, ".making") == 0;
 }
 
 static bool remove_half_made(void *arg, const char *name, struct hf_err *err) {
@@ -79,6 +81,7 @@ static bool continue_log(struct hf_log *log, struct hf_err *err) {
 	log->next = end->position;
 	log->last_lsn = end->last_lsn;
 	log->crc = end->crc;
+	log->frame_position = end->frame_position;
 	log->record_bytes = end->record_bytes;
 	for (uint64_t i = segment; i < end->segments && i < segment + WRITE_FILES; i++)
 		if (!hf_segment_open(log, i, err))
@@ -145,12 +148,28 @@ static struct hf_log *new_log(const struct hf_log_options *options) {
 	return log;
 }
 
+static bool reaches_snapshot(const struct hf_log *log, const struct hf_log_options *options,
+			     struct hf_err *err) {
+	char name[HF_SNAPSHOT_NAME_SIZE];
+	return log->end.last_lsn >= options->snapshot_lsn ||
+	       hf_fail(err, HF_CORRUPT,
+		       "the log in %s ends at LSN %llu, but %s is there, which was taken when LSN "
+		       "%llu "
+		       "was durable: acknowledged events are lost. Nothing was changed; restore "
+		       "the log "
+		       "from a copy, or move the snapshot away to go on with what is left",
+		       log->dir->path, (unsigned long long)log->end.last_lsn,
+		       hf_snapshot_name(options->snapshot_lsn, name),
+		       (unsigned long long)options->snapshot_lsn);
+}
+
 bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, struct hf_err *err) {
 	struct hf_log *log = new_log(options);
 	if (log == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	struct hf_log_scan scan = {
 		.dir = options->dir,
+		.start = options->start,
 		.records = options->records,
 		.progress = options->progress,
 		.arg = options->arg,
@@ -162,6 +181,7 @@ bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, stru
 	log->segment_size = log->end.segment_size;
 	log->last_lsn = log->end.last_lsn;
 	log->ring_first = UINT64_MAX;
+	ok = ok && reaches_snapshot(log, options, err);
 	ok = ok && (options->read_only || make_writable(log, options, err));
 	if (!ok) {
 		release(log);
@@ -211,6 +231,10 @@ void hf_log_unlock(struct hf_log *log) {
 
 uint64_t hf_log_last(const struct hf_log *log) {
 	return log->last_lsn;
+}
+
+uint64_t hf_log_position(const struct hf_log *log) {
+	return log->next;
 }
 
 void hf_log_info(const struct hf_log *log, struct hf_log_info *ret) {

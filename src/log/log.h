@@ -29,8 +29,26 @@ typedef bool hf_log_records_fn(void *arg, const struct hf_record *records, uint3
 typedef void hf_log_notice_fn(void *arg, const char *line);
 typedef void hf_log_progress_fn(void *arg, uint64_t bytes_done, uint64_t bytes_total);
 
+/*
+ * A place in the log between two frames: what comes behind it follows from what a snapshot at `lsn`
+ * holds.
+ */
+struct hf_log_place {
+	uint64_t log_id;
+	uint64_t lsn;
+	uint64_t position;	 /* behind the last frame */
+	uint64_t frame_position; /* of the last frame */
+	uint32_t crc;		 /* header CRC of the last frame */
+	uint64_t record_bytes;
+};
+
 struct hf_log_scan {
 	const struct hf_dir *dir;
+	/*
+	 * NULL: from the log's beginning. Otherwise the frame before it must be there, and what
+	 * comes before that is not read. (Each segment's header is.)
+	 */
+	const struct hf_log_place *start;
 	hf_log_records_fn *records;
 	hf_log_progress_fn *progress; /* NULL: none */
 	void *arg;
@@ -44,7 +62,8 @@ struct hf_log_end {
 	uint64_t segments; /* files, the prepared one included; 0: no log here */
 	uint64_t position; /* after the last valid frame */
 	uint64_t last_lsn;
-	uint32_t crc; /* header CRC of the last frame */
+	uint64_t frame_position; /* of the last frame */
+	uint32_t crc;		 /* header CRC of the last frame */
 	uint64_t frames;
 	uint64_t record_bytes;
 	uint64_t torn_bytes; /* from `position` on: an unfinished group, never acknowledged */
@@ -62,9 +81,15 @@ struct hf_log_options {
 	struct hf_dir *dir;    /* locked by the caller, who keeps it open */
 	uint64_t segment_size; /* of a new log; an old one keeps its own */
 	bool synced;
-	bool threaded;		    /* a log thread even where io_uring is allowed */
-	bool read_only;		    /* hf_log_read only */
-	uint64_t until_lsn;	    /* as in hf_log_scan; read_only */
+	bool threaded;			  /* a log thread even where io_uring is allowed */
+	bool read_only;			  /* hf_log_read only */
+	uint64_t until_lsn;		  /* as in hf_log_scan; read_only */
+	const struct hf_log_place *start; /* as in hf_log_scan */
+	/*
+	 * LSN of the newest snapshot in the directory, good or not: it got its name when the log was
+	 * durable up to there. A log that ends before it is refused, with nothing changed.
+	 */
+	uint64_t snapshot_lsn;
 	hf_log_records_fn *records; /* recovery */
 	hf_log_progress_fn *progress;
 	hf_log_notice_fn *notice;
@@ -99,6 +124,14 @@ uint8_t *hf_log_begin(struct hf_log *log, size_t body_max, uint64_t *ret_lsn,
 		      uint64_t *ret_position);
 void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len);
 
+/*
+ * Where the log stands: ends the open frame, so that nothing of it comes behind `ret`. False: too
+ * many frames wait for the disk; nothing changed.
+ */
+HF_MUST bool hf_log_mark(struct hf_log *log, struct hf_log_place *ret);
+/* Makes the file descriptors of hf_log_commit_fd readable. */
+void hf_log_wake(struct hf_log *log);
+
 /* Starts the flush of what was appended, if none is under way (any more). Cheap: once per batch. */
 void hf_log_flush(struct hf_log *log);
 /*
@@ -108,6 +141,8 @@ void hf_log_flush(struct hf_log *log);
 void hf_log_poll(struct hf_log *log);
 uint64_t hf_log_committed(const struct hf_log *log);
 uint64_t hf_log_last(const struct hf_log *log);
+/* Behind the last record. */
+uint64_t hf_log_position(const struct hf_log *log);
 /* Waits until `lsn` is durable. Not under the lock. */
 HF_MUST bool hf_log_wait(struct hf_log *log, uint64_t lsn, struct hf_err *err);
 /*

@@ -59,7 +59,8 @@ struct hf_log {
 	uint64_t ring_high;  /* nothing at or after this position was ever written to the ring */
 	uint64_t next;	     /* where the next record goes; the next frame, if none is open */
 	uint64_t last_lsn;
-	uint32_t crc; /* header CRC of the last frame that was sealed */
+	uint32_t crc;		 /* header CRC of the last frame that was sealed */
+	uint64_t frame_position; /* of that frame */
 	bool frame_open;
 	struct hf_frame frame;
 	uint64_t record_bytes;

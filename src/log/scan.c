@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "log/log_private.h"
+#include "log/snapshot.h"
 #include "os/memory.h"
 
 #define BATCH 256u
@@ -355,6 +356,7 @@ static bool take_frame(struct scanner *scanner, const struct hf_frame *frame, co
 	if (scanner->stopped)
 		return true;
 	scanner->end.frames++;
+	scanner->end.frame_position = frame->position;
 	scanner->end.crc = frame->crc;
 	scanner->end.closed = frame->record_count == 0;
 	if (scanner->options->until_lsn != 0 &&
@@ -363,10 +365,69 @@ static bool take_frame(struct scanner *scanner, const struct hf_frame *frame, co
 	return true;
 }
 
+/*
+ * A snapshot was renamed into place when the log was durable up to it. So if the log is not there,
+ * it was acknowledged and is lost.
+ */
+static bool lost(const struct scanner *scanner, struct hf_err *err, const char *what) {
+	const struct hf_log_place *start = scanner->options->start;
+	uint64_t size = scanner->end.segment_size;
+	char snapshot[HF_SNAPSHOT_NAME_SIZE], segment[HF_SEGMENT_NAME_SIZE];
+	return hf_fail(err, HF_CORRUPT,
+		       "%s/%s was taken at LSN %llu, whose frame stands at %s offset %llu: %s. "
+		       "Acknowledged events are lost or damaged. Nothing was changed; restore the "
+		       "log from a copy, or move the snapshot away to go on with what is left",
+		       scanner->options->dir->path, hf_snapshot_name(start->lsn, snapshot),
+		       (unsigned long long)start->lsn,
+		       hf_segment_name(start->frame_position / size, segment),
+		       (unsigned long long)(start->frame_position % size), what);
+}
+
+/* Proves that the log has the place to start from, and goes there. */
+static bool enter_start(struct scanner *scanner, uint64_t *ret_offset, struct hf_err *err) {
+	const struct hf_log_place *start = scanner->options->start;
+	uint64_t size = scanner->end.segment_size;
+	uint64_t segment = start->frame_position / size, offset = start->frame_position % size;
+	if (start->log_id != scanner->end.log_id)
+		return lost(scanner, err, "the log that is here is another one");
+	for (uint64_t i = 1; i <= segment && i < scanner->end.segments; i++)
+		if (!enter_segment(scanner, i, err))
+			return false;
+	if (segment >= scanner->end.segments)
+		return lost(scanner, err, "there is no such file");
+	const uint8_t *bytes = NULL;
+	struct hf_frame frame;
+	if (offset > size - HF_SECTOR)
+		return lost(scanner, err, "no frame can stand there");
+	if (!fetch(scanner, offset, HF_SECTOR, &bytes, err))
+		return false;
+	if (!hf_frame_get(bytes, scanner->seed, start->frame_position, &frame) ||
+	    frame.crc != start->crc || frame.first_lsn + frame.record_count != start->lsn + 1 ||
+	    offset + HF_FRAME_HEADER_SIZE + frame.payload_len > size)
+		return lost(scanner, err, "another frame stands there, or none");
+	if (!fetch(scanner, offset, HF_FRAME_HEADER_SIZE + frame.payload_len, &bytes, err))
+		return false;
+	if (!payload_holds(&frame, bytes))
+		return lost(scanner, err, "the frame is damaged");
+	scanner->end.last_lsn = start->lsn;
+	scanner->end.crc = start->crc;
+	scanner->end.frame_position = start->frame_position;
+	scanner->end.record_bytes = start->record_bytes;
+	scanner->end.closed = frame.record_count == 0;
+	/* A frame may have filled its segment to the last byte. */
+	segment = (start->position - 1) / size;
+	*ret_offset = start->position - segment * size;
+	if (segment >= scanner->end.segments)
+		return lost(scanner, err, "the file behind it is missing");
+	return segment == scanner->segment || enter_segment(scanner, segment, err);
+}
+
 /* The main path: frame after frame, segment after segment. */
 static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
 	const struct hf_log_scan *options = scanner->options;
 	uint64_t offset = HF_SECTOR, size = scanner->end.segment_size;
+	if (options->start != NULL && !enter_start(scanner, &offset, err))
+		return false;
 	while (!scanner->stopped) {
 		struct hf_frame frame;
 		const uint8_t *bytes;

@@ -34,9 +34,18 @@ void hf_map_init(struct hf_map *map, const struct hf_allocator *allocator) {
 }
 
 void hf_map_fini(struct hf_map *map) {
+	hf_map_walk_end(map);
 	table_free(map, &map->now);
 	table_free(map, &map->old);
 	table_free(map, &map->next);
+}
+
+static uint64_t line_hash(const struct hf_map_line *line, uint32_t entry) {
+	return line->hash_low[entry] | (uint64_t)line->hash_high[entry] << 32;
+}
+
+static uint64_t line_value(const struct hf_map_line *line, uint32_t entry) {
+	return line->value_low[entry] | (uint64_t)line->value_high[entry] << 32;
 }
 
 /* A bit for each entry with this hash; without branches, which would be mispredicted. */
@@ -59,7 +68,7 @@ uint64_t hf_map_next(struct hf_map_cursor *cursor) {
 		if (cursor->matches != 0) {
 			uint32_t i = cursor->entry = (uint32_t)__builtin_ctz(cursor->matches);
 			cursor->matches &= cursor->matches - 1;
-			return line->value_low[i] | (uint64_t)line->value_high[i] << 32;
+			return line_value(line, i);
 		}
 		if (line->used == HF_MAP_LINE_ENTRIES) {
 			stand_on(cursor, line_after(cursor->table, line));
@@ -104,13 +113,15 @@ static void move_line(struct hf_map *map) {
 		return;
 	const struct hf_map_line *line = &map->old.lines[map->moved++];
 	for (uint32_t i = 0; i < line->used; i++)
-		table_add(&map->now, line->hash_low[i] | (uint64_t)line->hash_high[i] << 32,
-			  line->value_low[i] | (uint64_t)line->value_high[i] << 32);
+		table_add(&map->now, line_hash(line, i), line_value(line, i));
 	map->old.count -= line->used;
 	if (map->moved <= map->old.mask)
 		return;
 	HF_ASSERT(map->old.count == 0);
-	table_free(map, &map->old);
+	if (map->old.lines == map->walked.lines) /* hf_map_walk_end frees it */
+		map->old = (struct hf_map_table){ 0 };
+	else
+		table_free(map, &map->old);
 }
 
 static void warm_line(struct hf_map *map) {
@@ -188,11 +199,55 @@ void hf_map_prefetch(const struct hf_map *map, uint64_t hash) {
 		__builtin_prefetch(line_of(&map->old, hash));
 }
 
+bool hf_map_presize(struct hf_map *map, uint64_t count, struct hf_err *err) {
+	HF_ASSERT(map->now.lines == NULL);
+	uint64_t lines = FIRST_LINES;
+	while (count * 8 >= lines * HF_MAP_LINE_ENTRIES * 7)
+		lines *= 2;
+	struct hf_map_line *made = map->allocator->alloc(lines * sizeof(*made));
+	if (made == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory: no index of %llu entries",
+			       (unsigned long long)count);
+	map->now = (struct hf_map_table){ .lines = made, .mask = lines - 1 };
+	return true;
+}
+
+bool hf_map_settle(struct hf_map *map, uint64_t lines) {
+	for (; lines > 0 && map->old.lines != NULL; lines--)
+		move_line(map);
+	return map->old.lines == NULL;
+}
+
+void hf_map_walk_begin(struct hf_map *map) {
+	HF_ASSERT(map->walked.lines == NULL && map->old.lines == NULL);
+	map->walked = map->now;
+}
+
+int hf_map_walk_line(struct hf_map *map, uint64_t *line, uint64_t ret_hash[HF_MAP_LINE_ENTRIES],
+		     uint64_t ret_value[HF_MAP_LINE_ENTRIES]) {
+	if (map->walked.lines == NULL || *line > map->walked.mask)
+		return -1;
+	const struct hf_map_line *from = &map->walked.lines[(*line)++];
+	for (uint32_t i = 0; i < from->used; i++) {
+		ret_hash[i] = line_hash(from, i);
+		ret_value[i] = line_value(from, i);
+	}
+	return (int)from->used;
+}
+
+void hf_map_walk_end(struct hf_map *map) {
+	if (map->walked.lines != map->now.lines && map->walked.lines != map->old.lines)
+		table_free(map, &map->walked);
+	map->walked = (struct hf_map_table){ 0 };
+}
+
 uint64_t hf_map_count(const struct hf_map *map) {
 	return map->now.count + map->old.count;
 }
 
 uint64_t hf_map_bytes(const struct hf_map *map) {
 	uint64_t warmed = map->next.lines == NULL ? 0 : map->warmed * sizeof(struct hf_map_line);
-	return table_bytes(&map->now) + table_bytes(&map->old) + warmed;
+	bool kept = map->walked.lines != map->now.lines && map->walked.lines != map->old.lines;
+	return table_bytes(&map->now) + table_bytes(&map->old) + warmed +
+	       (kept ? table_bytes(&map->walked) : 0);
 }

@@ -43,6 +43,8 @@ struct hf_map {
 	uint64_t moved;		  /* lines of `old` before this one are in `now`, too */
 	struct hf_map_table next; /* being made ready before it is needed */
 	uint64_t warmed;	  /* lines of `next` that have real memory behind them */
+	struct hf_map_table
+		walked; /* being walked; one of the tables above, or kept for it alone */
 };
 
 /* Where a search stands; valid until the next insertion. */
@@ -77,6 +79,25 @@ void hf_map_replace(const struct hf_map_cursor *cursor, uint64_t value);
 
 /* Fetches the memory that hf_map_first will look at. */
 void hf_map_prefetch(const struct hf_map *map, uint64_t hash);
+
+/*
+ * A table for `count` entries at once, in an empty map, so that filling it moves nothing. False: out
+ * of memory.
+ */
+HF_MUST bool hf_map_presize(struct hf_map *map, uint64_t count, struct hf_err *err);
+
+/*
+ * Walking all entries while more are added. hf_map_settle ends a move that is under way, `lines` at a
+ * time, until it returns true; hf_map_walk_begin, then at once, pins the table; hf_map_walk_line
+ * copies the entries of its next line, and returns their number, or -1 behind the last line. Each
+ * entry that was there at the beginning comes exactly once; one that was added since comes at most
+ * once. A table that is outgrown meanwhile is kept as it is until hf_map_walk_end.
+ */
+bool hf_map_settle(struct hf_map *map, uint64_t lines);
+void hf_map_walk_begin(struct hf_map *map);
+int hf_map_walk_line(struct hf_map *map, uint64_t *line, uint64_t ret_hash[HF_MAP_LINE_ENTRIES],
+		     uint64_t ret_value[HF_MAP_LINE_ENTRIES]);
+void hf_map_walk_end(struct hf_map *map);
 
 uint64_t hf_map_count(const struct hf_map *map);
 /* Bytes held. */

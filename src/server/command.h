@@ -46,6 +46,11 @@ hf_command_fn hf_cmd_send; /* into the loop's batch */
 void hf_send_execute(struct hf_loop *loop);
 
 /* command_hf.c */
+/*
+ * Replies to loop->held if its snapshot is over, or will not be waited for because the server
+ * drains. False: it has to wait.
+ */
+bool hf_snapshot_reply(struct hf_loop *loop);
 hf_command_fn hf_cmd_get, hf_cmd_history, hf_cmd_count, hf_cmd_hash, hf_cmd_snapshot;
 hf_command_fn hf_cmd_contract_list, hf_cmd_contract_show, hf_cmd_contract_check,
 	hf_cmd_contract_load, hf_cmd_contract_help;

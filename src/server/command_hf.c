@@ -284,7 +284,39 @@ void hf_cmd_hash(struct hf_loop *loop, struct hf_conn *conn,
 
 void hf_cmd_snapshot(struct hf_loop *loop, struct hf_conn *conn,
 		     const struct hf_resp_command *request) {
-	hf_out_errorf(&conn->out, "HF.SNAPSHOT is not available in this version");
+	struct hf_err err;
+	hf_engine_lock(loop->engine);
+	bool ok = hf_engine_snapshot(loop->engine, &loop->held_ticket, &err);
+	hf_engine_unlock(loop->engine);
+	if (!ok) {
+		reply_err(conn, &err);
+		return;
+	}
+	/* One snapshot at a time, so one connection at most waits for it. */
+	HF_ASSERT(loop->held == NULL);
+	loop->held = conn;
+	conn->held = true;
+}
+
+bool hf_snapshot_reply(struct hf_loop *loop) {
+	struct hf_out *out = &loop->held->out;
+	struct hf_snapshot_outcome outcome;
+	hf_engine_lock(loop->engine);
+	bool done = hf_engine_snapshot_done(loop->engine, loop->held_ticket, &outcome);
+	hf_engine_unlock(loop->engine);
+	if (!done && !loop->draining)
+		return false;
+	if (!done) {
+		hf_out_error(out, hf_status_name(HF_STOPPED),
+			     "the server is stopping: the snapshot is given up");
+	} else if (outcome.err.status != HF_OK) {
+		reply_err(loop->held, &outcome.err);
+	} else {
+		hf_out_array(out, 2);
+		hf_out_int(out, (int64_t)outcome.lsn);
+		hf_out_int(out, (int64_t)outcome.bytes);
+	}
+	return true;
 }
 
 /* ---- HF.CONTRACT ------------------------------------------------------------------------- */

@@ -244,7 +244,7 @@ static void info_persistence(const struct figures *figures, struct hf_text *text
 	add_number(text, "loading", 0);
 	add_number(text, "async_loading", 0);
 	add_number(text, "aof_enabled", 1);
-	add_number(text, "rdb_bgsave_in_progress", 0);
+	add_number(text, "rdb_bgsave_in_progress", figures->engine.snapshot_under_way);
 	add_number(text, "aof_rewrite_in_progress", 0);
 }
 
@@ -289,6 +289,15 @@ static void info_holdfast(const struct figures *figures, struct hf_text *text) {
 	add_number(text, "recovered_events", engine->recovered_events);
 	add_number(text, "recovered_ms", engine->recovered_ns / 1000000);
 	add_number(text, "recovered_cut_bytes", engine->cut_bytes);
+	add_number(text, "recovered_snapshot_lsn", engine->recovered_snapshot_lsn);
+	int64_t age_ns = hf_clock_wall_ns() - engine->snapshot_taken_ns;
+	add_number(text, "snapshot_lsn", engine->snapshot_lsn);
+	add_number(text, "snapshot_bytes", engine->snapshot_bytes);
+	add_number(text, "snapshot_age_seconds",
+		   engine->snapshot_lsn == 0 || age_ns < 0 ? 0 : (uint64_t)age_ns / 1000000000);
+	add_number(text, "snapshot_duration_ms", engine->snapshot_duration_ns / 1000000);
+	add_number(text, "snapshot_failures", engine->snapshot_failures);
+	add_number(text, "snapshot_under_way", engine->snapshot_under_way);
 }
 
 static void info_keyspace(const struct figures *figures, struct hf_text *text) {

@@ -152,8 +152,7 @@ bool hf_conn_flush(struct hf_conn *conn, uint64_t committed) {
 }
 
 void hf_conn_watch(struct hf_conn *conn) {
-	bool reads = conn->lingering || !(conn->paused || conn->finishing || conn->again);
-	uint32_t interest = (reads ? EPOLLIN : 0u) | (conn->blocked ? EPOLLOUT : 0u);
+	uint32_t interest = (hf_conn_reads(conn) ? EPOLLIN : 0u) | (conn->blocked ? EPOLLOUT : 0u);
 	if (interest == conn->interest)
 		return;
 	struct epoll_event event = { .events = interest, .data.ptr = &conn->source };

@@ -63,6 +63,7 @@ struct hf_conn {
 	uint32_t interest; /* what epoll watches */
 	bool blocked;	   /* the socket is full: wait for EPOLLOUT */
 	bool paused;	   /* too many unread replies: nothing is read or parsed */
+	bool held;	   /* waits for a snapshot's end: nothing is read or parsed */
 	bool finishing;	   /* nothing more is read; closed when all replies are sent */
 	bool lingering;	   /* all is said: what still comes is thrown away */
 	bool in_multi;	   /* between MULTI and EXEC: nothing is executed */
@@ -77,6 +78,12 @@ struct hf_conn {
 	char lib_name[HF_CLIENT_NAME_MAX + 1];
 	char lib_ver[HF_CLIENT_NAME_MAX + 1];
 };
+
+/* Are its bytes wanted now? */
+static inline bool hf_conn_reads(const struct hf_conn *conn) {
+	return conn->lingering ||
+	       !(conn->paused || conn->held || conn->finishing || conn->again);
+}
 
 /* What was written to conn->out depends on the log up to `lsn`. */
 static inline void hf_conn_gate(struct hf_conn *conn, uint64_t lsn) {

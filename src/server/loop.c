@@ -50,6 +50,8 @@ static void kill_conn(struct hf_loop *loop, struct hf_conn *conn) {
 	if (conn->fd < 0)
 		return;
 	HF_ASSERT(conn->queued == 0);
+	if (loop->held == conn)
+		loop->held = NULL;
 	hf_server_forget(loop->server, conn);
 	close(conn->fd);
 	conn->fd = -1;
@@ -90,7 +92,7 @@ static void say_goodbye(struct hf_loop *loop, struct hf_conn *conn) {
 /* ---- in ---------------------------------------------------------------------------------- */
 
 static void settle(struct hf_conn *conn) {
-	if (conn->finishing && !conn->paused && !conn->again)
+	if (conn->finishing && !conn->paused && !conn->held && !conn->again)
 		hf_conn_drop_input(conn);
 	else
 		hf_conn_settle(conn);
@@ -114,7 +116,7 @@ static size_t pause_limit(const struct hf_loop *loop) {
 /* Runs every complete command in the buffer, until the client owes us too much reading. */
 static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 	list_add(&loop->dirty, conn, &conn->dirty);
-	while (conn->in_end - conn->in_start > conn->in_need) {
+	while (conn->in_end - conn->in_start > conn->in_need && !conn->held) {
 		if (hf_out_pending(&conn->out) >= pause_limit(loop)) {
 			conn->paused = true;
 			break;
@@ -176,8 +178,7 @@ static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t even
 		conn->blocked = false;
 		list_add(&loop->dirty, conn, &conn->dirty);
 	}
-	bool reads = conn->lingering || !(conn->paused || conn->finishing);
-	if ((events & EPOLLIN) && reads && !conn->again)
+	if ((events & EPOLLIN) && hf_conn_reads(conn) && !conn->again)
 		input(loop, conn);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		kill_conn(loop, conn);
@@ -208,6 +209,17 @@ static void parse_again(struct hf_loop *loop) {
 	hf_loop_execute(loop);
 }
 
+/* The connection that waits for a snapshot has its reply if that is over: on with its commands. */
+static void release_held(struct hf_loop *loop) {
+	struct hf_conn *conn = loop->held;
+	if (conn == NULL || !hf_snapshot_reply(loop))
+		return;
+	loop->held = NULL;
+	conn->held = false;
+	list_add(&loop->dirty, conn, &conn->dirty);
+	list_add(&loop->again, conn, &conn->again);
+}
+
 /* ---- out --------------------------------------------------------------------------------- */
 
 /* Sends what may be sent, and draws the conclusions. */
@@ -221,7 +233,7 @@ static void advance(struct hf_loop *loop, struct hf_conn *conn) {
 		conn->paused = false;
 		list_add(&loop->again, conn, &conn->again);
 	}
-	if (conn->finishing && !conn->again && !conn->paused && pending == 0)
+	if (conn->finishing && !conn->again && !conn->paused && !conn->held && pending == 0)
 		say_goodbye(loop, conn);
 	if (conn->fd >= 0)
 		hf_conn_watch(conn);
@@ -301,6 +313,7 @@ static void begin_drain(struct hf_loop *loop) {
 		list_add(&loop->dirty, conn, &conn->dirty);
 	}
 	pthread_mutex_unlock(&server->mutex);
+	release_held(loop);
 	int rc = epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, server->drain_fd, NULL);
 	HF_ASSERT(rc == 0);
 	for (uint32_t i = 0; i < loop->dirty.count; i++) {
@@ -357,6 +370,8 @@ bool hf_loop_pass(struct hf_loop *loop) {
 			hf_engine_flush(loop->engine);
 		hf_engine_unlock(loop->engine);
 		loop->queued = false;
+		if (commit)
+			release_held(loop);
 	}
 	send_replies(loop);
 	evict(loop);

@@ -56,6 +56,9 @@ struct hf_loop {
 	_Atomic uint64_t evicted;  /* connections closed because of their memory */
 	_Atomic uint64_t client_memory;
 
+	struct hf_conn *held; /* waits for the snapshot `held_ticket`; NULL: none does */
+	uint64_t held_ticket;
+
 	struct hf_conn_list dirty;     /* written to in this pass */
 	struct hf_conn_list waiting;   /* have replies that are not durable yet */
 	struct hf_conn_list again;     /* have bytes to parse without a read */

@@ -1,0 +1,209 @@
+/*
+ * recover.c - from a snapshot's file back to memory. hf_snapshot_recover reads top to bottom.
+ *
+ * A snapshot is taken over only if all of it is proven: each block by its checksums, each entity by
+ * its contract, and all entities together by the state hash. Of one that is not, nothing is kept.
+ */
+#include <stdio.h>
+
+#include "engine/engine_private.h"
+#include "frame/cursor.h"
+#include "os/clock.h"
+
+#define BATCH 32u /* entities and ids looked ahead, so that the index's memory is there */
+#define ID_IMAGE 12u
+
+struct loading {
+	struct hf_engine *engine;
+	struct hf_snapshot_reader reader;
+	struct hf_snapshot_head head;
+	struct hf_snapshot_block block;
+};
+
+static bool corrupt(const struct loading *loading, size_t at, struct hf_err *err,
+		    const char *what) {
+	return hf_snapshot_corrupt(&loading->reader, loading->block.offset + at, err, what);
+}
+
+static bool load_contracts(struct loading *loading, struct hf_err *err) {
+	struct hf_reader in = hf_reader(loading->block.payload);
+	for (uint32_t i = 0; i < loading->block.items; i++) {
+		size_t at = (size_t)(in.at - loading->block.payload.data);
+		uint64_t lsn = hf_read_u64(&in);
+		struct hf_span body = hf_read_span(&in, hf_read_u32(&in));
+		struct hf_err why;
+		if (in.bad)
+			return corrupt(loading, at, err, "a contract does not fit its block");
+		if (!hf_contract_restore(loading->engine, body, lsn, &why))
+			return corrupt(loading, at, err, why.text);
+	}
+	return in.at == in.end || corrupt(loading, 0, err, "more than its contracts is in this block");
+}
+
+/* Could the engine have such an entity at the snapshot's LSN? */
+static const char *flaw(struct hf_engine *engine, const struct hf_snapshot_head *head,
+			const struct entity *image) {
+	if (image->slot >= engine->slot_count)
+		return "an entity names a contract that is not there";
+	const struct contract_slot *slot = &engine->slots[image->slot];
+	if (image->saved != 0 || image->block_size != slot->contract->block_size ||
+	    image->state >= slot->contract->state_count)
+		return "an entity is not as its contract says";
+	if (slot != hf_newest(engine, slot->family) && slot->state_map[image->state] == UINT16_MAX)
+		return "an entity is in a state that its contract has no more";
+	if (image->key_len == 0 || image->zero != 0 || image->version == 0)
+		return "impossible entity";
+	if (image->lsn > head->lsn || image->position >= head->position ||
+	    image->skip > image->position)
+		return "an entity's last event is younger than the snapshot";
+	return NULL;
+}
+
+/* The entities of a batch, all placed; into the index. */
+static bool index_entities(struct hf_engine *engine, struct entity **entities, uint64_t *hashes,
+			   uint32_t count, struct hf_err *err) {
+	for (uint32_t i = 0; i < count; i++) {
+		if (!hf_map_reserve(&engine->entities, err))
+			return false;
+		hf_map_add(&engine->entities, hashes[i], (uintptr_t)entities[i]);
+	}
+	return true;
+}
+
+static bool load_entities(struct loading *loading, struct hf_err *err) {
+	struct hf_engine *engine = loading->engine;
+	struct hf_span payload = loading->block.payload;
+	struct entity *entities[BATCH];
+	uint64_t hashes[BATCH];
+	uint32_t batch = 0;
+	size_t at = 0;
+	for (uint32_t i = 0; i < loading->block.items; i++) {
+		/* The block begins at a multiple of 8, and so does every image in it. */
+		const struct entity *image = (const struct entity *)(payload.data + at);
+		if (payload.len - at < sizeof(*image) || payload.len - at < hf_entity_size(image))
+			return corrupt(loading, at, err, "an entity does not fit its block");
+		const char *what = flaw(engine, &loading->head, image);
+		if (what != NULL)
+			return corrupt(loading, at, err, what);
+		hashes[batch] = hf_entity_hash(engine, engine->slots[image->slot].family,
+					       hf_entity_key(image));
+		hf_map_prefetch(&engine->entities, hashes[batch]);
+		if (!hf_entity_restore(engine, image, &entities[batch], err))
+			return false;
+		at += hf_entity_size(image);
+		if (++batch == BATCH || i + 1 == loading->block.items) {
+			if (!index_entities(engine, entities, hashes, batch, err))
+				return false;
+			batch = 0;
+		}
+	}
+	return at == payload.len ||
+	       corrupt(loading, at, err, "more than its entities is in this block");
+}
+
+static bool load_ids(struct loading *loading, struct hf_err *err) {
+	struct hf_engine *engine = loading->engine;
+	struct hf_span payload = loading->block.payload;
+	if (payload.len != (size_t)loading->block.items * ID_IMAGE)
+		return corrupt(loading, 0, err, "more or less than its ids is in this block");
+	for (size_t at = 0; at < payload.len; at += ID_IMAGE) {
+		uint64_t hash = 0, position = 0, ahead = 0;
+		memcpy(&hash, payload.data + at, 6);
+		memcpy(&position, payload.data + at + 6, 6);
+		if (payload.len - at > BATCH * ID_IMAGE) {
+			memcpy(&ahead, payload.data + at + BATCH * ID_IMAGE, 6);
+			hf_map_prefetch(&engine->ids, ahead);
+		}
+		if (position == 0 || position >= loading->head.position)
+			return corrupt(loading, at, err, "an id is younger than the snapshot");
+		if (!hf_map_reserve(&engine->ids, err))
+			return false;
+		hf_map_add(&engine->ids, hash, position);
+	}
+	return true;
+}
+
+/* Room for what the head announces, if the file can hold as much. */
+static bool presize(struct loading *loading, struct hf_err *err) {
+	const struct hf_snapshot_head *head = &loading->head;
+	struct hf_engine *engine = loading->engine;
+	if (head->entities > loading->reader.size / sizeof(struct entity) ||
+	    head->ids > loading->reader.size / ID_IMAGE || head->contracts > HF_CONTRACTS_MAX)
+		return hf_snapshot_corrupt(&loading->reader, 0, err,
+					   "the head announces more than the file can hold");
+	return (head->entities == 0 || hf_map_presize(&engine->entities, head->entities, err)) &&
+	       (head->ids == 0 || hf_map_presize(&engine->ids, head->ids, err));
+}
+
+static bool load_blocks(struct loading *loading, struct hf_err *err) {
+	struct hf_engine *engine = loading->engine;
+	bool ok = presize(loading, err);
+	while (ok) {
+		if (!hf_snapshot_read(&loading->reader, &loading->block, err))
+			return false;
+		if (loading->block.kind == HF_SNAPSHOT_END)
+			break;
+		ok = loading->block.kind == HF_SNAPSHOT_CONTRACTS  ? load_contracts(loading, err)
+		     : loading->block.kind == HF_SNAPSHOT_ENTITIES ? load_entities(loading, err)
+								   : load_ids(loading, err);
+		if (engine->progress != NULL)
+			engine->progress(engine->arg, loading->reader.offset, loading->reader.size,
+					 loading->head.events);
+	}
+	const uint64_t *hash = loading->head.state_hash;
+	if (ok && (engine->state_hash[0] != hash[0] || engine->state_hash[1] != hash[1]))
+		ok = hf_snapshot_corrupt(&loading->reader, 0, err,
+					 "its entities have not the state hash that was recorded");
+	return ok;
+}
+
+static bool load(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
+	struct loading loading = { .engine = engine };
+	if (!hf_snapshot_open(&engine->dir, lsn, &loading.reader, &loading.head, err))
+		return false;
+	uint64_t seed = engine->hash_seed;
+	/* Ids are kept by their hashes, and these depend on it. */
+	engine->hash_seed = loading.head.hash_seed;
+	bool ok = load_blocks(&loading, err);
+	if (ok) {
+		engine->events = loading.head.events;
+		engine->now_ns = loading.head.time_ns;
+		engine->recovered_from = loading.head;
+		engine->recovered_bytes = loading.reader.size;
+	} else {
+		hf_engine_empty(engine);
+		engine->hash_seed = seed;
+	}
+	hf_snapshot_close(&loading.reader);
+	return ok;
+}
+
+bool hf_snapshot_recover(struct hf_engine *engine, const uint64_t *lsns, uint32_t count,
+			 struct hf_log_place *ret_place, struct hf_err *err) {
+	uint64_t begin_ns = hf_clock_monotonic_ns();
+	for (uint32_t i = 0; i < count; i++) {
+		struct hf_err why;
+		if (load(engine, lsns[i], &why))
+			break;
+		if (why.status == HF_NOMEM) {
+			*err = why;
+			return false;
+		}
+		char line[HF_ERR_TEXT_MAX + 80];
+		snprintf(line, sizeof(line), "WARNING: this snapshot is not used: %s; recovering from %s",
+			 why.text, i + 1 < count ? "the one before it" : "the whole log");
+		if (engine->notice != NULL)
+			engine->notice(engine->arg, line);
+	}
+	const struct hf_snapshot_head *head = &engine->recovered_from;
+	*ret_place = (struct hf_log_place){
+		.log_id = head->log_id,
+		.lsn = head->lsn,
+		.position = head->position,
+		.frame_position = head->frame_position,
+		.crc = head->crc,
+		.record_bytes = head->record_bytes,
+	};
+	engine->load_ns = hf_clock_monotonic_ns() - begin_ns;
+	return true;
+}

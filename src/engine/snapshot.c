@@ -1,0 +1,558 @@
+/*
+ * snapshot.c - takes snapshots of a working engine: all of its state at one LSN, in a file, while
+ * requests go on. take_snapshot reads top to bottom.
+ *
+ * Consistent without a copy of everything and without stopping: at the LSN, all entities become
+ * *unsaved*, by turning what their `saved` bit means. The thread here walks the arena and copies
+ * entity after entity, in slices of some microseconds under the lock; a request that is about to
+ * change an unsaved entity copies it first (hf_entity_save). Entities made since are born saved. Ids
+ * are never removed and never change, so those of the LSN are those with a position before it.
+ *
+ * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it to
+ * the requests. If they fill it all the same, the disk is slower than they are: then the snapshot is
+ * given up, not the requests.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "engine/engine_private.h"
+#include "frame/cursor.h"
+#include "os/clock.h"
+#include "os/memory.h"
+#include "os/thread.h"
+
+#define SLICE_BYTES ((size_t)64 << 10) /* copied in one slice */
+#define SLICE_STEPS 4096u	       /* entities looked at in one slice */
+#define SLICE_LINES 256u	       /* of the index of ids */
+#define PACE 8u /* times as long as a slice took, the walk stays away from the lock */
+#define BLOCKS_MIN 8u
+#define BLOCKS_MAX 128u
+#define ARENA_SHARE 64u /* the ring has this part of what the entities take */
+#define ID_IMAGE 12u
+
+#define TICK_NS 1000000000u  /* how often the policy is looked at */
+#define RETRY_NS 30000000000u /* after a failure */
+#define DURABLE_WAIT_NS 1000000u
+
+typedef unsigned long long ull;
+
+struct snapshots {
+	struct hf_engine *engine;
+	struct hf_thread thread;
+	_Atomic bool quit;
+	struct hf_mutex mutex; /* for sleeping only */
+	struct hf_cond wake;
+	bool woken; /* guarded by mutex */
+
+	uint64_t log_bytes, every_ns; /* policy; 0: off */
+
+	/* Guarded by the engine's lock. */
+	uint64_t asked, done; /* tickets; one more asked for than done: it is under way, or wanted */
+	struct hf_snapshot_outcome outcome; /* of `done` */
+	uint64_t lsn, before_lsn; /* of the newest good snapshot and the one before; 0: none */
+	uint64_t position;	  /* of the log, at the newest one */
+	uint64_t bytes, duration_ns, failures;
+	int64_t taken_ns;  /* wall clock */
+	uint64_t taken_at; /* monotonic */
+	uint64_t retry_at;
+};
+
+/* One snapshot under way. */
+struct pass {
+	struct snapshots *snapshots;
+	struct hf_engine *engine;
+	struct hf_snapshot_head head;
+	struct hf_snapshot_writer writer;
+	struct image_block blocks[BLOCKS_MAX];
+	struct image_block own; /* for all but the entities */
+	uint8_t *memory;	/* of all blocks */
+	size_t memory_bytes;
+	const struct chunk *chunk; /* the walk; NULL behind its end */
+	const uint8_t *at, *end;
+};
+
+/* ---- images: under the lock ------------------------------------------------------------------ */
+
+static struct image_block *filling(struct saver *saver) {
+	return &saver->blocks[(saver->first + saver->full) % saver->block_count];
+}
+
+static bool put_image(struct saver *saver, const struct entity *entity) {
+	size_t size = hf_entity_size(entity);
+	struct image_block *block = filling(saver);
+	if (block->used + size > HF_SNAPSHOT_PAYLOAD_MAX) {
+		if (saver->full + 1 == saver->block_count)
+			return false;
+		saver->full++;
+		block = filling(saver);
+	}
+	uint8_t *image = block->bytes + HF_SNAPSHOT_HEADER_SIZE + block->used;
+	memcpy(image, entity, size);
+	((struct entity *)image)->saved = 0;
+	block->used += size;
+	block->items++;
+	return true;
+}
+
+void hf_entity_save(struct hf_engine *engine, struct entity *entity) {
+	struct saver *saver = &engine->saver;
+	entity->saved = saver->mark & 1;
+	if (!saver->overrun && !put_image(saver, entity))
+		saver->overrun = true;
+}
+
+/* Some of the walk. False: it is at its end. */
+static bool walk_slice(struct pass *pass) {
+	struct hf_engine *engine = pass->engine;
+	size_t copied = 0;
+	for (uint32_t i = 0; i < SLICE_STEPS && copied < SLICE_BYTES && pass->chunk != NULL; i++) {
+		if (pass->at == pass->end) {
+			pass->chunk = pass->chunk->before;
+			pass->at = pass->chunk == NULL ? NULL : pass->chunk->bytes;
+			pass->end = pass->chunk == NULL ? NULL : pass->chunk->end;
+			continue;
+		}
+		struct entity *entity = (struct entity *)(uintptr_t)pass->at;
+		pass->at = hf_arena_next(pass->at);
+		if (entity->key_len == 0 || entity->saved == engine->saver.mark)
+			continue;
+		copied += hf_entity_size(entity);
+		hf_entity_save(engine, entity);
+	}
+	return pass->chunk != NULL;
+}
+
+/* ---- the pass ---------------------------------------------------------------------------- */
+
+static bool quits(struct pass *pass, struct hf_err *err) {
+	if (atomic_load(&pass->snapshots->quit))
+		return !hf_fail(err, HF_STOPPED, "the data directory is being closed");
+	return hf_log_stopped(pass->engine->log) &&
+	       !hf_fail(err, HF_STOPPED, "%s", hf_log_stop_reason(pass->engine->log));
+}
+
+static void sleep_ns(struct snapshots *snapshots, uint64_t ns) {
+	hf_mutex_lock(&snapshots->mutex);
+	if (!atomic_load(&snapshots->quit))
+		hf_cond_wait_ns(&snapshots->wake, &snapshots->mutex, ns);
+	hf_mutex_unlock(&snapshots->mutex);
+}
+
+/* Stays away from the lock, which the caller took at `since`. */
+static void pace(struct pass *pass, uint64_t since) {
+	sleep_ns(pass->snapshots, (hf_clock_monotonic_ns() - since) * PACE);
+}
+
+static bool make_blocks(struct pass *pass, struct hf_err *err) {
+	hf_engine_lock(pass->engine);
+	uint64_t count = pass->engine->arena.bytes / ARENA_SHARE / HF_SNAPSHOT_BLOCK_MAX;
+	hf_engine_unlock(pass->engine);
+	count = count < BLOCKS_MIN ? BLOCKS_MIN : count > BLOCKS_MAX ? BLOCKS_MAX : count;
+	pass->memory_bytes = (count + 1) * HF_SNAPSHOT_BLOCK_MAX;
+	pass->memory = hf_pages_new(pass->memory_bytes);
+	if (pass->memory == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory: no %zu bytes for a snapshot's blocks",
+			       pass->memory_bytes);
+	for (uint32_t i = 0; i < count; i++)
+		pass->blocks[i].bytes = pass->memory + (size_t)i * HF_SNAPSHOT_BLOCK_MAX;
+	pass->own.bytes = pass->memory + count * HF_SNAPSHOT_BLOCK_MAX;
+	pass->engine->saver.block_count = (uint32_t)count;
+	return true;
+}
+
+/* The one instant at which the snapshot is true. Under the lock. */
+static void begin(struct pass *pass, const struct hf_log_place *place) {
+	struct hf_engine *engine = pass->engine;
+	pass->head = (struct hf_snapshot_head){
+		.crc = place->crc,
+		.log_id = place->log_id,
+		.lsn = place->lsn,
+		.position = place->position,
+		.frame_position = place->frame_position,
+		.state_hash = { engine->state_hash[0], engine->state_hash[1] },
+		.hash_seed = engine->hash_seed,
+		.time_ns = engine->now_ns,
+		.record_bytes = place->record_bytes,
+		.events = engine->events,
+		.contracts = engine->slot_count,
+		.entities = hf_map_count(&engine->entities),
+		.ids = hf_map_count(&engine->ids),
+		.taken_ns = hf_clock_wall_ns(),
+	};
+	struct saver *saver = &engine->saver;
+	saver->saving = true;
+	saver->overrun = false;
+	saver->mark ^= 1;
+	saver->blocks = pass->blocks;
+	saver->first = saver->full = 0;
+	pass->chunk = engine->arena.chunks;
+	pass->at = pass->chunk == NULL ? NULL : pass->chunk->bytes;
+	pass->end = pass->chunk == NULL ? NULL : engine->arena.at;
+}
+
+/* Begins, unless the newest snapshot has all there is. */
+static bool find_instant(struct pass *pass, struct hf_err *err) {
+	struct hf_log_place place = { 0 };
+	for (bool marked = false; !marked;) {
+		if (quits(pass, err))
+			return false;
+		hf_engine_lock(pass->engine);
+		marked = hf_log_mark(pass->engine->log, &place);
+		if (marked && place.lsn > 0 && place.lsn != pass->snapshots->lsn)
+			begin(pass, &place);
+		hf_engine_unlock(pass->engine);
+		if (!marked)
+			sleep_ns(pass->snapshots, DURABLE_WAIT_NS);
+	}
+	return place.lsn > 0 ||
+	       hf_fail(err, HF_NOTFOUND, "nothing has been logged yet: there is nothing to snapshot");
+}
+
+static bool write_own(struct pass *pass, enum hf_snapshot_kind kind, struct hf_err *err) {
+	struct image_block *own = &pass->own;
+	bool ok = hf_snapshot_write(&pass->writer, kind, own->items, own->bytes, own->used, err);
+	own->used = own->items = 0;
+	return ok;
+}
+
+/* Room for `len` bytes more in the block of our own. */
+static uint8_t *own_room(struct pass *pass, size_t len) {
+	struct image_block *own = &pass->own;
+	return own->used + len > HF_SNAPSHOT_PAYLOAD_MAX
+		       ? NULL
+		       : own->bytes + HF_SNAPSHOT_HEADER_SIZE + own->used;
+}
+
+static bool write_contracts(struct pass *pass, struct hf_err *err) {
+	for (uint64_t i = 0; i < pass->head.contracts; i++) {
+		/* Texts never change, nor do they move: no lock. */
+		const struct contract_slot *slot = &pass->engine->slots[i];
+		size_t body_max = hf_contract_body_max(slot->contract);
+		uint8_t *to = own_room(pass, 12 + body_max);
+		if (to == NULL) {
+			if (!write_own(pass, HF_SNAPSHOT_CONTRACTS, err))
+				return false;
+			to = own_room(pass, 12 + body_max);
+		}
+		uint32_t len = (uint32_t)hf_contract_body_put(slot->contract, to + 12, body_max);
+		memcpy(to, &slot->lsn, 8);
+		memcpy(to + 8, &len, 4);
+		pass->own.used += 12 + len;
+		pass->own.items++;
+	}
+	return pass->own.items == 0 || write_own(pass, HF_SNAPSHOT_CONTRACTS, err);
+}
+
+/* The oldest block that is full; at the end of the walk also the last one. */
+static struct image_block *next_block(struct saver *saver, bool walking) {
+	if (!walking && saver->full == 0 && filling(saver)->items > 0)
+		saver->full++;
+	return saver->full == 0 ? NULL : &saver->blocks[saver->first];
+}
+
+static void release_block(struct hf_engine *engine, struct image_block *block) {
+	hf_engine_lock(engine);
+	block->used = block->items = 0;
+	engine->saver.first = (engine->saver.first + 1) % engine->saver.block_count;
+	engine->saver.full--;
+	hf_engine_unlock(engine);
+}
+
+/*
+ * Once begun, the walk goes to its end also when the snapshot is given up, only that nothing is
+ * copied any more: behind it, all `saved` bits are equal again.
+ */
+static bool write_entities(struct pass *pass, bool ok, struct hf_err *err) {
+	struct saver *saver = &pass->engine->saver;
+	for (bool walking = true;;) {
+		struct hf_err why;
+		if (quits(pass, &why)) {
+			if (ok)
+				*err = why;
+			return false; /* the bits do not matter any more */
+		}
+		hf_engine_lock(pass->engine);
+		uint64_t since = hf_clock_monotonic_ns();
+		if (!ok)
+			saver->overrun = true;
+		if (walking && (saver->overrun || saver->full * 2 < saver->block_count))
+			walking = walk_slice(pass);
+		saver->saving = walking;
+		bool overrun = saver->overrun;
+		struct image_block *block = next_block(saver, walking);
+		hf_engine_unlock(pass->engine);
+		if (overrun && ok)
+			ok = hf_fail(err, HF_IO,
+				     "events changed entities faster than the disk took their images");
+		if (block == NULL || !ok) {
+			if (!walking)
+				return ok;
+			pace(pass, since);
+			continue;
+		}
+		ok = hf_snapshot_write(&pass->writer, HF_SNAPSHOT_ENTITIES, block->items,
+				       block->bytes, block->used, err);
+		release_block(pass->engine, block);
+		pace(pass, since);
+	}
+}
+
+/* Some lines of the index, as long as the block has room. False: it is at its end. */
+static bool walk_ids(struct pass *pass, uint64_t *line) {
+	uint64_t hash[HF_MAP_LINE_ENTRIES], value[HF_MAP_LINE_ENTRIES];
+	for (uint32_t n = 0; n < SLICE_LINES; n++) {
+		uint8_t *to = own_room(pass, HF_MAP_LINE_ENTRIES * ID_IMAGE);
+		if (to == NULL)
+			return true;
+		int count = hf_map_walk_line(&pass->engine->ids, line, hash, value);
+		if (count < 0)
+			return false;
+		for (int i = 0; i < count; i++) {
+			if (value[i] >= pass->head.position)
+				continue; /* younger than the snapshot */
+			memcpy(to, &hash[i], 6);
+			memcpy(to + 6, &value[i], 6);
+			to += ID_IMAGE;
+			pass->own.used += ID_IMAGE;
+			pass->own.items++;
+		}
+	}
+	return true;
+}
+
+static bool write_ids(struct pass *pass, struct hf_err *err) {
+	struct hf_engine *engine = pass->engine;
+	uint64_t line = 0, ids = 0;
+	bool ok = true, settled = false, walking = true;
+	while (ok && walking) {
+		hf_engine_lock(engine);
+		uint64_t since = hf_clock_monotonic_ns();
+		if (settled) {
+			walking = walk_ids(pass, &line);
+		} else if (hf_map_settle(&engine->ids, SLICE_LINES)) {
+			hf_map_walk_begin(&engine->ids);
+			settled = true;
+		}
+		hf_engine_unlock(engine);
+		bool full = own_room(pass, HF_MAP_LINE_ENTRIES * ID_IMAGE) == NULL;
+		if (full || (!walking && pass->own.items > 0)) {
+			ids += pass->own.items;
+			ok = write_own(pass, HF_SNAPSHOT_IDS, err);
+		}
+		ok = ok && !quits(pass, err);
+		if (ok && walking)
+			pace(pass, since);
+	}
+	hf_engine_lock(engine);
+	if (settled)
+		hf_map_walk_end(&engine->ids);
+	hf_engine_unlock(engine);
+	HF_ASSERT(!ok || ids == pass->head.ids);
+	return ok;
+}
+
+static bool wait_durable(struct pass *pass, struct hf_err *err) {
+	while (hf_log_committed(pass->engine->log) < pass->head.lsn) {
+		if (quits(pass, err))
+			return false;
+		sleep_ns(pass->snapshots, DURABLE_WAIT_NS);
+	}
+	return true;
+}
+
+/* From the instant to the file under its real name. head.lsn is 0 if it was there already. */
+static bool take_snapshot(struct pass *pass, struct hf_err *err) {
+	if (!make_blocks(pass, err) || !find_instant(pass, err))
+		return false;
+	if (pass->head.lsn == 0)
+		return true;
+	struct hf_snapshot_writer *writer = &pass->writer;
+	bool created = hf_snapshot_create(&pass->engine->dir, pass->head.lsn, writer, err);
+	bool ok = created && hf_snapshot_write_head(writer, &pass->head, pass->own.bytes, err) &&
+		  write_contracts(pass, err);
+	ok = write_entities(pass, ok, err) && write_ids(pass, err) && wait_durable(pass, err) &&
+	     hf_snapshot_finish(writer, pass->own.bytes, err);
+	if (!ok && created)
+		hf_snapshot_give_up(writer);
+	return ok;
+}
+
+/* ---- policy ---------------------------------------------------------------------------------- */
+
+static void tell(struct snapshots *snapshots, const struct hf_err *err) {
+	struct hf_engine *engine = snapshots->engine;
+	char line[HF_ERR_TEXT_MAX + 80];
+	snprintf(line, sizeof(line), "WARNING: no snapshot was taken: %s", err->text);
+	if (engine->notice != NULL)
+		engine->notice(engine->arg, line);
+}
+
+/* Under the lock. */
+static void note_success(struct snapshots *snapshots, const struct pass *pass, uint64_t begun_ns) {
+	if (pass->head.lsn != 0) {
+		snapshots->before_lsn = snapshots->lsn;
+		snapshots->lsn = pass->head.lsn;
+		snapshots->position = pass->head.position;
+		snapshots->bytes = pass->writer.bytes;
+		snapshots->taken_ns = pass->head.taken_ns;
+		snapshots->taken_at = begun_ns;
+		snapshots->duration_ns = hf_clock_monotonic_ns() - begun_ns;
+	}
+	snapshots->outcome = (struct hf_snapshot_outcome){ .lsn = snapshots->lsn,
+							   .bytes = snapshots->bytes };
+}
+
+static void take_and_tell(struct snapshots *snapshots) {
+	struct hf_engine *engine = snapshots->engine;
+	struct pass *pass = hf_memory_new(sizeof(*pass));
+	struct hf_err err;
+	uint64_t begun_ns = hf_clock_monotonic_ns();
+	bool ok = pass != NULL || hf_fail(&err, HF_NOMEM, "out of memory");
+	if (ok) {
+		pass->snapshots = snapshots;
+		pass->engine = engine;
+		ok = take_snapshot(pass, &err);
+	}
+	hf_engine_lock(engine);
+	if (ok) {
+		note_success(snapshots, pass, begun_ns);
+	} else {
+		snapshots->failures++;
+		snapshots->retry_at = hf_clock_monotonic_ns() + RETRY_NS;
+		snapshots->outcome = (struct hf_snapshot_outcome){ .err = err };
+	}
+	snapshots->done = snapshots->asked;
+	hf_log_wake(engine->log);
+	hf_engine_unlock(engine);
+	if (pass != NULL)
+		hf_pages_free(pass->memory, pass->memory_bytes);
+	hf_memory_free(pass);
+	/* The new one is durable in its place: older ones than the one before it may go. */
+	if (ok)
+		ok = hf_snapshot_keep(&engine->dir, snapshots->lsn, snapshots->before_lsn, &err);
+	if (!ok && !atomic_load(&snapshots->quit))
+		tell(snapshots, &err);
+}
+
+/* Under the lock. */
+static bool is_due(const struct snapshots *snapshots) {
+	const struct hf_log *log = snapshots->engine->log;
+	if (hf_log_stopped(log))
+		return false;
+	if (snapshots->asked > snapshots->done)
+		return true;
+	uint64_t now = hf_clock_monotonic_ns();
+	uint64_t grown = hf_log_position(log) - snapshots->position;
+	uint64_t enough = snapshots->bytes / 4 > snapshots->log_bytes ? snapshots->bytes / 4
+								      : snapshots->log_bytes;
+	if (now < snapshots->retry_at || hf_log_last(log) == snapshots->lsn)
+		return false;
+	return (snapshots->log_bytes != 0 && grown >= enough) ||
+	       (snapshots->every_ns != 0 && now - snapshots->taken_at >= snapshots->every_ns);
+}
+
+static void snapshots_main(void *arg) {
+	struct snapshots *snapshots = arg;
+	bool ticks = snapshots->log_bytes != 0 || snapshots->every_ns != 0;
+	while (!atomic_load(&snapshots->quit)) {
+		hf_engine_lock(snapshots->engine);
+		bool due = is_due(snapshots);
+		if (due && snapshots->asked == snapshots->done)
+			snapshots->asked++;
+		hf_engine_unlock(snapshots->engine);
+		if (due) {
+			take_and_tell(snapshots);
+			continue;
+		}
+		hf_mutex_lock(&snapshots->mutex);
+		if (!snapshots->woken && ticks)
+			hf_cond_wait_ns(&snapshots->wake, &snapshots->mutex, TICK_NS);
+		else if (!snapshots->woken)
+			hf_cond_wait(&snapshots->wake, &snapshots->mutex);
+		snapshots->woken = false;
+		hf_mutex_unlock(&snapshots->mutex);
+	}
+}
+
+/* ---- for the rest of the engine ---------------------------------------------------------- */
+
+bool hf_snapshots_start(struct hf_engine *engine, const struct hf_engine_options *options,
+			struct hf_err *err) {
+	struct snapshots *snapshots = hf_memory_new(sizeof(*snapshots));
+	if (snapshots == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory");
+	uint64_t log_bytes = options->snapshot_log_bytes;
+	*snapshots = (struct snapshots){
+		.engine = engine,
+		.log_bytes = log_bytes == 0		? HF_SNAPSHOT_LOG_DEFAULT
+			     : log_bytes == UINT64_MAX ? 0
+						       : log_bytes,
+		.every_ns = options->snapshot_every_s * 1000000000u,
+		.lsn = engine->recovered_from.lsn,
+		.position = engine->recovered_from.position,
+		.bytes = engine->recovered_bytes,
+		.taken_ns = engine->recovered_from.taken_ns,
+		.taken_at = hf_clock_monotonic_ns(),
+	};
+	hf_mutex_init(&snapshots->mutex);
+	hf_cond_init(&snapshots->wake);
+	if (!hf_thread_start(&snapshots->thread, snapshots_main, snapshots, err)) {
+		hf_cond_fini(&snapshots->wake);
+		hf_mutex_fini(&snapshots->mutex);
+		hf_memory_free(snapshots);
+		return false;
+	}
+	engine->snapshots = snapshots;
+	return true;
+}
+
+static void wake(struct snapshots *snapshots) {
+	hf_mutex_lock(&snapshots->mutex);
+	snapshots->woken = true;
+	hf_cond_signal(&snapshots->wake);
+	hf_mutex_unlock(&snapshots->mutex);
+}
+
+void hf_snapshots_stop(struct hf_engine *engine) {
+	struct snapshots *snapshots = engine->snapshots;
+	if (snapshots == NULL)
+		return;
+	atomic_store(&snapshots->quit, true);
+	wake(snapshots);
+	hf_thread_join(&snapshots->thread);
+	hf_cond_fini(&snapshots->wake);
+	hf_mutex_fini(&snapshots->mutex);
+	hf_memory_free(snapshots);
+	engine->snapshots = NULL;
+}
+
+bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err) {
+	struct snapshots *snapshots = engine->snapshots;
+	HF_ASSERT(snapshots != NULL);
+	if (snapshots->asked > snapshots->done)
+		return hf_fail(err, HF_REFUSED,
+			       "a snapshot is under way: one at a time; INFO shows when it is there");
+	*ret_ticket = ++snapshots->asked;
+	wake(snapshots);
+	return true;
+}
+
+bool hf_engine_snapshot_done(const struct hf_engine *engine, uint64_t ticket,
+			     struct hf_snapshot_outcome *ret) {
+	if (engine->snapshots->done < ticket)
+		return false;
+	*ret = engine->snapshots->outcome;
+	return true;
+}
+
+void hf_snapshots_info(const struct hf_engine *engine, struct hf_engine_info *ret) {
+	const struct snapshots *snapshots = engine->snapshots;
+	if (snapshots == NULL)
+		return;
+	ret->snapshot_lsn = snapshots->lsn;
+	ret->snapshot_bytes = snapshots->bytes;
+	ret->snapshot_taken_ns = snapshots->taken_ns;
+	ret->snapshot_duration_ns = snapshots->duration_ns;
+	ret->snapshot_failures = snapshots->failures;
+	ret->snapshot_under_way = snapshots->asked > snapshots->done;
+}
