@@ -55,8 +55,7 @@
 
 /* Snapshots */
 #define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */
-#define HF_SNAPSHOT_BLOCK_MAX \
-	262144u /* one block of a snapshot file, header and padding included */
+#define HF_SNAPSHOT_BLOCK_MAX 262144u	   /* one block of a file of one */
 
 #define HF_ERR_TEXT_MAX 768u
 
@@ -80,6 +79,7 @@
 #undef HF_SCAN_WINDOW
 #undef HF_MAP_LINES_FIRST
 #undef HF_ARENA_CHUNK
+#undef HF_SNAPSHOT_BLOCK_MAX
 #define HF_CONTRACT_TEXT_MAX 1024u
 #define HF_CONTRACTS_MAX 8u
 #define HF_STATES_MAX 64u
@@ -95,6 +95,7 @@
 #define HF_SCAN_WINDOW 8192u
 #define HF_MAP_LINES_FIRST 4u
 #define HF_ARENA_CHUNK 4096u
+#define HF_SNAPSHOT_BLOCK_MAX 8192u
 #endif
 
 #endif

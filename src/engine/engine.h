@@ -1,9 +1,9 @@
 /*
- * engine.h - the sequencer: judges events, orders them, logs them, applies them, and says when each
- * is durable.
+ * engine.h - the sequencer: judges events, orders them, logs them, applies them, and says when
+ * each is durable.
  *
- * One engine owns one data directory. Any thread may call, but requests are made by one thread at a
- * time: between hf_engine_lock and hf_engine_unlock (take it per batch, not per request).
+ * One engine owns one data directory. Any thread may call, but requests are made by one thread at
+ * a time: between hf_engine_lock and hf_engine_unlock (take it per batch, not per request).
  *
  * State changes at once; replies wait. Every outcome carries `durable_at`: it may be shown to a
  * client only when hf_engine_committed() >= durable_at.
@@ -162,8 +162,8 @@ void hf_engine_count(struct hf_engine *engine, struct hf_span contract, hf_count
 void hf_engine_hash(struct hf_engine *engine, uint8_t ret_hash[16], struct hf_reply *ret);
 
 /* Compiles, checks against the version in force, logs and activates. A text that is already in
- * force: HF_OK, nothing logged. The reply's `state` is the contract's name, `version` its version,
- * `lsn` that of its record. */
+ * force: HF_OK, nothing logged. The reply's `state` is the contract's name, `version` its
+ * version, `lsn` that of its record. */
 void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, const char *file_name,
 			     struct hf_reply *ret);
 /* The newest version of the i-th contract name (by first load), NULL past the end. */
@@ -178,9 +178,9 @@ struct hf_snapshot_outcome {
 };
 
 /*
- * Asks for a snapshot; the engine's own thread takes it, while requests go on. False if one is under
- * way. When it is over, the fds of hf_engine_commit_fd become readable and hf_engine_snapshot_done
- * is true. Not of a read_only engine.
+ * Asks for a snapshot; the engine's own thread takes it, while requests go on. False if one is
+ * under way. When it is over, the fds of hf_engine_commit_fd become readable and
+ * hf_engine_snapshot_done is true. Not of a read_only engine.
  */
 HF_MUST bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err);
 /* Is it over? Then `ret` tells how it ended (or, if there was one since, how that one did). */

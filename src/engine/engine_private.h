@@ -97,8 +97,8 @@ struct image_block {
 
 /*
  * What a snapshot under way collects, under the lock: each entity's image as it was at the
- * snapshot's LSN. The walker copies entity after entity; a request that changes one which the walker
- * has not reached yet copies it first.
+ * snapshot's LSN. The walker copies entity after entity; a request that changes one which the
+ * walker has not reached yet copies it first.
  */
 struct saver {
 	bool saving;   /* an entity whose `saved` is not `mark` is to be copied before it changes */
@@ -168,7 +168,8 @@ struct contract_slot *hf_slot_by_ref(struct hf_engine *engine, uint32_t ref);
 HF_MUST bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contract,
 			       struct hf_err *err);
 /*
- * Puts an admitted contract in force; owns it from then on. False: out of memory, nothing changed.
+ * Puts an admitted contract in force; owns it from then on. False: out of memory, nothing
+ * changed.
  */
 HF_MUST bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract,
 				  uint64_t lsn, struct hf_err *err);
@@ -194,8 +195,8 @@ static inline struct hf_span hf_entity_key(const struct entity *entity) {
 	return hf_span(entity->data + entity->block_size, entity->key_len);
 }
 /*
- * The entity's state and fields as the newest text of its family sees them; for no entity, those of
- * a new one.
+ * The entity's state and fields as the newest text of its family sees them; for no entity, those
+ * of a new one.
  */
 void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
 		    const struct entity *entity, uint16_t *ret_state, const uint8_t **ret_block);
@@ -218,8 +219,8 @@ static inline size_t hf_entity_size(const struct entity *entity) {
 	return (sizeof(*entity) + entity->block_size + entity->key_len + 7) / 8 * 8;
 }
 /*
- * What stands behind `at` in a chunk: an entity, or one that has moved away and left its place (its
- * key is empty). Returns the address behind it.
+ * What stands behind `at` in a chunk: an entity, or one that has moved away and left its place
+ * (its key is empty). Returns the address behind it.
  */
 const uint8_t *hf_arena_next(const uint8_t *at);
 /*

@@ -14,7 +14,8 @@
 #include "os/memory.h"
 
 _Static_assert(sizeof(struct entity) == 48, "bytes per entity count");
-_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + sizeof(struct chunk) < HF_ARENA_CHUNK,
+_Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + sizeof(struct chunk) <
+		       HF_ARENA_CHUNK,
 	       "every entity fits");
 _Static_assert(HF_BLOCK_MAX < 1u << 15, "a block's size leaves a bit");
 

@@ -1,8 +1,9 @@
 /*
  * recover.c - from a snapshot's file back to memory. hf_snapshot_recover reads top to bottom.
  *
- * A snapshot is taken over only if all of it is proven: each block by its checksums, each entity by
- * its contract, and all entities together by the state hash. Of one that is not, nothing is kept.
+ * A snapshot is taken over only if all of it is proven: each block by its checksums, each entity
+ * by its contract, and all entities together by the state hash. Of one that is not, nothing is
+ * kept.
  */
 #include <stdio.h>
 
@@ -37,7 +38,8 @@ static bool load_contracts(struct loading *loading, struct hf_err *err) {
 		if (!hf_contract_restore(loading->engine, body, lsn, &why))
 			return corrupt(loading, at, err, why.text);
 	}
-	return in.at == in.end || corrupt(loading, 0, err, "more than its contracts is in this block");
+	return in.at == in.end ||
+	       corrupt(loading, 0, err, "more than its contracts is in this block");
 }
 
 /* Could the engine have such an entity at the snapshot's LSN? */
@@ -190,8 +192,9 @@ bool hf_snapshot_recover(struct hf_engine *engine, const uint64_t *lsns, uint32_
 			return false;
 		}
 		char line[HF_ERR_TEXT_MAX + 80];
-		snprintf(line, sizeof(line), "WARNING: this snapshot is not used: %s; recovering from %s",
-			 why.text, i + 1 < count ? "the one before it" : "the whole log");
+		snprintf(line, sizeof(line),
+			 "WARNING: this snapshot is not used: %s; recovering from %s", why.text,
+			 i + 1 < count ? "the one before it" : "the whole log");
 		if (engine->notice != NULL)
 			engine->notice(engine->arg, line);
 	}

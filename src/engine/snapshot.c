@@ -5,12 +5,13 @@
  * Consistent without a copy of everything and without stopping: at the LSN, all entities become
  * *unsaved*, by turning what their `saved` bit means. The thread here walks the arena and copies
  * entity after entity, in slices of some microseconds under the lock; a request that is about to
- * change an unsaved entity copies it first (hf_entity_save). Entities made since are born saved. Ids
- * are never removed and never change, so those of the LSN are those with a position before it.
+ * change an unsaved entity copies it first (hf_entity_save). Entities made since are born saved.
+ * Ids are never removed and never change, so those of the LSN are those with a position before
+ * it.
  *
- * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it to
- * the requests. If they fill it all the same, the disk is slower than they are: then the snapshot is
- * given up, not the requests.
+ * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it
+ * to the requests. If they fill it all the same, the disk is slower than they are: then the
+ * snapshot is given up, not the requests.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -21,16 +22,16 @@
 #include "os/memory.h"
 #include "os/thread.h"
 
-#define SLICE_BYTES ((size_t)64 << 10) /* copied in one slice */
-#define SLICE_STEPS 4096u	       /* entities looked at in one slice */
-#define SLICE_LINES 256u	       /* of the index of ids */
+#define SLICE_BYTES (HF_SNAPSHOT_BLOCK_MAX / 4) /* copied in one slice */
+#define SLICE_STEPS 4096u			/* entities looked at in one slice */
+#define SLICE_LINES 256u			/* of the index of ids */
 #define PACE 8u /* times as long as a slice took, the walk stays away from the lock */
 #define BLOCKS_MIN 8u
 #define BLOCKS_MAX 128u
 #define ARENA_SHARE 64u /* the ring has this part of what the entities take */
 #define ID_IMAGE 12u
 
-#define TICK_NS 1000000000u  /* how often the policy is looked at */
+#define TICK_NS 1000000000u   /* how often the policy is looked at */
 #define RETRY_NS 30000000000u /* after a failure */
 #define DURABLE_WAIT_NS 1000000u
 
@@ -47,7 +48,8 @@ struct snapshots {
 	uint64_t log_bytes, every_ns; /* policy; 0: off */
 
 	/* Guarded by the engine's lock. */
-	uint64_t asked, done; /* tickets; one more asked for than done: it is under way, or wanted */
+	uint64_t asked,
+		done; /* tickets; one more asked for than done: it is under way, or wanted */
 	struct hf_snapshot_outcome outcome; /* of `done` */
 	uint64_t lsn, before_lsn; /* of the newest good snapshot and the one before; 0: none */
 	uint64_t position;	  /* of the log, at the newest one */
@@ -205,7 +207,8 @@ static bool find_instant(struct pass *pass, struct hf_err *err) {
 			sleep_ns(pass->snapshots, DURABLE_WAIT_NS);
 	}
 	return place.lsn > 0 ||
-	       hf_fail(err, HF_NOTFOUND, "nothing has been logged yet: there is nothing to snapshot");
+	       hf_fail(err, HF_NOTFOUND,
+		       "nothing has been logged yet: there is nothing to snapshot");
 }
 
 static bool write_own(struct pass *pass, enum hf_snapshot_kind kind, struct hf_err *err) {
@@ -282,8 +285,9 @@ static bool write_entities(struct pass *pass, bool ok, struct hf_err *err) {
 		struct image_block *block = next_block(saver, walking);
 		hf_engine_unlock(pass->engine);
 		if (overrun && ok)
-			ok = hf_fail(err, HF_IO,
-				     "events changed entities faster than the disk took their images");
+			ok = hf_fail(
+				err, HF_IO,
+				"events changed entities faster than the disk took their images");
 		if (block == NULL || !ok) {
 			if (!walking)
 				return ok;
@@ -398,8 +402,8 @@ static void note_success(struct snapshots *snapshots, const struct pass *pass, u
 		snapshots->taken_at = begun_ns;
 		snapshots->duration_ns = hf_clock_monotonic_ns() - begun_ns;
 	}
-	snapshots->outcome = (struct hf_snapshot_outcome){ .lsn = snapshots->lsn,
-							   .bytes = snapshots->bytes };
+	snapshots->outcome =
+		(struct hf_snapshot_outcome){ .lsn = snapshots->lsn, .bytes = snapshots->bytes };
 }
 
 static void take_and_tell(struct snapshots *snapshots) {
@@ -484,7 +488,7 @@ bool hf_snapshots_start(struct hf_engine *engine, const struct hf_engine_options
 	uint64_t log_bytes = options->snapshot_log_bytes;
 	*snapshots = (struct snapshots){
 		.engine = engine,
-		.log_bytes = log_bytes == 0		? HF_SNAPSHOT_LOG_DEFAULT
+		.log_bytes = log_bytes == 0	       ? HF_SNAPSHOT_LOG_DEFAULT
 			     : log_bytes == UINT64_MAX ? 0
 						       : log_bytes,
 		.every_ns = options->snapshot_every_s * 1000000000u,
@@ -530,8 +534,9 @@ bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct h
 	struct snapshots *snapshots = engine->snapshots;
 	HF_ASSERT(snapshots != NULL);
 	if (snapshots->asked > snapshots->done)
-		return hf_fail(err, HF_REFUSED,
-			       "a snapshot is under way: one at a time; INFO shows when it is there");
+		return hf_fail(
+			err, HF_REFUSED,
+			"a snapshot is under way: one at a time; INFO shows when it is there");
 	*ret_ticket = ++snapshots->asked;
 	wake(snapshots);
 	return true;

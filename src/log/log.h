@@ -2,8 +2,8 @@
  * log.h - the write-ahead log: records in, group commits out, and every record provable.
  *
  * The appender writes records straight into a ring of memory; what has gathered there becomes one
- * frame, one write, one flush; what gathers meanwhile becomes the next. The bytes are described in
- * frame/frame.h.
+ * frame, one write, one flush; what gathers meanwhile becomes the next. The bytes are described
+ * in frame/frame.h.
  *
  * Thread rules: all calls under hf_log_lock, but for hf_log_committed, hf_log_wait and
  * hf_log_stopped. Without a log thread (io_uring), all calls come from the thread that opened the
@@ -30,8 +30,8 @@ typedef void hf_log_notice_fn(void *arg, const char *line);
 typedef void hf_log_progress_fn(void *arg, uint64_t bytes_done, uint64_t bytes_total);
 
 /*
- * A place in the log between two frames: what comes behind it follows from what a snapshot at `lsn`
- * holds.
+ * A place in the log between two frames: what comes behind it follows from what a snapshot at
+ * `lsn` holds.
  */
 struct hf_log_place {
 	uint64_t log_id;
@@ -86,8 +86,8 @@ struct hf_log_options {
 	uint64_t until_lsn;		  /* as in hf_log_scan; read_only */
 	const struct hf_log_place *start; /* as in hf_log_scan */
 	/*
-	 * LSN of the newest snapshot in the directory, good or not: it got its name when the log was
-	 * durable up to there. A log that ends before it is refused, with nothing changed.
+	 * LSN of the newest snapshot in the directory, good or not: it got its name when the log
+	 * was durable up to there. A log that ends before it is refused, with nothing changed.
 	 */
 	uint64_t snapshot_lsn;
 	hf_log_records_fn *records; /* recovery */
@@ -102,7 +102,8 @@ struct hf_log_options {
 HF_MUST bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret,
 			 struct hf_err *err);
 /*
- * Makes durable what was appended, leaves a close mark, lets go. Frees the log also where it fails.
+ * Makes durable what was appended, leaves a close mark, lets go. Frees the log also where it
+ * fails.
  */
 HF_MUST bool hf_log_close(struct hf_log *log, struct hf_err *err);
 
@@ -146,8 +147,8 @@ uint64_t hf_log_position(const struct hf_log *log);
 /* Waits until `lsn` is durable. Not under the lock. */
 HF_MUST bool hf_log_wait(struct hf_log *log, uint64_t lsn, struct hf_err *err);
 /*
- * A file descriptor that is readable when hf_log_committed may have moved, or the log stopped. The
- * log's own.
+ * A file descriptor that is readable when hf_log_committed may have moved, or the log stopped.
+ * The log's own.
  */
 HF_MUST bool hf_log_commit_fd(struct hf_log *log, int *ret_fd, struct hf_err *err);
 bool hf_log_stopped(const struct hf_log *log);

@@ -403,9 +403,9 @@ static bool enter_start(struct scanner *scanner, uint64_t *ret_offset, struct hf
 		return false;
 	if (!hf_frame_get(bytes, scanner->seed, start->frame_position, &frame) ||
 	    frame.crc != start->crc || frame.first_lsn + frame.record_count != start->lsn + 1 ||
-	    offset + HF_FRAME_HEADER_SIZE + frame.payload_len > size)
+	    offset + frame_size(&frame) > size)
 		return lost(scanner, err, "another frame stands there, or none");
-	if (!fetch(scanner, offset, HF_FRAME_HEADER_SIZE + frame.payload_len, &bytes, err))
+	if (!fetch(scanner, offset, frame_size(&frame), &bytes, err))
 		return false;
 	if (!payload_holds(&frame, bytes))
 		return lost(scanner, err, "the frame is damaged");

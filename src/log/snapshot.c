@@ -151,7 +151,8 @@ static bool fetch_block(struct hf_snapshot_reader *reader, struct hf_snapshot_bl
 	uint32_t zero = hf_read_u32(&header);
 	*ret_crc = hf_read_u32(&header);
 	if (*ret_crc != header_crc(reader->buf))
-		return hf_snapshot_corrupt(reader, at, err, "the block header's checksum does not hold");
+		return hf_snapshot_corrupt(reader, at, err,
+					   "the block header's checksum does not hold");
 	if (kind < HF_SNAPSHOT_HEAD || kind > HF_SNAPSHOT_END || zero != 0 ||
 	    payload_len > HF_SNAPSHOT_PAYLOAD_MAX)
 		return hf_snapshot_corrupt(reader, at, err, "impossible block header");
@@ -206,8 +207,9 @@ static bool read_head(struct hf_snapshot_reader *reader, struct hf_snapshot_head
 	uint32_t version = hf_read_u32(&in);
 	if (version != SNAPSHOT_VERSION) {
 		char what[80];
-		snprintf(what, sizeof(what), "snapshot format version %u, this build reads version %u",
-			 version, SNAPSHOT_VERSION);
+		snprintf(what, sizeof(what),
+			 "snapshot format version %u, this build reads version %u", version,
+			 SNAPSHOT_VERSION);
 		return hf_snapshot_corrupt(reader, block.offset, err, what);
 	}
 	ret->crc = hf_read_u32(&in);
@@ -226,10 +228,12 @@ static bool read_head(struct hf_snapshot_reader *reader, struct hf_snapshot_head
 	ret->ids = reader->left[HF_SNAPSHOT_IDS] = hf_read_u64(&in);
 	ret->taken_ns = (int64_t)hf_read_u64(&in);
 	if (in.bad || in.at != in.end)
-		return hf_snapshot_corrupt(reader, block.offset, err, "impossible length of a head");
+		return hf_snapshot_corrupt(reader, block.offset, err,
+					   "impossible length of a head");
 	if (ret->lsn != reader->lsn)
-		return hf_snapshot_corrupt(reader, block.offset + 16, err,
-					   "this is the snapshot of another LSN than its name says");
+		return hf_snapshot_corrupt(
+			reader, block.offset + 16, err,
+			"this is the snapshot of another LSN than its name says");
 	return true;
 }
 
@@ -239,7 +243,8 @@ bool hf_snapshot_open(const struct hf_dir *dir, uint64_t lsn, struct hf_snapshot
 	*ret = (struct hf_snapshot_reader){ .dir = dir, .file = HF_FILE_CLOSED, .lsn = lsn };
 	ret->buf = hf_pages_new(HF_SNAPSHOT_BLOCK_MAX);
 	bool ok = ret->buf != NULL || hf_fail(err, HF_NOMEM, "out of memory");
-	ok = ok && hf_file_open(dir, hf_snapshot_name(lsn, name), HF_FILE_READ, false, &ret->file, err);
+	ok = ok &&
+	     hf_file_open(dir, hf_snapshot_name(lsn, name), HF_FILE_READ, false, &ret->file, err);
 	ok = ok && hf_file_size(&ret->file, &ret->size, err) && read_head(ret, ret_head, err);
 	if (!ok)
 		hf_snapshot_close(ret);

@@ -2,8 +2,8 @@
  * snapshot.h - the file of a snapshot: blocks that are proven one by one, and as a chain.
  * docs/format/snapshot.md says the same for others, and what the blocks' items are.
  *
- * "snapshot-<LSN, 16 hex digits>.hfs" in the log's directory: blocks, one behind the other, each at
- * a multiple of 4096. Numbers are little-endian.
+ * "snapshot-<LSN, 16 hex digits>.hfs" in the log's directory: blocks, one behind the other, each
+ * at a multiple of 4096. Numbers are little-endian.
  *
  *   block     at most 256 KiB
  *     0  4  "HFS1"
@@ -34,14 +34,14 @@
  *   104  8  ids
  *   112  8  wall-clock time at which it was taken, ns since 1970 UTC
  *
- * Validity: each block's two CRCs hold, its index is one more than that of the block before it, and
- * it names that block's header CRC. Block 0 is a head whose LSN is the one in the file's name; then
- * come contracts, entities and ids, in this order and as many as the head says; then an end without
- * payload, behind which the file ends.
+ * Validity: each block's two CRCs hold, its index is one more than that of the block before it,
+ * and it names that block's header CRC. Block 0 is a head whose LSN is the one in the file's
+ * name; then come contracts, entities and ids, in this order and as many as the head says; then
+ * an end without payload, behind which the file ends.
  *
  * A file is written under a name with ".making" behind it, synced, renamed, and the directory
- * synced: under its real name it is whole. Whoever renames it must know that the log is durable up
- * to its LSN.
+ * synced: under its real name it is whole. Whoever renames it must know that the log is durable
+ * up to its LSN.
  */
 #ifndef HF_SNAPSHOT_H
 #define HF_SNAPSHOT_H
@@ -97,7 +97,8 @@ HF_MUST bool hf_snapshot_create(const struct hf_dir *dir, uint64_t lsn,
 				struct hf_snapshot_writer *ret, struct hf_err *err);
 /*
  * Writes a block. `block` has HF_SNAPSHOT_BLOCK_MAX bytes at an address that is a multiple of
- * HF_SNAPSHOT_ALIGNMENT; its payload is there already, behind HF_SNAPSHOT_HEADER_SIZE bytes of room.
+ * HF_SNAPSHOT_ALIGNMENT; its payload is there already, behind HF_SNAPSHOT_HEADER_SIZE bytes of
+ * room.
  */
 HF_MUST bool hf_snapshot_write(struct hf_snapshot_writer *writer, enum hf_snapshot_kind kind,
 			       uint32_t items, uint8_t *block, size_t payload_len,
@@ -126,7 +127,7 @@ struct hf_snapshot_reader {
 	struct hf_file file;
 	uint64_t lsn, index, offset, size;
 	uint32_t crc;
-	enum hf_snapshot_kind kind; /* of the last block */
+	enum hf_snapshot_kind kind;	/* of the last block */
 	uint64_t left[HF_SNAPSHOT_END]; /* items that must still come, by kind */
 	uint8_t *buf;
 };
@@ -137,8 +138,8 @@ HF_MUST bool hf_snapshot_open(const struct hf_dir *dir, uint64_t lsn,
 			      struct hf_err *err);
 /*
  * The next block, proven; its payload is valid until the next call. The last one is the
- * HF_SNAPSHOT_END. False: it is not valid (HF_CORRUPT, with the file and the offset), or cannot be
- * read.
+ * HF_SNAPSHOT_END. False: it is not valid (HF_CORRUPT, with the file and the offset), or cannot
+ * be read.
  */
 HF_MUST bool hf_snapshot_read(struct hf_snapshot_reader *reader, struct hf_snapshot_block *ret,
 			      struct hf_err *err);

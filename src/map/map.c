@@ -201,7 +201,7 @@ void hf_map_prefetch(const struct hf_map *map, uint64_t hash) {
 
 bool hf_map_presize(struct hf_map *map, uint64_t count, struct hf_err *err) {
 	HF_ASSERT(map->now.lines == NULL);
-	uint64_t lines = FIRST_LINES;
+	uint64_t lines = HF_MAP_LINES_FIRST;
 	while (count * 8 >= lines * HF_MAP_LINE_ENTRIES * 7)
 		lines *= 2;
 	struct hf_map_line *made = map->allocator->alloc(lines * sizeof(*made));

@@ -1,12 +1,12 @@
 /*
  * map.h - an index from hashes to 48-bit values: entity addresses, log positions.
  *
- * It knows no keys: several entries may share a hash, and the caller tells them apart by looking at
- * what the values point to. Entries are never removed. A cache line holds five of them, 48 bits of
- * hash and 48 of value each; one that does not fit goes into the next line that has room, so a
- * search ends at the first line that is not full, which is nearly always the first. At most 7/8
- * full, a table gets a successor of twice its size; each insertion then moves two lines, so that
- * none ever moves many.
+ * It knows no keys: several entries may share a hash, and the caller tells them apart by looking
+ * at what the values point to. Entries are never removed. A cache line holds five of them, 48
+ * bits of hash and 48 of value each; one that does not fit goes into the next line that has room,
+ * so a search ends at the first line that is not full, which is nearly always the first. At most
+ * 7/8 full, a table gets a successor of twice its size; each insertion then moves two lines, so
+ * that none ever moves many.
  *
  * Thread rules: the caller's lock. (The concurrent map takes this place; see README.md.)
  */
@@ -81,17 +81,18 @@ void hf_map_replace(const struct hf_map_cursor *cursor, uint64_t value);
 void hf_map_prefetch(const struct hf_map *map, uint64_t hash);
 
 /*
- * A table for `count` entries at once, in an empty map, so that filling it moves nothing. False: out
- * of memory.
+ * A table for `count` entries at once, in an empty map, so that filling it moves nothing. False:
+ * out of memory.
  */
 HF_MUST bool hf_map_presize(struct hf_map *map, uint64_t count, struct hf_err *err);
 
 /*
- * Walking all entries while more are added. hf_map_settle ends a move that is under way, `lines` at a
- * time, until it returns true; hf_map_walk_begin, then at once, pins the table; hf_map_walk_line
- * copies the entries of its next line, and returns their number, or -1 behind the last line. Each
- * entry that was there at the beginning comes exactly once; one that was added since comes at most
- * once. A table that is outgrown meanwhile is kept as it is until hf_map_walk_end.
+ * Walking all entries while more are added. hf_map_settle ends a move that is under way, `lines`
+ * at a time, until it returns true; hf_map_walk_begin, then at once, pins the table;
+ * hf_map_walk_line copies the entries of its next line, and returns their number, or -1 behind
+ * the last line. Each entry that was there at the beginning comes exactly once; one that was
+ * added since comes at most once. A table that is outgrown meanwhile is kept as it is until
+ * hf_map_walk_end.
  */
 bool hf_map_settle(struct hf_map *map, uint64_t lines);
 void hf_map_walk_begin(struct hf_map *map);
