@@ -50,6 +50,10 @@ struct hf_options {
 	const char *data_dir;  /* made if it is not there */
 	uint64_t segment_size; /* bytes of one log segment; 0: the default */
 	bool no_sync;	       /* benchmarks only: acknowledges before the disk has it */
+	/* A snapshot after so many bytes of log, at least; 0: the default, UINT64_MAX: never. */
+	uint64_t snapshot_log_bytes;
+	/* A snapshot after so many seconds, if anything was logged; 0: not for that reason. */
+	uint64_t snapshot_every_s;
 };
 
 /* One named param of an event, spelled as on the wire: decimal, true/false, raw bytes. */
@@ -134,6 +138,13 @@ HF_API enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, str
 
 /* The state hash (16 bytes) after ret->lsn, once that is durable. */
 HF_API enum hf_status hf_hash(struct hf_db *db, uint8_t ret_hash[16], struct hf_result *ret);
+
+/*
+ * Takes a snapshot of everything up to ret->lsn and returns when it is on disk; other calls go on
+ * meanwhile. A later hf_open begins with it, and replays only the log behind it. HF_REFUSED: one is
+ * under way.
+ */
+HF_API enum hf_status hf_snapshot(struct hf_db *db, struct hf_result *ret);
 
 /* "REFUSED", "STALE", ... */
 HF_API const char *hf_status_text(enum hf_status status);

@@ -326,6 +326,19 @@ enum hf_status hf_hash(struct hf_db *db, uint8_t ret_hash[16], struct hf_result 
 	return settle(db, reply.durable_at, ret);
 }
 
+enum hf_status hf_snapshot(struct hf_db *db, struct hf_result *ret) {
+	struct hf_err err;
+	struct hf_snapshot_outcome outcome;
+	uint64_t ticket;
+	if (!hf_engine_snapshot(db->engine, &ticket, &err))
+		return result_err(&err, ret);
+	hf_engine_snapshot_wait(db->engine, ticket, &outcome);
+	if (outcome.err.status != HF_OK)
+		return result_err(&outcome.err, ret);
+	*ret = (struct hf_result){ .status = HF_OK, .lsn = outcome.lsn };
+	return HF_OK;
+}
+
 /* ---- life ---- */
 
 static enum hf_status fail_text(const struct hf_err *why, char *err, size_t err_cap) {
@@ -361,6 +374,8 @@ enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, cha
 		.flush = HF_FLUSH_THREAD,
 		.no_sync = options->no_sync,
 		.segment_size = options->segment_size,
+		.snapshot_log_bytes = options->snapshot_log_bytes,
+		.snapshot_every_s = options->snapshot_every_s,
 		.committed = on_commit,
 		.arg = db,
 	};

@@ -155,7 +155,8 @@ void hf_contracts_free(struct hf_engine *engine) {
 static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64_t *ret_lsn,
 		  struct hf_err *err) {
 	uint64_t position;
-	uint8_t *body = hf_log_begin(engine->log, hf_contract_body_max(contract), ret_lsn, &position);
+	uint8_t *body =
+		hf_log_begin(engine->log, hf_contract_body_max(contract), ret_lsn, &position);
 	if (!hf_contract_activate(engine, contract, *ret_lsn, err))
 		return false;
 	hf_log_end(engine->log, HF_RECORD_CONTRACT, hf_log_time(engine),
@@ -177,7 +178,8 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &err);
 	hf_memory_free(diagnostics);
 	/* This may wait, and others may load contracts meanwhile: before anything else is asked. */
-	bool has_room = ok && hf_log_make_room(engine->log, hf_contract_body_max(contract), &no_room);
+	bool has_room =
+		ok && hf_log_make_room(engine->log, hf_contract_body_max(contract), &no_room);
 	uint32_t family = ok ? hf_family_find(engine, hf_span_of(contract->name)) : UINT32_MAX;
 	struct contract_slot *now = family == UINT32_MAX ? NULL : hf_newest(engine, family);
 	bool in_force = now != NULL &&

@@ -170,7 +170,7 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 const struct hf_contract *hf_engine_contract_at(const struct hf_engine *engine, uint32_t i);
 const struct hf_contract *hf_engine_contract(const struct hf_engine *engine, struct hf_span name);
 
-/* ---- snapshots (under the lock) ---- */
+/* ---- snapshots (any thread, no lock; not of a read_only engine) ---- */
 
 struct hf_snapshot_outcome {
 	uint64_t lsn, bytes;
@@ -179,12 +179,14 @@ struct hf_snapshot_outcome {
 
 /*
  * Asks for a snapshot; the engine's own thread takes it, while requests go on. False if one is
- * under way. When it is over, the fds of hf_engine_commit_fd become readable and
- * hf_engine_snapshot_done is true. Not of a read_only engine.
+ * under way. When it is over, the fds of hf_engine_commit_fd become readable.
  */
 HF_MUST bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err);
 /* Is it over? Then `ret` tells how it ended (or, if there was one since, how that one did). */
-bool hf_engine_snapshot_done(const struct hf_engine *engine, uint64_t ticket,
+bool hf_engine_snapshot_done(struct hf_engine *engine, uint64_t ticket,
+			     struct hf_snapshot_outcome *ret);
+/* Waits until it is over. */
+void hf_engine_snapshot_wait(struct hf_engine *engine, uint64_t ticket,
 			     struct hf_snapshot_outcome *ret);
 
 /* ---- figures ---- */

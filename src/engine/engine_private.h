@@ -237,12 +237,27 @@ void hf_arena_free(struct arena *arena);
 
 /* ---- snapshot.c */
 
-/* Starts the thread that takes snapshots; closed with hf_snapshots_stop (NULL is fine). */
-HF_MUST bool hf_snapshots_start(struct hf_engine *engine, const struct hf_engine_options *options,
-				struct hf_err *err);
-void hf_snapshots_stop(struct hf_engine *engine);
 /* Copies an entity that is not saved yet. */
 void hf_entity_save(struct hf_engine *engine, struct entity *entity);
+/*
+ * Takes a snapshot, while requests go on; returns when it is durable in its place. Not under the
+ * lock. ret_head->lsn is 0 if nothing came since the newest one, at `newest_lsn`.
+ */
+HF_MUST bool hf_snapshot_take(struct hf_engine *engine, uint64_t newest_lsn,
+			      struct hf_snapshot_head *ret_head, uint64_t *ret_bytes,
+			      struct hf_err *err);
+
+/* ---- snapshots.c */
+
+/* Starts the thread that takes snapshots; ended with hf_snapshots_stop (also if there is none). */
+HF_MUST bool hf_snapshots_start(struct hf_engine *engine, const struct hf_engine_options *options,
+				struct hf_err *err);
+/* Gives up the snapshot that is under way. */
+void hf_snapshots_stop(struct hf_engine *engine);
+bool hf_snapshots_quit(const struct hf_engine *engine);
+/* Sleeps, unless the thread is to end. */
+void hf_snapshots_sleep(struct hf_engine *engine, uint64_t ns);
+/* Under the lock. */
 void hf_snapshots_info(const struct hf_engine *engine, struct hf_engine_info *ret);
 
 /* ---- recover.c */

@@ -1,6 +1,6 @@
 /*
  * snapshot.c - takes snapshots of a working engine: all of its state at one LSN, in a file, while
- * requests go on. take_snapshot reads top to bottom.
+ * requests go on. `take` reads top to bottom.
  *
  * Consistent without a copy of everything and without stopping: at the LSN, all entities become
  * *unsaved*, by turning what their `saved` bit means. The thread here walks the arena and copies
@@ -13,14 +13,10 @@
  * to the requests. If they fill it all the same, the disk is slower than they are: then the
  * snapshot is given up, not the requests.
  */
-#include <stdatomic.h>
-#include <stdio.h>
-
 #include "engine/engine_private.h"
 #include "frame/cursor.h"
 #include "os/clock.h"
 #include "os/memory.h"
-#include "os/thread.h"
 
 #define SLICE_BYTES (HF_SNAPSHOT_BLOCK_MAX / 4) /* copied in one slice */
 #define SLICE_STEPS 4096u			/* entities looked at in one slice */
@@ -31,37 +27,10 @@
 #define ARENA_SHARE 64u /* the ring has this part of what the entities take */
 #define ID_IMAGE 12u
 
-#define TICK_NS 1000000000u   /* how often the policy is looked at */
-#define RETRY_NS 30000000000u /* after a failure */
-#define DURABLE_WAIT_NS 1000000u
-
-typedef unsigned long long ull;
-
-struct snapshots {
-	struct hf_engine *engine;
-	struct hf_thread thread;
-	_Atomic bool quit;
-	struct hf_mutex mutex; /* for sleeping only */
-	struct hf_cond wake;
-	bool woken; /* guarded by mutex */
-
-	uint64_t log_bytes, every_ns; /* policy; 0: off */
-
-	/* Guarded by the engine's lock. */
-	uint64_t asked,
-		done; /* tickets; one more asked for than done: it is under way, or wanted */
-	struct hf_snapshot_outcome outcome; /* of `done` */
-	uint64_t lsn, before_lsn; /* of the newest good snapshot and the one before; 0: none */
-	uint64_t position;	  /* of the log, at the newest one */
-	uint64_t bytes, duration_ns, failures;
-	int64_t taken_ns;  /* wall clock */
-	uint64_t taken_at; /* monotonic */
-	uint64_t retry_at;
-};
+#define WAIT_NS 1000000u /* before it looks again whether the log is durable */
 
 /* One snapshot under way. */
 struct pass {
-	struct snapshots *snapshots;
 	struct hf_engine *engine;
 	struct hf_snapshot_head head;
 	struct hf_snapshot_writer writer;
@@ -127,22 +96,15 @@ static bool walk_slice(struct pass *pass) {
 /* ---- the pass ---------------------------------------------------------------------------- */
 
 static bool quits(struct pass *pass, struct hf_err *err) {
-	if (atomic_load(&pass->snapshots->quit))
+	if (hf_snapshots_quit(pass->engine))
 		return !hf_fail(err, HF_STOPPED, "the data directory is being closed");
 	return hf_log_stopped(pass->engine->log) &&
 	       !hf_fail(err, HF_STOPPED, "%s", hf_log_stop_reason(pass->engine->log));
 }
 
-static void sleep_ns(struct snapshots *snapshots, uint64_t ns) {
-	hf_mutex_lock(&snapshots->mutex);
-	if (!atomic_load(&snapshots->quit))
-		hf_cond_wait_ns(&snapshots->wake, &snapshots->mutex, ns);
-	hf_mutex_unlock(&snapshots->mutex);
-}
-
 /* Stays away from the lock, which the caller took at `since`. */
 static void pace(struct pass *pass, uint64_t since) {
-	sleep_ns(pass->snapshots, (hf_clock_monotonic_ns() - since) * PACE);
+	hf_snapshots_sleep(pass->engine, (hf_clock_monotonic_ns() - since) * PACE);
 }
 
 static bool make_blocks(struct pass *pass, struct hf_err *err) {
@@ -193,18 +155,18 @@ static void begin(struct pass *pass, const struct hf_log_place *place) {
 }
 
 /* Begins, unless the newest snapshot has all there is. */
-static bool find_instant(struct pass *pass, struct hf_err *err) {
+static bool find_instant(struct pass *pass, uint64_t newest_lsn, struct hf_err *err) {
 	struct hf_log_place place = { 0 };
 	for (bool marked = false; !marked;) {
 		if (quits(pass, err))
 			return false;
 		hf_engine_lock(pass->engine);
 		marked = hf_log_mark(pass->engine->log, &place);
-		if (marked && place.lsn > 0 && place.lsn != pass->snapshots->lsn)
+		if (marked && place.lsn > 0 && place.lsn != newest_lsn)
 			begin(pass, &place);
 		hf_engine_unlock(pass->engine);
 		if (!marked)
-			sleep_ns(pass->snapshots, DURABLE_WAIT_NS);
+			hf_snapshots_sleep(pass->engine, WAIT_NS);
 	}
 	return place.lsn > 0 ||
 	       hf_fail(err, HF_NOTFOUND,
@@ -359,14 +321,14 @@ static bool wait_durable(struct pass *pass, struct hf_err *err) {
 	while (hf_log_committed(pass->engine->log) < pass->head.lsn) {
 		if (quits(pass, err))
 			return false;
-		sleep_ns(pass->snapshots, DURABLE_WAIT_NS);
+		hf_snapshots_sleep(pass->engine, WAIT_NS);
 	}
 	return true;
 }
 
-/* From the instant to the file under its real name. head.lsn is 0 if it was there already. */
-static bool take_snapshot(struct pass *pass, struct hf_err *err) {
-	if (!make_blocks(pass, err) || !find_instant(pass, err))
+/* From the instant to the file under its real name. */
+static bool take(struct pass *pass, uint64_t newest_lsn, struct hf_err *err) {
+	if (!make_blocks(pass, err) || !find_instant(pass, newest_lsn, err))
 		return false;
 	if (pass->head.lsn == 0)
 		return true;
@@ -381,183 +343,16 @@ static bool take_snapshot(struct pass *pass, struct hf_err *err) {
 	return ok;
 }
 
-/* ---- policy ---------------------------------------------------------------------------------- */
-
-static void tell(struct snapshots *snapshots, const struct hf_err *err) {
-	struct hf_engine *engine = snapshots->engine;
-	char line[HF_ERR_TEXT_MAX + 80];
-	snprintf(line, sizeof(line), "WARNING: no snapshot was taken: %s", err->text);
-	if (engine->notice != NULL)
-		engine->notice(engine->arg, line);
-}
-
-/* Under the lock. */
-static void note_success(struct snapshots *snapshots, const struct pass *pass, uint64_t begun_ns) {
-	if (pass->head.lsn != 0) {
-		snapshots->before_lsn = snapshots->lsn;
-		snapshots->lsn = pass->head.lsn;
-		snapshots->position = pass->head.position;
-		snapshots->bytes = pass->writer.bytes;
-		snapshots->taken_ns = pass->head.taken_ns;
-		snapshots->taken_at = begun_ns;
-		snapshots->duration_ns = hf_clock_monotonic_ns() - begun_ns;
-	}
-	snapshots->outcome =
-		(struct hf_snapshot_outcome){ .lsn = snapshots->lsn, .bytes = snapshots->bytes };
-}
-
-static void take_and_tell(struct snapshots *snapshots) {
-	struct hf_engine *engine = snapshots->engine;
+bool hf_snapshot_take(struct hf_engine *engine, uint64_t newest_lsn,
+		      struct hf_snapshot_head *ret_head, uint64_t *ret_bytes, struct hf_err *err) {
 	struct pass *pass = hf_memory_new(sizeof(*pass));
-	struct hf_err err;
-	uint64_t begun_ns = hf_clock_monotonic_ns();
-	bool ok = pass != NULL || hf_fail(&err, HF_NOMEM, "out of memory");
-	if (ok) {
-		pass->snapshots = snapshots;
-		pass->engine = engine;
-		ok = take_snapshot(pass, &err);
-	}
-	hf_engine_lock(engine);
-	if (ok) {
-		note_success(snapshots, pass, begun_ns);
-	} else {
-		snapshots->failures++;
-		snapshots->retry_at = hf_clock_monotonic_ns() + RETRY_NS;
-		snapshots->outcome = (struct hf_snapshot_outcome){ .err = err };
-	}
-	snapshots->done = snapshots->asked;
-	hf_log_wake(engine->log);
-	hf_engine_unlock(engine);
-	if (pass != NULL)
-		hf_pages_free(pass->memory, pass->memory_bytes);
-	hf_memory_free(pass);
-	/* The new one is durable in its place: older ones than the one before it may go. */
-	if (ok)
-		ok = hf_snapshot_keep(&engine->dir, snapshots->lsn, snapshots->before_lsn, &err);
-	if (!ok && !atomic_load(&snapshots->quit))
-		tell(snapshots, &err);
-}
-
-/* Under the lock. */
-static bool is_due(const struct snapshots *snapshots) {
-	const struct hf_log *log = snapshots->engine->log;
-	if (hf_log_stopped(log))
-		return false;
-	if (snapshots->asked > snapshots->done)
-		return true;
-	uint64_t now = hf_clock_monotonic_ns();
-	uint64_t grown = hf_log_position(log) - snapshots->position;
-	uint64_t enough = snapshots->bytes / 4 > snapshots->log_bytes ? snapshots->bytes / 4
-								      : snapshots->log_bytes;
-	if (now < snapshots->retry_at || hf_log_last(log) == snapshots->lsn)
-		return false;
-	return (snapshots->log_bytes != 0 && grown >= enough) ||
-	       (snapshots->every_ns != 0 && now - snapshots->taken_at >= snapshots->every_ns);
-}
-
-static void snapshots_main(void *arg) {
-	struct snapshots *snapshots = arg;
-	bool ticks = snapshots->log_bytes != 0 || snapshots->every_ns != 0;
-	while (!atomic_load(&snapshots->quit)) {
-		hf_engine_lock(snapshots->engine);
-		bool due = is_due(snapshots);
-		if (due && snapshots->asked == snapshots->done)
-			snapshots->asked++;
-		hf_engine_unlock(snapshots->engine);
-		if (due) {
-			take_and_tell(snapshots);
-			continue;
-		}
-		hf_mutex_lock(&snapshots->mutex);
-		if (!snapshots->woken && ticks)
-			hf_cond_wait_ns(&snapshots->wake, &snapshots->mutex, TICK_NS);
-		else if (!snapshots->woken)
-			hf_cond_wait(&snapshots->wake, &snapshots->mutex);
-		snapshots->woken = false;
-		hf_mutex_unlock(&snapshots->mutex);
-	}
-}
-
-/* ---- for the rest of the engine ---------------------------------------------------------- */
-
-bool hf_snapshots_start(struct hf_engine *engine, const struct hf_engine_options *options,
-			struct hf_err *err) {
-	struct snapshots *snapshots = hf_memory_new(sizeof(*snapshots));
-	if (snapshots == NULL)
+	if (pass == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
-	uint64_t log_bytes = options->snapshot_log_bytes;
-	*snapshots = (struct snapshots){
-		.engine = engine,
-		.log_bytes = log_bytes == 0	       ? HF_SNAPSHOT_LOG_DEFAULT
-			     : log_bytes == UINT64_MAX ? 0
-						       : log_bytes,
-		.every_ns = options->snapshot_every_s * 1000000000u,
-		.lsn = engine->recovered_from.lsn,
-		.position = engine->recovered_from.position,
-		.bytes = engine->recovered_bytes,
-		.taken_ns = engine->recovered_from.taken_ns,
-		.taken_at = hf_clock_monotonic_ns(),
-	};
-	hf_mutex_init(&snapshots->mutex);
-	hf_cond_init(&snapshots->wake);
-	if (!hf_thread_start(&snapshots->thread, snapshots_main, snapshots, err)) {
-		hf_cond_fini(&snapshots->wake);
-		hf_mutex_fini(&snapshots->mutex);
-		hf_memory_free(snapshots);
-		return false;
-	}
-	engine->snapshots = snapshots;
-	return true;
-}
-
-static void wake(struct snapshots *snapshots) {
-	hf_mutex_lock(&snapshots->mutex);
-	snapshots->woken = true;
-	hf_cond_signal(&snapshots->wake);
-	hf_mutex_unlock(&snapshots->mutex);
-}
-
-void hf_snapshots_stop(struct hf_engine *engine) {
-	struct snapshots *snapshots = engine->snapshots;
-	if (snapshots == NULL)
-		return;
-	atomic_store(&snapshots->quit, true);
-	wake(snapshots);
-	hf_thread_join(&snapshots->thread);
-	hf_cond_fini(&snapshots->wake);
-	hf_mutex_fini(&snapshots->mutex);
-	hf_memory_free(snapshots);
-	engine->snapshots = NULL;
-}
-
-bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err) {
-	struct snapshots *snapshots = engine->snapshots;
-	HF_ASSERT(snapshots != NULL);
-	if (snapshots->asked > snapshots->done)
-		return hf_fail(
-			err, HF_REFUSED,
-			"a snapshot is under way: one at a time; INFO shows when it is there");
-	*ret_ticket = ++snapshots->asked;
-	wake(snapshots);
-	return true;
-}
-
-bool hf_engine_snapshot_done(const struct hf_engine *engine, uint64_t ticket,
-			     struct hf_snapshot_outcome *ret) {
-	if (engine->snapshots->done < ticket)
-		return false;
-	*ret = engine->snapshots->outcome;
-	return true;
-}
-
-void hf_snapshots_info(const struct hf_engine *engine, struct hf_engine_info *ret) {
-	const struct snapshots *snapshots = engine->snapshots;
-	if (snapshots == NULL)
-		return;
-	ret->snapshot_lsn = snapshots->lsn;
-	ret->snapshot_bytes = snapshots->bytes;
-	ret->snapshot_taken_ns = snapshots->taken_ns;
-	ret->snapshot_duration_ns = snapshots->duration_ns;
-	ret->snapshot_failures = snapshots->failures;
-	ret->snapshot_under_way = snapshots->asked > snapshots->done;
+	pass->engine = engine;
+	bool ok = take(pass, newest_lsn, err);
+	*ret_head = pass->head;
+	*ret_bytes = pass->writer.bytes;
+	hf_pages_free(pass->memory, pass->memory_bytes);
+	hf_memory_free(pass);
+	return ok;
 }

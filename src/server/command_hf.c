@@ -285,10 +285,7 @@ void hf_cmd_hash(struct hf_loop *loop, struct hf_conn *conn,
 void hf_cmd_snapshot(struct hf_loop *loop, struct hf_conn *conn,
 		     const struct hf_resp_command *request) {
 	struct hf_err err;
-	hf_engine_lock(loop->engine);
-	bool ok = hf_engine_snapshot(loop->engine, &loop->held_ticket, &err);
-	hf_engine_unlock(loop->engine);
-	if (!ok) {
+	if (!hf_engine_snapshot(loop->engine, &loop->held_ticket, &err)) {
 		reply_err(conn, &err);
 		return;
 	}
@@ -301,9 +298,7 @@ void hf_cmd_snapshot(struct hf_loop *loop, struct hf_conn *conn,
 bool hf_snapshot_reply(struct hf_loop *loop) {
 	struct hf_out *out = &loop->held->out;
 	struct hf_snapshot_outcome outcome;
-	hf_engine_lock(loop->engine);
 	bool done = hf_engine_snapshot_done(loop->engine, loop->held_ticket, &outcome);
-	hf_engine_unlock(loop->engine);
 	if (!done && !loop->draining)
 		return false;
 	if (!done) {
