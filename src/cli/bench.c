@@ -5,6 +5,7 @@
  * public calls of holdfast.h: `Fill n 1` with a unique id of 25 bytes, on orders in random order.
  */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "os/flush.h"
 #include "os/memory.h"
 #include "os/random.h"
+#include "os/thread.h"
 
 #define EVENTS_MAX 1000000000u
 #define ORDERS 100000u
@@ -28,8 +30,9 @@
 #define FLUSH_FILE_SIZE (16u << 20)
 
 static const char help[] =
-	"usage: holdfast bench [flush] [send] [submit] [memory] [--data DIR] [--events N] "
-	"[--no-sync] [--keep] [--json]\n"
+	"usage: holdfast bench [flush] [send] [submit] [memory] [snapshot] [recovery] [--data "
+	"DIR]\n"
+	"                      [--events N] [--no-sync] [--keep] [--json]\n"
 	"\n"
 	"Measures, in a new directory that is removed at the end. Run it on the disk that is to "
 	"hold the data.\n"
@@ -40,6 +43,11 @@ static const char help[] =
 	"  send    how long an event takes when each is waited for\n"
 	"  submit  events per second from one thread, many on their way\n"
 	"  memory  what an order with three ids costs in memory\n"
+	"  snapshot  what requests notice of snapshots that are taken meanwhile, one behind the "
+	"other\n"
+	"  recovery  how long opening takes, of orders with three ids each: by the whole log, and "
+	"by "
+	"a snapshot\n"
 	"\n"
 	"Without such a word: flush, send and submit, which take seconds, and up to 300 MB of "
 	"disk at a time.\n"
@@ -47,7 +55,7 @@ static const char help[] =
 	"  --data DIR  the directory to make the new one in (.)\n"
 	"  --events N  of each: writes per size (200), events to wait for (2000), events to submit "
 	"(1000000),\n"
-	"              orders in memory (1000000)\n"
+	"              orders in memory, in snapshot and recovery (1000000)\n"
 	"  --no-sync   do not wait for the disk\n"
 	"  --keep      leave the data: DIR/holdfast-bench-...\n"
 	"  --json      print one JSON object a line\n"
@@ -116,12 +124,12 @@ static void print_json(const struct bench *bench, const char *mode, const struct
 static void print_table_row(bool titled, const char *mode, const struct figure *figures,
 			    size_t count) {
 	if (titled) {
-		printf("\n%-6s", "");
+		printf("\n%-8s", "");
 		for (size_t i = 0; i < count; i++)
 			printf("  %10s", figures[i].name);
 		printf("\n");
 	}
-	printf("%-6s", mode);
+	printf("%-8s", mode);
 	for (size_t i = 0; i < count; i++) {
 		size_t title = strlen(figures[i].name);
 		printf("  %*.*f", title > 10 ? (int)title : 10, figures[i].digits,
@@ -321,9 +329,9 @@ static bool submit(struct feed *feed, uint64_t order, bool place, struct hf_err 
 	return hf_submit(feed->db, &request, done, feed) == HF_OK || settle(feed, err);
 }
 
-static bool place_orders(struct feed *feed, struct hf_err *err) {
+static bool place_orders(struct feed *feed, uint64_t count, struct hf_err *err) {
 	bool ok = true;
-	for (uint64_t i = 0; ok && i < ORDERS; i++)
+	for (uint64_t i = 0; ok && i < count; i++)
 		ok = submit(feed, i, true, err);
 	return ok && settle(feed, err);
 }
@@ -335,6 +343,7 @@ static bool with_database(const struct bench *bench,
 	const struct hf_options options = {
 		.data_dir = bench->dir.path,
 		.no_sync = !bench->synced,
+		.snapshot_log_bytes = UINT64_MAX, /* where they are measured they are asked for */
 	};
 	struct feed feed = {
 		.key = "o:000000000000",
@@ -354,23 +363,31 @@ static bool with_database(const struct bench *bench,
 	return ok && (status == HF_OK || hf_fail(err, status, "%s", text));
 }
 
-static bool send_events(const struct bench *bench, struct feed *feed, uint64_t *times,
-			struct hf_err *err) {
-	if (!place_orders(feed, err))
-		return false;
+/* Sends `count` events to random orders, waits for each, and sorts their times. */
+static bool time_sends(struct feed *feed, uint64_t orders, uint64_t count, uint64_t *times,
+		       double *ret_seconds, struct hf_err *err) {
 	uint64_t began = hf_clock_monotonic_ns();
-	for (uint64_t i = 0; i < bench->count; i++) {
+	for (uint64_t i = 0; i < count; i++) {
 		if (interrupted(err))
 			return false;
-		struct hf_request request = next_request(feed, next_random(feed) % ORDERS, false);
+		struct hf_request request = next_request(feed, next_random(feed) % orders, false);
 		struct hf_result result;
 		uint64_t begin = hf_clock_monotonic_ns();
 		if (hf_send(feed->db, &request, &result) != HF_OK)
 			return hf_fail(err, result.status, "%s", result.text);
 		times[i] = hf_clock_monotonic_ns() - begin;
 	}
-	double seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
-	qsort(times, bench->count, sizeof(*times), by_value);
+	*ret_seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
+	qsort(times, count, sizeof(*times), by_value);
+	return true;
+}
+
+static bool send_events(const struct bench *bench, struct feed *feed, uint64_t *times,
+			struct hf_err *err) {
+	double seconds = 0;
+	if (!place_orders(feed, ORDERS, err) ||
+	    !time_sends(feed, ORDERS, bench->count, times, &seconds, err))
+		return false;
 	const struct figure figures[] = {
 		{ "events", (double)bench->count, 0 },
 		{ "events_per_second", (double)bench->count / seconds, 0 },
@@ -395,14 +412,26 @@ static bool bench_send(const struct bench *bench, struct hf_err *err) {
 	return with_database(bench, send_body, err);
 }
 
-static bool submit_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
-	bool ok = place_orders(feed, err);
-	uint64_t cpu = hf_clock_cpu_ns(), began = hf_clock_monotonic_ns();
-	for (uint64_t i = 0; ok && i < bench->count; i++)
-		ok = submit(feed, next_random(feed) % ORDERS, false, err);
+/* Submits `count` events to random orders, and waits until all are durable. */
+static bool time_submits(struct feed *feed, uint64_t orders, uint64_t count, double *ret_seconds,
+			 struct hf_err *err) {
+	bool ok = true;
+	uint64_t began = hf_clock_monotonic_ns();
+	for (uint64_t i = 0; ok && i < count; i++)
+		ok = submit(feed, next_random(feed) % orders, false, err);
 	if (!ok || !settle(feed, err))
 		return false;
-	double seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
+	*ret_seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
+	return true;
+}
+
+static bool submit_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	double seconds = 0;
+	if (!place_orders(feed, ORDERS, err))
+		return false;
+	uint64_t cpu = hf_clock_cpu_ns();
+	if (!time_submits(feed, ORDERS, bench->count, &seconds, err))
+		return false;
 	double cpu_us = (double)(hf_clock_cpu_ns() - cpu) / 1e3;
 	const struct figure figures[] = {
 		{ "events", (double)bench->count, 0 },
@@ -459,6 +488,152 @@ static bool bench_memory(const struct bench *bench, struct hf_err *err) {
 	return with_database(bench, memory_body, err);
 }
 
+/* ---- snapshots --------------------------------------------------------------------------- */
+
+#define SNAPSHOT_SENDS 5000u
+#define SNAPSHOT_SUBMITS 500000u
+
+/* Takes snapshots, one behind the other. */
+struct taker {
+	struct hf_db *db;
+	struct hf_thread thread;
+	_Atomic bool quit;
+	uint64_t taken; /* read after the join */
+	struct hf_result failure;
+};
+
+static void take_snapshots(void *arg) {
+	struct taker *taker = arg;
+	struct hf_result result = { .status = HF_OK };
+	while (result.status == HF_OK && !atomic_load(&taker->quit))
+		taker->taken += hf_snapshot(taker->db, &result) == HF_OK;
+	taker->failure = result;
+}
+
+static bool measure_requests(const struct bench *bench, struct feed *feed, uint64_t *times,
+			     double ret[3], struct hf_err *err) {
+	double seconds = 0;
+	if (!time_submits(feed, bench->count, SNAPSHOT_SUBMITS, &seconds, err))
+		return false;
+	ret[0] = SNAPSHOT_SUBMITS / seconds;
+	if (!time_sends(feed, bench->count, SNAPSHOT_SENDS, times, &seconds, err))
+		return false;
+	ret[1] = percentile_us(times, SNAPSHOT_SENDS, 500);
+	ret[2] = percentile_us(times, SNAPSHOT_SENDS, 990);
+	return true;
+}
+
+static bool measure_snapshots(const struct bench *bench, struct feed *feed, uint64_t *times,
+			      bool taking, struct hf_err *err) {
+	struct taker taker = { .db = feed->db };
+	double values[3];
+	uint64_t resident = 0;
+	if (taking && !hf_thread_start(&taker.thread, take_snapshots, &taker, err))
+		return false;
+	bool ok =
+		measure_requests(bench, feed, times, values, err) && resident_bytes(&resident, err);
+	atomic_store(&taker.quit, true);
+	if (taking)
+		hf_thread_join(&taker.thread);
+	if (ok && taker.failure.status != HF_OK)
+		ok = hf_fail(err, taker.failure.status, "%s", taker.failure.text);
+	if (!ok)
+		return false;
+	const struct figure figures[] = {
+		{ "orders", (double)bench->count, 0 },
+		{ "snapshots", (double)taker.taken, 0 },
+		{ "events_per_second", values[0], 0 },
+		{ "p50_us", values[1], 1 },
+		{ "p99_us", values[2], 1 },
+		{ "resident_mb", (double)resident / 1e6, 1 },
+	};
+	print_row(bench, !taking, taking ? "taking" : "calm", figures, 6);
+	return true;
+}
+
+static bool snapshot_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	uint64_t *times;
+	if (!new_times(SNAPSHOT_SENDS, &times, err))
+		return false;
+	bool ok = place_orders(feed, bench->count, err) &&
+		  measure_snapshots(bench, feed, times, false, err) &&
+		  measure_snapshots(bench, feed, times, true, err);
+	hf_memory_free(times);
+	return ok;
+}
+
+static bool bench_snapshot(const struct bench *bench, struct hf_err *err) {
+	return with_database(bench, snapshot_body, err);
+}
+
+/* ---- recovery ---------------------------------------------------------------------------- */
+
+/* Bytes of the files whose name begins like this. */
+struct sizes {
+	const struct hf_dir *dir;
+	const char *prefix;
+	uint64_t bytes;
+};
+
+static bool add_size(void *arg, const char *name, struct hf_err *err) {
+	struct sizes *sizes = arg;
+	struct hf_file file;
+	uint64_t size;
+	if (strncmp(name, sizes->prefix, strlen(sizes->prefix)) != 0)
+		return true;
+	if (!hf_file_open(sizes->dir, name, HF_FILE_READ, false, &file, err))
+		return false;
+	bool ok = hf_file_size(&file, &size, err);
+	hf_file_close(&file);
+	sizes->bytes += ok ? size : 0;
+	return ok;
+}
+
+static bool orders_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	return three_events(feed, 0, bench->count, err);
+}
+
+static bool take_one_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	struct hf_result result;
+	return hf_snapshot(feed->db, &result) == HF_OK ||
+	       hf_fail(err, result.status, "%s", result.text);
+}
+
+static bool nothing_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	return true;
+}
+
+static bool time_database(const struct bench *bench,
+			  bool (*body)(const struct bench *, struct feed *, struct hf_err *),
+			  double *ret_seconds, struct hf_err *err) {
+	uint64_t began = hf_clock_monotonic_ns();
+	bool ok = with_database(bench, body, err);
+	*ret_seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
+	return ok;
+}
+
+static bool bench_recovery(const struct bench *bench, struct hf_err *err) {
+	struct sizes log = { &bench->dir, "log-", 0 }, snapshot = { &bench->dir, "snapshot-", 0 };
+	double by_log, with_taking, by_snapshot;
+	if (!with_database(bench, orders_body, err) ||
+	    !time_database(bench, nothing_body, &by_log, err) ||
+	    !time_database(bench, take_one_body, &with_taking, err) ||
+	    !time_database(bench, nothing_body, &by_snapshot, err) ||
+	    !hf_dir_list(&bench->dir, add_size, &log, err) ||
+	    !hf_dir_list(&bench->dir, add_size, &snapshot, err))
+		return false;
+	const struct figure figures[] = {
+		{ "orders", (double)bench->count, 0 },
+		{ "ids", (double)bench->count * IDS_PER_ORDER, 0 },
+		{ "log_mb", (double)log.bytes / 1e6, 1 },
+		{ "snapshot_mb", (double)snapshot.bytes / 1e6, 1 },
+		{ "log_seconds", by_log, 3 },
+		{ "snapshot_seconds", by_snapshot, 3 },
+	};
+	print_row(bench, true, "recovery", figures, 6);
+	return true;
+}
+
 /* ---- the command ------------------------------------------------------------------------- */
 
 struct mode {
@@ -473,6 +648,8 @@ static const struct mode modes[] = {
 	{ "send", bench_send, 2000, true },
 	{ "submit", bench_submit, 1000000, true },
 	{ "memory", bench_memory, 1000000, false },
+	{ "snapshot", bench_snapshot, 1000000, false },
+	{ "recovery", bench_recovery, 1000000, false },
 };
 
 #define MODES (sizeof(modes) / sizeof(modes[0]))

@@ -106,6 +106,7 @@ struct saver {
 	uint16_t mark; /* 0 or 1: means the other thing with each snapshot */
 	struct image_block *blocks; /* a ring */
 	uint32_t block_count;
+	uint32_t waiting;     /* requests that wait for a block */
 	uint32_t first, full; /* blocks that wait to be written; the next one is being filled */
 };
 
@@ -237,6 +238,8 @@ void hf_arena_free(struct arena *arena);
 
 /* ---- snapshot.c */
 
+/* Waits until there is room for an image, as hf_log_make_room does. While a snapshot is taken. */
+void hf_saver_make_room(struct hf_engine *engine);
 /* Copies an entity that is not saved yet. */
 void hf_entity_save(struct hf_engine *engine, struct entity *entity);
 /*

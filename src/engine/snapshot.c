@@ -24,10 +24,12 @@
 #define PACE 8u /* times as long as a slice took, the walk stays away from the lock */
 #define BLOCKS_MIN 8u
 #define BLOCKS_MAX 128u
-#define ARENA_SHARE 64u /* the ring has this part of what the entities take */
+#define ARENA_SHARE 40u /* the ring has this part of what the entities take */
 #define ID_IMAGE 12u
 
-#define WAIT_NS 1000000u /* before it looks again whether the log is durable */
+#define REST_MAX_NS 1000000u	 /* a slice that took long waited for a processor, or a page */
+#define ROOM_WAIT_NS 1000000000u /* that a request waits for a block, at most */
+#define WAIT_NS 1000000u	 /* before it looks again whether the log is durable */
 
 /* One snapshot under way. */
 struct pass {
@@ -72,6 +74,23 @@ void hf_entity_save(struct hf_engine *engine, struct entity *entity) {
 		saver->overrun = true;
 }
 
+void hf_saver_make_room(struct hf_engine *engine) {
+	struct saver *saver = &engine->saver;
+	uint64_t until = 0;
+	while (saver->saving && !saver->overrun && saver->full + 1 == saver->block_count) {
+		uint64_t now = hf_clock_monotonic_ns();
+		if (until == 0)
+			until = now + ROOM_WAIT_NS;
+		if (now >= until) {
+			saver->overrun = true;
+			return;
+		}
+		saver->waiting++;
+		hf_log_sleep(engine->log, until - now);
+		saver->waiting--;
+	}
+}
+
 /* Some of the walk. False: it is at its end. */
 static bool walk_slice(struct pass *pass) {
 	struct hf_engine *engine = pass->engine;
@@ -102,9 +121,12 @@ static bool quits(struct pass *pass, struct hf_err *err) {
 	       !hf_fail(err, HF_STOPPED, "%s", hf_log_stop_reason(pass->engine->log));
 }
 
-/* Stays away from the lock, which the caller took at `since`. */
-static void pace(struct pass *pass, uint64_t since) {
-	hf_snapshots_sleep(pass->engine, (hf_clock_monotonic_ns() - since) * PACE);
+/* Lets go of the lock, taken at `since`, and stays away from it. */
+static void unlock_and_rest(struct pass *pass, uint64_t since) {
+	uint64_t held_ns = hf_clock_monotonic_ns() - since;
+	hf_engine_unlock(pass->engine);
+	uint64_t rest_ns = held_ns * PACE;
+	hf_snapshots_sleep(pass->engine, rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
 }
 
 static bool make_blocks(struct pass *pass, struct hf_err *err) {
@@ -208,19 +230,29 @@ static bool write_contracts(struct pass *pass, struct hf_err *err) {
 	return pass->own.items == 0 || write_own(pass, HF_SNAPSHOT_CONTRACTS, err);
 }
 
-/* The oldest block that is full; at the end of the walk also the last one. */
-static struct image_block *next_block(struct saver *saver, bool walking) {
-	if (!walking && saver->full == 0 && filling(saver)->items > 0)
-		saver->full++;
-	return saver->full == 0 ? NULL : &saver->blocks[saver->first];
-}
-
-static void release_block(struct hf_engine *engine, struct image_block *block) {
-	hf_engine_lock(engine);
-	block->used = block->items = 0;
-	engine->saver.first = (engine->saver.first + 1) % engine->saver.block_count;
-	engine->saver.full--;
-	hf_engine_unlock(engine);
+/* Writes what is full; at the end of the walk also the last block. */
+static bool write_images(struct pass *pass, bool walking, struct hf_err *err) {
+	struct saver *saver = &pass->engine->saver;
+	for (;;) {
+		hf_engine_lock(pass->engine);
+		if (!walking && saver->full == 0 && filling(saver)->items > 0)
+			saver->full++;
+		struct image_block *block = saver->full == 0 ? NULL : &saver->blocks[saver->first];
+		hf_engine_unlock(pass->engine);
+		if (block == NULL)
+			return true;
+		/* As long as it counts as full, it is this thread's. */
+		if (!hf_snapshot_write(&pass->writer, HF_SNAPSHOT_ENTITIES, block->items,
+				       block->bytes, block->used, err))
+			return false;
+		block->used = block->items = 0;
+		hf_engine_lock(pass->engine);
+		saver->first = (saver->first + 1) % saver->block_count;
+		saver->full--;
+		if (saver->waiting > 0)
+			hf_log_wake(pass->engine->log);
+		hf_engine_unlock(pass->engine);
+	}
 }
 
 /*
@@ -229,38 +261,31 @@ static void release_block(struct hf_engine *engine, struct image_block *block) {
  */
 static bool write_entities(struct pass *pass, bool ok, struct hf_err *err) {
 	struct saver *saver = &pass->engine->saver;
-	for (bool walking = true;;) {
+	for (bool walking = true; walking;) {
 		struct hf_err why;
 		if (quits(pass, &why)) {
 			if (ok)
 				*err = why;
-			return false; /* the bits do not matter any more */
+			hf_engine_lock(pass->engine);
+			saver->saving = false; /* nobody will look at the bits again */
+			hf_engine_unlock(pass->engine);
+			return false;
 		}
 		hf_engine_lock(pass->engine);
 		uint64_t since = hf_clock_monotonic_ns();
-		if (!ok)
-			saver->overrun = true;
-		if (walking && (saver->overrun || saver->full * 2 < saver->block_count))
-			walking = walk_slice(pass);
-		saver->saving = walking;
-		bool overrun = saver->overrun;
-		struct image_block *block = next_block(saver, walking);
-		hf_engine_unlock(pass->engine);
-		if (overrun && ok)
+		if (ok && saver->overrun)
 			ok = hf_fail(
 				err, HF_IO,
 				"events changed entities faster than the disk took their images");
-		if (block == NULL || !ok) {
-			if (!walking)
-				return ok;
-			pace(pass, since);
-			continue;
-		}
-		ok = hf_snapshot_write(&pass->writer, HF_SNAPSHOT_ENTITIES, block->items,
-				       block->bytes, block->used, err);
-		release_block(pass->engine, block);
-		pace(pass, since);
+		if (!ok)
+			saver->overrun = true;
+		if (!ok || saver->full * 2 < saver->block_count)
+			walking = walk_slice(pass);
+		saver->saving = walking;
+		unlock_and_rest(pass, since);
+		ok = ok && write_images(pass, walking, err);
 	}
+	return ok;
 }
 
 /* Some lines of the index, as long as the block has room. False: it is at its end. */
@@ -299,15 +324,13 @@ static bool write_ids(struct pass *pass, struct hf_err *err) {
 			hf_map_walk_begin(&engine->ids);
 			settled = true;
 		}
-		hf_engine_unlock(engine);
+		unlock_and_rest(pass, since);
 		bool full = own_room(pass, HF_MAP_LINE_ENTRIES * ID_IMAGE) == NULL;
 		if (full || (!walking && pass->own.items > 0)) {
 			ids += pass->own.items;
 			ok = write_own(pass, HF_SNAPSHOT_IDS, err);
 		}
 		ok = ok && !quits(pass, err);
-		if (ok && walking)
-			pace(pass, since);
 	}
 	hf_engine_lock(engine);
 	if (settled)

@@ -17,6 +17,11 @@ void hf_log_wake(struct hf_log *log) {
 		hf_event_signal(log->watchers[i]);
 	if (log->flusher != NULL)
 		hf_event_signal(hf_flusher_fd(log->flusher));
+	hf_cond_broadcast(&log->moved);
+}
+
+void hf_log_sleep(struct hf_log *log, uint64_t ns) {
+	hf_cond_wait_ns(&log->moved, &log->lock, ns);
 }
 
 /* Tells everyone who waits for a commit, or for the end of hope. */

@@ -130,8 +130,10 @@ void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_l
  * many frames wait for the disk; nothing changed.
  */
 HF_MUST bool hf_log_mark(struct hf_log *log, struct hf_log_place *ret);
-/* Makes the file descriptors of hf_log_commit_fd readable. */
+/* Makes the file descriptors of hf_log_commit_fd readable, and wakes who is in hf_log_sleep. */
 void hf_log_wake(struct hf_log *log);
+/* Lets go of the lock until hf_log_wake, for `ns` at most; may return before. */
+void hf_log_sleep(struct hf_log *log, uint64_t ns);
 
 /* Starts the flush of what was appended, if none is under way (any more). Cheap: once per batch. */
 void hf_log_flush(struct hf_log *log);
