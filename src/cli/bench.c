@@ -527,14 +527,14 @@ static bool measure_snapshots(const struct bench *bench, struct feed *feed, uint
 			      bool taking, struct hf_err *err) {
 	struct taker taker = { .db = feed->db };
 	double values[3];
-	uint64_t resident = 0;
+	uint64_t during = 0, after = 0;
 	if (taking && !hf_thread_start(&taker.thread, take_snapshots, &taker, err))
 		return false;
-	bool ok =
-		measure_requests(bench, feed, times, values, err) && resident_bytes(&resident, err);
+	bool ok = measure_requests(bench, feed, times, values, err) && resident_bytes(&during, err);
 	atomic_store(&taker.quit, true);
 	if (taking)
 		hf_thread_join(&taker.thread);
+	ok = ok && resident_bytes(&after, err);
 	if (ok && taker.failure.status != HF_OK)
 		ok = hf_fail(err, taker.failure.status, "%s", taker.failure.text);
 	if (!ok)
@@ -545,9 +545,10 @@ static bool measure_snapshots(const struct bench *bench, struct feed *feed, uint
 		{ "events_per_second", values[0], 0 },
 		{ "p50_us", values[1], 1 },
 		{ "p99_us", values[2], 1 },
-		{ "resident_mb", (double)resident / 1e6, 1 },
+		{ "resident_mb", (double)after / 1e6, 1 },
+		{ "more_mb", ((double)during - (double)after) / 1e6, 1 },
 	};
-	print_row(bench, !taking, taking ? "taking" : "calm", figures, 6);
+	print_row(bench, !taking, taking ? "taking" : "calm", figures, 7);
 	return true;
 }
 

@@ -9,6 +9,7 @@
 #include "cli/options.h"
 #include "engine/record.h"
 #include "log/log.h"
+#include "log/snapshot.h"
 #include "machine/machine.h"
 
 typedef unsigned long long ull;
@@ -17,13 +18,16 @@ static const char help[] =
 	"usage: holdfast log dump DIR [--json]\n"
 	"       holdfast log verify DIR [--json]\n"
 	"\n"
-	"dump prints every record of the log in DIR, one a line, oldest first. verify proves every "
-	"frame and record by its\n"
-	"checksum and its place, and prints what is there. Neither changes anything.\n"
+	"dump prints every record of the log in DIR, one a line, oldest first, and then its "
+	"snapshots. "
+	"verify proves every\n"
+	"frame, record and snapshot by its checksums and its place, and prints what is there. "
+	"Neither "
+	"changes anything.\n"
 	"\n"
 	"  --json  dump: one JSON object a line; verify: one JSON object\n"
 	"\n"
-	"Exits 0 if every record is proven, 1 if not (the file and the offset are named), 2 on "
+	"Exits 0 if all is proven, 1 if not (the file and the offset are named), 2 on "
 	"wrong "
 	"usage.\n";
 
@@ -156,27 +160,77 @@ static bool dump_records(void *arg, const struct hf_record *records, uint32_t co
 	return true;
 }
 
+/* The snapshots beside a log, all proven; newest first. */
+struct snapshots {
+	uint64_t lsns[HF_SNAPSHOTS_LISTED];
+	struct hf_snapshot_head heads[HF_SNAPSHOTS_LISTED];
+	uint64_t bytes[HF_SNAPSHOTS_LISTED];
+	uint32_t count;
+};
+
+static bool prove_snapshots(const struct hf_dir *dir, const struct hf_log_end *end,
+			    struct snapshots *snapshots, struct hf_err *err) {
+	for (uint32_t i = 0; i < snapshots->count; i++) {
+		char name[HF_SNAPSHOT_NAME_SIZE];
+		if (!hf_snapshot_verify(dir, snapshots->lsns[i], &snapshots->heads[i],
+					&snapshots->bytes[i], err))
+			return false;
+		if (snapshots->heads[i].log_id != end->log_id || snapshots->lsns[i] > end->last_lsn)
+			return hf_fail(
+				err, HF_CORRUPT,
+				"%s/%s: this snapshot is of LSN %llu of log %016llx, but the "
+				"log here is %016llx and ends at LSN %llu",
+				dir->path, hf_snapshot_name(snapshots->lsns[i], name),
+				(ull)snapshots->lsns[i], (ull)snapshots->heads[i].log_id,
+				(ull)end->log_id, (ull)end->last_lsn);
+	}
+	return true;
+}
+
+/* Scans the log, and proves the snapshots. */
 static bool scan(const char *path, hf_log_records_fn *records, void *arg, struct hf_log_end *ret,
-		 struct hf_err *err) {
+		 struct snapshots *ret_snapshots, struct hf_err *err) {
 	struct hf_dir dir;
 	if (!hf_dir_open(path, false, &dir, err))
 		return false;
 	struct hf_log_scan options = { .dir = &dir, .records = records, .arg = arg };
-	bool ok = hf_log_scan(&options, ret, err);
+	/* The snapshots first: the log may be in use, and both grow. */
+	bool ok = hf_snapshot_list(&dir, ret_snapshots->lsns, &ret_snapshots->count, err) &&
+		  hf_log_scan(&options, ret, err);
 	if (ok && ret->segments == 0)
 		ok = hf_fail(err, HF_NOTFOUND,
 			     "%s: no log is here (no file log-0000000000000000.hfl)", path);
+	ok = ok && prove_snapshots(&dir, ret, ret_snapshots, err);
 	hf_dir_close(&dir);
 	return ok;
 }
 
+static void print_snapshot(const struct snapshots *snapshots, uint32_t i, bool json) {
+	const struct hf_snapshot_head *head = &snapshots->heads[i];
+	char name[HF_SNAPSHOT_NAME_SIZE];
+	printf(json ? "{\"snapshot\":\"%s\",\"lsn\":%llu,\"state_hash\":\"%016llx%016llx\","
+		      "\"events\":%llu,\"contracts\":%llu,\"entities\":%llu,\"ids\":%llu,"
+		      "\"bytes\":%llu,\"taken_ns\":%lld}"
+		    : "snapshot %s lsn %llu hash %016llx%016llx events %llu contracts %llu "
+		      "entities %llu ids %llu bytes %llu taken %lld",
+	       hf_snapshot_name(head->lsn, name), (ull)head->lsn, (ull)head->state_hash[1],
+	       (ull)head->state_hash[0], (ull)head->events, (ull)head->contracts,
+	       (ull)head->entities, (ull)head->ids, (ull)snapshots->bytes[i],
+	       (long long)head->taken_ns);
+}
+
 static bool dump(const char *path, bool json, struct hf_err *err) {
 	struct hf_log_end end;
+	struct snapshots snapshots;
 	struct dump *dump = hf_memory_new(sizeof(*dump));
 	if (dump == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	dump->json = json;
-	bool ok = scan(path, dump_records, dump, &end, err);
+	bool ok = scan(path, dump_records, dump, &end, &snapshots, err);
+	for (uint32_t i = 0; ok && i < snapshots.count; i++) {
+		print_snapshot(&snapshots, i, json);
+		putchar('\n');
+	}
 	for (uint32_t i = 0; i < dump->count; i++)
 		hf_contract_free(dump->contracts[i]);
 	hf_memory_free(dump);
@@ -185,11 +239,13 @@ static bool dump(const char *path, bool json, struct hf_err *err) {
 
 static bool verify(const char *path, bool json, struct hf_err *err) {
 	struct hf_log_end end;
-	if (!scan(path, NULL, NULL, &end, err))
+	struct snapshots snapshots;
+	if (!scan(path, NULL, NULL, &end, &snapshots, err))
 		return false;
 	printf(json ? "{\"log_id\":\"%016llx\",\"segments\":%llu,\"segment_size\":%llu,\"frames\":%"
 		      "llu,\"last_lsn\":%llu,"
-		      "\"bytes\":%llu,\"record_bytes\":%llu,\"closed\":%s,\"torn_bytes\":%llu}\n"
+		      "\"bytes\":%llu,\"record_bytes\":%llu,\"closed\":%s,\"torn_bytes\":%llu,"
+		      "\"snapshots\":["
 		    : "log id        %016llx\nsegments      %llu\nsegment size  %llu\nframes       "
 		      " %llu\n"
 		      "last LSN      %llu\nbytes         %llu\nrecord bytes  %llu\nclosed        "
@@ -199,6 +255,15 @@ static bool verify(const char *path, bool json, struct hf_err *err) {
 	       json ? (end.closed ? "true" : "false")
 		    : (end.closed ? "in order" : "no: it is in use, or was killed"),
 	       (ull)end.torn_bytes);
+	for (uint32_t i = 0; i < snapshots.count; i++) {
+		if (json && i > 0)
+			putchar(',');
+		print_snapshot(&snapshots, i, json);
+		if (!json)
+			putchar('\n');
+	}
+	if (json)
+		printf("]}\n");
 	if (!json && end.torn_bytes > 0)
 		printf("An unfinished group stands at the end. It was never acknowledged; the next "
 		       "start cuts it off.\n");

@@ -20,7 +20,8 @@ static const char help[] =
 	"\n"
 	"  --until LSN  stop after that LSN\n"
 	"  --verify     besides, compare all ids byte by byte: none was applied twice to its "
-	"entity\n"
+	"entity; and each snapshot\n"
+	"               with what the log makes up to its LSN\n"
 	"  --json       print one JSON object\n"
 	"\n"
 	"Exits 0 if all is as it was recorded, 1 at the first difference, 2 on wrong usage.\n";

@@ -51,6 +51,11 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 	if (!hf_snapshot_list(&engine->dir, lsns, &count, err) ||
 	    (!options->read_only && !hf_snapshot_recover(engine, lsns, count, &start, err)))
 		return false;
+	if (options->verify) {
+		memcpy(engine->snapshots_ahead, lsns, count * sizeof(*lsns));
+		engine->snapshots_ahead_count = count;
+		hf_snapshot_take_seed(engine, lsns, count);
+	}
 	struct hf_log_options log = {
 		.dir = &engine->dir,
 		.segment_size = options->segment_size,

@@ -135,6 +135,8 @@ struct hf_engine {
 	int64_t now_ns;	   /* the last log time given; never goes back */
 	bool now_is_fresh; /* the clock was read since the lock was taken */
 
+	uint64_t snapshots_ahead[HF_SNAPSHOTS_LISTED]; /* verify: to be compared, oldest last */
+	uint32_t snapshots_ahead_count;
 	struct id_pair *id_pairs; /* verify: to be compared when the log can be read */
 	uint64_t id_pair_count, id_pair_room;
 
@@ -271,6 +273,14 @@ void hf_snapshots_info(const struct hf_engine *engine, struct hf_engine_info *re
  */
 HF_MUST bool hf_snapshot_recover(struct hf_engine *engine, const uint64_t *lsns, uint32_t count,
 				 struct hf_log_place *ret_place, struct hf_err *err);
+
+/*
+ * Compares a snapshot with what the log up to its LSN has made: each entity, each id (if the engine
+ * has its seed), all totals.
+ */
+HF_MUST bool hf_snapshot_compare(struct hf_engine *engine, uint64_t lsn, struct hf_err *err);
+/* Before anything is in memory: the seed of the newest snapshot, so that ids can be compared. */
+void hf_snapshot_take_seed(struct hf_engine *engine, const uint64_t *lsns, uint32_t count);
 
 /* ---- replay.c */
 

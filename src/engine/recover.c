@@ -180,6 +180,101 @@ static bool load(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
 	return ok;
 }
 
+/* ---- holdfast replay --verify ---- */
+
+static bool same_entities(struct loading *loading, struct hf_err *err) {
+	struct hf_engine *engine = loading->engine;
+	struct hf_span payload = loading->block.payload;
+	size_t at = 0;
+	for (uint32_t i = 0; i < loading->block.items; i++) {
+		const struct entity *image = (const struct entity *)(payload.data + at);
+		if (payload.len - at < sizeof(*image) || payload.len - at < hf_entity_size(image))
+			return corrupt(loading, at, err, "an entity does not fit its block");
+		const char *what = flaw(engine, &loading->head, image);
+		if (what != NULL)
+			return corrupt(loading, at, err, what);
+		uint32_t family = engine->slots[image->slot].family;
+		struct hf_span key = hf_entity_key(image);
+		const struct entity *entity =
+			hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key,
+				       NULL);
+		if (entity == NULL || hf_entity_size(entity) != hf_entity_size(image) ||
+		    memcmp(entity, image, hf_entity_size(image)) != 0)
+			return corrupt(loading, at, err,
+				       "this entity is not as the log makes it up to this LSN");
+		at += hf_entity_size(image);
+	}
+	return true;
+}
+
+static bool same_ids(struct loading *loading, struct hf_err *err) {
+	struct hf_engine *engine = loading->engine;
+	struct hf_span payload = loading->block.payload;
+	for (size_t at = 0; at + ID_IMAGE <= payload.len; at += ID_IMAGE) {
+		struct hf_map_cursor cursor;
+		uint64_t hash = 0, position = 0;
+		memcpy(&hash, payload.data + at, 6);
+		memcpy(&position, payload.data + at + 6, 6);
+		uint64_t value = hf_map_first(&engine->ids, hash, &cursor);
+		while (value != 0 && value != position)
+			value = hf_map_next(&cursor);
+		if (value == 0)
+			return corrupt(loading, at, err,
+				       "this id is not as the log makes it up to this LSN");
+	}
+	return true;
+}
+
+static bool same_totals(const struct loading *loading, struct hf_err *err) {
+	const struct hf_engine *engine = loading->engine;
+	const struct hf_snapshot_head *head = &loading->head;
+	return (head->state_hash[0] == engine->state_hash[0] &&
+		head->state_hash[1] == engine->state_hash[1] && head->events == engine->events &&
+		head->contracts == engine->slot_count && head->time_ns == engine->now_ns &&
+		head->entities == hf_map_count(&engine->entities) &&
+		head->ids == hf_map_count(&engine->ids)) ||
+	       hf_snapshot_corrupt(&loading->reader, HF_SNAPSHOT_HEADER_SIZE, err,
+				   "the state hash or a total is not what the log makes up to this "
+				   "LSN");
+}
+
+static bool compare_blocks(struct loading *loading, struct hf_err *err) {
+	bool same_seed = loading->head.hash_seed == loading->engine->hash_seed;
+	bool ok = same_totals(loading, err);
+	while (ok && hf_snapshot_read(&loading->reader, &loading->block, err)) {
+		if (loading->block.kind == HF_SNAPSHOT_END)
+			return true;
+		if (loading->block.kind == HF_SNAPSHOT_ENTITIES)
+			ok = same_entities(loading, err);
+		else if (loading->block.kind == HF_SNAPSHOT_IDS && same_seed)
+			ok = same_ids(loading, err);
+	}
+	return false;
+}
+
+bool hf_snapshot_compare(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
+	struct loading loading = { .engine = engine };
+	if (!hf_snapshot_open(&engine->dir, lsn, &loading.reader, &loading.head, err))
+		return false;
+	bool ok = compare_blocks(&loading, err);
+	hf_snapshot_close(&loading.reader);
+	return ok;
+}
+
+void hf_snapshot_take_seed(struct hf_engine *engine, const uint64_t *lsns, uint32_t count) {
+	struct hf_snapshot_reader reader;
+	struct hf_snapshot_head head;
+	struct hf_err ignored; /* hf_snapshot_compare will meet it, and tell */
+	bool found = false;
+	for (uint32_t i = 0; i < count && !found; i++) {
+		found = hf_snapshot_open(&engine->dir, lsns[i], &reader, &head, &ignored);
+		if (!found)
+			continue;
+		engine->hash_seed = head.hash_seed;
+		hf_snapshot_close(&reader);
+	}
+}
+
 bool hf_snapshot_recover(struct hf_engine *engine, const uint64_t *lsns, uint32_t count,
 			 struct hf_log_place *ret_place, struct hf_err *err) {
 	uint64_t begin_ns = hf_clock_monotonic_ns();

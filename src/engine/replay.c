@@ -199,6 +199,19 @@ static bool replay_event(struct hf_engine *engine, const struct hf_record *recor
 	return true;
 }
 
+/* The snapshots up to here: each was taken between two frames, so it was taken exactly here. */
+static bool compare_snapshots(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
+	while (engine->snapshots_ahead_count > 0) {
+		uint64_t next = engine->snapshots_ahead[engine->snapshots_ahead_count - 1];
+		if (next > lsn)
+			return true;
+		engine->snapshots_ahead_count--;
+		if (!hf_snapshot_compare(engine, next, err))
+			return false;
+	}
+	return true;
+}
+
 bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t count,
 		       struct hf_err *err) {
 	struct hf_engine *engine = arg;
@@ -225,5 +238,5 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 			return differs(&records[done], NULL, err, "unknown type of record");
 		}
 	}
-	return true;
+	return compare_snapshots(engine, records[count - 1].lsn, err);
 }

@@ -6,12 +6,12 @@
  * *unsaved*, by turning what their `saved` bit means. The thread here walks the arena and copies
  * entity after entity, in slices of some microseconds under the lock; a request that is about to
  * change an unsaved entity copies it first (hf_entity_save). Entities made since are born saved.
- * Ids are never removed and never change, so those of the LSN are those with a position before
- * it.
+ * Ids are never removed, and never change: those of the LSN have a position before its end.
  *
  * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it
- * to the requests. If they fill it all the same, the disk is slower than they are: then the
- * snapshot is given up, not the requests.
+ * to the requests. If they fill it all the same, the disk is slower than they are, and they wait
+ * for a block to be written, as they do for the log's ring. If that takes too long, the snapshot
+ * is given up, not the requests.
  */
 #include "engine/engine_private.h"
 #include "frame/cursor.h"
