@@ -351,9 +351,20 @@ def test_hash(server):
         assert conn.call("HF.HASH")[1] != digest
 
 
-def test_snapshot_is_refused(server):
-    with unharmed(server) as conn:
-        is_error(conn.call("HF.SNAPSHOT"), "ERR HF.SNAPSHOT is not available in this version")
+def test_snapshot(server):
+    """Replies to what is pipelined behind it come behind its own; others are served meanwhile."""
+    with Connection(server.connect()) as conn:
+        last = conn.call(*place("snapped"))[2]
+        conn.send_raw(encode("HF.SNAPSHOT") + encode("PING", "one") + encode(*place("behind")) +
+                      encode("HF.SNAPSHOT") + encode("PING", "two"))
+        lsn, size = conn.read()
+        assert lsn >= last and size % 4096 == 0
+        equal(conn.read(), b"one")
+        after = conn.read()[2]
+        assert after > lsn
+        assert conn.read()[0] >= after
+        equal(conn.read(), b"two")
+        is_error(conn.call("HF.SNAPSHOT", "now"), "ERR wrong number")
 
 
 def test_multi_executes_nothing(server):

@@ -120,12 +120,98 @@ static void no_memory_changes_nothing(void **state) {
 	hf_map_fini(&map);
 }
 
+/*
+ * Each entry that was there when the walk began comes once, with any number of insertions between
+ * its steps: none, a few, and so many that the table is outgrown twice.
+ */
+static void walk_with(uint64_t entries, uint64_t between) {
+	struct hf_map map;
+	uint64_t hashes[HF_MAP_LINE_ENTRIES], values[HF_MAP_LINE_ENTRIES];
+	uint64_t line = 0, next = entries + 1;
+	uint8_t *seen = calloc(entries + 1, 1);
+	hf_map_init(&map, &heap);
+	for (uint64_t i = 1; i <= entries; i++)
+		put(&map, hash_of(i), i);
+	while (!hf_map_settle(&map, 3))
+		put(&map, hash_of(next), next), next++;
+	hf_map_walk_begin(&map);
+	for (int count; (count = hf_map_walk_line(&map, &line, hashes, values)) >= 0;) {
+		for (int i = 0; i < count; i++) {
+			assert_int_equal(hashes[i], hash_of(values[i]) & HF_MAP_VALUE_MAX);
+			if (values[i] <= entries)
+				assert_int_equal(seen[values[i]]++, 0);
+		}
+		for (uint64_t i = 0; i < between; i++, next++)
+			put(&map, hash_of(next), next);
+	}
+	hf_map_walk_end(&map);
+	for (uint64_t i = 1; i <= entries; i++)
+		assert_int_equal(seen[i], 1);
+	for (uint64_t i = 1; i < next; i++)
+		assert_true(holds(&map, hash_of(i), i));
+	assert_int_equal(hf_map_count(&map), next - 1);
+	hf_map_fini(&map);
+	free(seen);
+}
+
+static void a_walk_sees_each_entry_once(void **state) {
+	const uint64_t sizes[] = { 1, 5, 279, 280, 281, 300, 1000, 5000 };
+	const uint64_t between[] = { 0, 1, 3, 40 };
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		for (size_t k = 0; k < sizeof(between) / sizeof(between[0]); k++)
+			walk_with(sizes[i], between[k]);
+}
+
+/* Ended in the middle, with the table outgrown; and never ended. */
+static void a_walk_may_be_left(void **state) {
+	for (int ends = 0; ends < 2; ends++) {
+		struct hf_map map;
+		hf_map_init(&map, &heap);
+		for (uint64_t i = 1; i <= 200; i++)
+			put(&map, hash_of(i), i);
+		assert_true(hf_map_settle(&map, 1000));
+		hf_map_walk_begin(&map);
+		uint64_t bytes = hf_map_bytes(&map);
+		for (uint64_t i = 201; i <= 5000; i++)
+			put(&map, hash_of(i), i);
+		assert_true(hf_map_bytes(&map) > bytes);
+		bytes = hf_map_bytes(&map);
+		if (ends) {
+			hf_map_walk_end(&map);
+			assert_true(hf_map_bytes(&map) <
+				    bytes); /* what was kept for it is given back */
+		}
+		hf_map_fini(&map);
+	}
+}
+
+static void a_presized_map_does_not_grow(void **state) {
+	const uint64_t counts[] = { 1, 279, 280, 281, 5000 };
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		struct hf_map map;
+		struct hf_err err;
+		hf_map_init(&map, &heap);
+		assert_true(hf_map_presize(&map, counts[i], &err));
+		map.allocator = &exhausted;
+		/* The last may make the successor ready, which finds no memory, and is not needed. */
+		for (uint64_t k = 1; k <= counts[i]; k++)
+			put(&map, hash_of(k), k);
+		map.allocator = &heap;
+		for (uint64_t k = 1; k <= counts[i]; k++)
+			assert_true(holds(&map, hash_of(k), k));
+		hf_map_fini(&map);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_all_across_growth),
 		cmocka_unit_test(one_hash_holds_many_values),
 		cmocka_unit_test(a_replaced_value_stays_replaced_while_the_table_moves),
 		cmocka_unit_test(no_memory_changes_nothing),
+		cmocka_unit_test(a_walk_sees_each_entry_once),
+		cmocka_unit_test(a_walk_may_be_left),
+		cmocka_unit_test(a_presized_map_does_not_grow),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

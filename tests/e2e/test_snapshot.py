@@ -1,0 +1,472 @@
+#!/usr/bin/python3
+"""Snapshots: true at one LSN, taken under load; recovery from them is recovery from the log, or says why not.
+
+A snapshot is held against the log: `replay --until` must give the recorded hash, and `replay --verify` compares every
+entity and id with what the log makes.
+"""
+
+import json
+import os
+import pathlib
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/lib")]
+sys.dont_write_bytecode = True
+
+import resp  # noqa: E402
+from server import Server, StartError, holdfast  # noqa: E402
+
+ORDER = (ROOT / "examples/order/order.mmd").read_text()
+SEGMENT = ["--segment-size", "1048576"]
+NEVER = ["--snapshot-log", "0"]
+ORDERS = 6000
+SEED = 11
+
+
+def run(*args):
+    """One call of the command line."""
+    return subprocess.run([holdfast(), *map(str, args)], capture_output=True, text=True, timeout=120)
+
+
+def snapshots(data):
+    """The snapshot files, newest first."""
+    return sorted(pathlib.Path(data).glob("snapshot-*.hfs"), reverse=True)
+
+
+def making(data):
+    return list(pathlib.Path(data).glob("*.making"))
+
+
+def info(connection):
+    """The figures of INFO holdfast."""
+    lines = connection.call("INFO", "holdfast").decode().split("\r\n")
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def flip(path, offset, bit=0):
+    """Turns one bit around; again, and it is as it was."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1 << bit]))
+
+
+def place(connection, numbers):
+    """Places orders, each with an id; a pipeline. The replies."""
+    for number in numbers:
+        connection.send_raw(resp.encode("HF.SEND", "order", "o%s" % number, "Place", "q", 1000000, "p", 1, "s", "ACME",
+                                        "ID", "place"))
+    return [connection.read() for _ in numbers]
+
+
+class Load:
+    """Clients that fill and place orders as fast as they are answered, until the block ends."""
+
+    def __init__(self, server, clients=2):
+        self.server = server
+        self.stop = False
+        self.errors = []
+        self.events = 0
+        self.threads = [threading.Thread(target=self._run, args=(i,)) for i in range(clients)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stop = True
+        for thread in self.threads:
+            thread.join()
+
+    def _run(self, client):
+        rng = random.Random(SEED + client)
+        batch = 0
+        try:
+            with resp.Connection(self.server.connect()) as connection:
+                while not self.stop:
+                    commands = []
+                    for i in range(50):
+                        key = "o%d" % rng.randrange(ORDERS)
+                        if i % 10 == 0:
+                            commands.append(("Place", "n%d-%d-%d" % (client, batch, i), "q", 5, "p", 1, "s", "NEW"))
+                        else:
+                            commands.append(("Fill", key, "n", 1))
+                    for i, (event, key, *params) in enumerate(commands):
+                        connection.send_raw(resp.encode("HF.SEND", "order", key, event, *params, "ID",
+                                                        "%d-%d-%d" % (client, batch, i)))
+                    for _ in commands:
+                        reply = connection.read()
+                        if isinstance(reply, resp.Error):
+                            self.errors.append(reply)
+                        self.events += 1
+                    batch += 1
+        except (resp.Closed, ConnectionError):
+            pass  # the server was killed
+
+
+class Taken(unittest.TestCase):
+    """While requests go on."""
+
+    args = SEGMENT + NEVER
+
+    def taken_under_load(self, server, load):
+        """Takes four, the contract growing in between; the replies."""
+        replies = []
+        with resp.Connection(server.connect()) as connection:
+            for number in range(4):
+                reply = connection.call("HF.SNAPSHOT")
+                self.assertIsInstance(reply, list, reply)
+                replies.append(reply)
+                if number == 1:
+                    # Every order that is touched from now on takes more room, and moves.
+                    wider = ORDER.replace("version 1", "version 2").replace("field symbol: bytes(12)",
+                                                                            "field symbol: bytes(40)")
+                    self.assertIsInstance(connection.call("HF.CONTRACT", "LOAD", wider), list)
+        self.assertEqual(load.errors, [])
+        return replies
+
+    def test_equals_the_log(self):
+        """The state of each snapshot is that of the log up to its LSN; a restart from it is a replay of all."""
+        with Server(contracts={"order": ORDER}, args=self.args) as server:
+            with resp.Connection(server.connect()) as connection:
+                first = place(connection, range(ORDERS))
+                with Load(server) as load:
+                    replies = self.taken_under_load(server, load)
+                self.assertEqual([path.name for path in snapshots(server.data_dir)],
+                                 ["snapshot-%016x.hfs" % lsn for lsn, _ in (replies[3], replies[2])])
+                self.assertEqual(snapshots(server.data_dir)[0].stat().st_size, replies[3][1])
+                history = connection.call("HF.HISTORY", "order", "o7", "COUNT", 1000)
+                before = connection.call("HF.HASH")
+            server.kill9()
+            self.check_against_log(server.data_dir)
+            server.contracts_dir = None
+            server.start()
+            with resp.Connection(server.connect()) as connection:
+                figures = info(connection)
+                self.assertEqual(int(figures["recovered_snapshot_lsn"]), replies[3][0])
+                self.assertIn("up to LSN %d from a snapshot" % replies[3][0], server.stderr)
+                self.assertEqual(connection.call("HF.HASH"), before)
+                self.assertEqual(connection.call("HF.HISTORY", "order", "o7", "COUNT", 1000), history)
+                # Ids from before the snapshot, and that of the last event before it.
+                self.assertEqual(place(connection, range(ORDERS)), first)
+                self.assertEqual(connection.call("HF.HASH"), before)
+                # The next one is taken from what was loaded.
+                connection.call("HF.SEND", "order", "later", "Place", "q", 1, "p", 1, "s", "")
+                lsn, _ = connection.call("HF.SNAPSHOT")
+                self.assertEqual(lsn, before[0] + 1)
+            self.assertEqual(server.terminate(), 0)
+            self.check_against_log(server.data_dir)
+
+    def check_against_log(self, data):
+        """replay --verify, and once more by the hash alone."""
+        verified = run("replay", data, "--verify")
+        self.assertEqual(verified.returncode, 0, verified.stderr)
+        proven = json.loads(run("log", "verify", data, "--json").stdout)
+        self.assertEqual(len(proven["snapshots"]), 2)
+        for snapshot in proven["snapshots"]:
+            until = json.loads(run("replay", data, "--until", snapshot["lsn"], "--json").stdout)
+            self.assertEqual(until["state_hash"], snapshot["state_hash"])
+            self.assertEqual(until["events"], snapshot["events"])
+            self.assertEqual(until["entities"], snapshot["entities"])
+
+    def test_others_are_served_meanwhile(self):
+        """Who asks for a snapshot waits; others do not, and cannot ask for a second one."""
+        with Server(contracts={"order": ORDER}, args=self.args) as server:
+            with resp.Connection(server.connect()) as asks, resp.Connection(server.connect()) as other:
+                place(asks, range(ORDERS))
+                refused = 0
+                for number in range(50):
+                    place(asks, ["again%d" % number])
+                    asks.send_raw(resp.encode("HF.SNAPSHOT") + resp.encode("PING", "behind"))
+                    reply = other.call("HF.SNAPSHOT")
+                    if isinstance(reply, resp.Error):
+                        self.assertTrue(reply.startswith("REFUSED a snapshot is under way"), reply)
+                        refused += 1
+                        self.assertIsInstance(place(other, ["other%d" % number])[0], list)
+                    mine = asks.read()
+                    self.assertTrue(isinstance(mine, list) or mine.startswith("REFUSED"), mine)
+                    self.assertEqual(asks.read(), b"behind")
+                    if refused >= 3:
+                        break
+                self.assertGreaterEqual(refused, 1)
+            self.assertEqual(server.terminate(), 0)
+
+    def test_a_client_that_hangs_up(self):
+        """The snapshot is taken all the same, and nobody else's reply is lost."""
+        with Server(contracts={"order": ORDER}, args=self.args) as server:
+            with resp.Connection(server.connect()) as connection:
+                place(connection, range(ORDERS))
+                leaver = resp.Connection(server.connect())
+                leaver.send_raw(resp.encode("HF.SNAPSHOT") + resp.encode("PING"))
+                leaver.close()
+                for _ in range(200):
+                    if info(connection)["snapshot_lsn"] != "0":
+                        break
+                    time.sleep(0.05)
+                self.assertEqual(int(info(connection)["snapshot_lsn"]), connection.call("HF.HASH")[0])
+            self.assertEqual(server.terminate(), 0)
+
+    def test_a_drain_does_not_wait(self):
+        """SIGTERM while one is under way: the client hears of it, the exit is 0, no half file is left."""
+        with Server(contracts={"order": ORDER}, args=self.args) as server:
+            with resp.Connection(server.connect()) as connection:
+                place(connection, range(ORDERS))
+                connection.send_raw(resp.encode("HF.SNAPSHOT"))
+                server.process.send_signal(signal.SIGTERM)
+                try:
+                    reply = connection.read()
+                    self.assertTrue(isinstance(reply, list) or reply.startswith("STOPPED"), reply)
+                except resp.Closed:
+                    pass  # the signal came first, and the command was not read
+            self.assertEqual(server.wait(), 0)
+            self.assertEqual(making(server.data_dir), [])
+
+    def test_policy(self):
+        """By bytes of log and by time; none without an event; the figures are in INFO."""
+        with Server(contracts={"order": ORDER}, args=SEGMENT + ["--snapshot-log", "100000"]) as server:
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(info(connection)["snapshot_lsn"], "0")
+                place(connection, range(2000))
+                self.wait_for_snapshot(connection)
+                figures = info(connection)
+                self.assertEqual(figures["snapshot_failures"], "0")
+                self.assertLess(int(figures["snapshot_age_seconds"]), 60)
+                self.assertEqual(int(figures["snapshot_bytes"]), snapshots(server.data_dir)[0].stat().st_size)
+            server.restart(args=SEGMENT + NEVER + ["--snapshot-every", "1"])
+            with resp.Connection(server.connect()) as connection:
+                newest = int(info(connection)["snapshot_lsn"])
+                place(connection, ["late"])
+                self.wait_for_snapshot(connection, newest)
+                newest = snapshots(server.data_dir)
+                time.sleep(2.5)
+                self.assertEqual(snapshots(server.data_dir), newest)
+            self.assertEqual(server.terminate(), 0)
+
+    def wait_for_snapshot(self, connection, after=0):
+        for _ in range(300):
+            if int(info(connection)["snapshot_lsn"]) > after:
+                return
+            time.sleep(0.05)
+        self.fail("no snapshot was taken")
+
+    def test_no_room(self):
+        """A file that cannot be written: told, counted, removed; the server goes on, and so do snapshots later."""
+        with Server(contracts={"order": ORDER}, args=self.args) as server:
+            with resp.Connection(server.connect()) as connection:
+                place(connection, range(3 * ORDERS))
+                limit = 1 << 20  # a segment is as large as that, the snapshot is larger
+                resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+                reply = connection.call("HF.SNAPSHOT")
+                self.assertIsInstance(reply, resp.Error)
+                self.assertRegex(reply, r"^IO .*snapshot-.*\.making: .*File too large")
+                for _ in range(100):
+                    if "WARNING: no snapshot was taken: " in server.stderr:
+                        break
+                    time.sleep(0.05)
+                else:
+                    self.fail("nothing was told")
+                self.assertEqual(info(connection)["snapshot_failures"], "1")
+                self.assertEqual(making(server.data_dir) + snapshots(server.data_dir), [])
+                self.assertIsInstance(place(connection, ["goes on"])[0], list)
+                resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE,
+                                 (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                with Load(server):
+                    self.assertIsInstance(connection.call("HF.SNAPSHOT"), list)
+            self.assertEqual(server.terminate(), 0)
+            verified = run("replay", server.data_dir, "--verify")
+            self.assertEqual(verified.returncode, 0, verified.stderr)
+
+
+class TakenWithThreads(Taken):
+    """The same with several network threads, and a log thread."""
+
+    args = SEGMENT + NEVER + ["--threads", "2"]
+
+
+class Kept(unittest.TestCase):
+    """What is on disk, and what is made of it when it is not as it was."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temp = tempfile.TemporaryDirectory(prefix="holdfast-test-")
+        cls.addClassCleanup(cls.temp.cleanup)
+        cls.made = pathlib.Path(cls.temp.name, "made")
+        cls.early = pathlib.Path(cls.temp.name, "early")
+        cls.lsns = []
+        with Server(contracts={"order": ORDER}, data=cls.made, args=SEGMENT + NEVER) as server:
+            with resp.Connection(server.connect()) as connection:
+                for number in range(4):
+                    place(connection, range(number * 100, number * 100 + 100))
+                    cls.lsns.append(connection.call("HF.SNAPSHOT")[0])
+                place(connection, ["last"])
+                cls.hash = connection.call("HF.HASH")
+            assert server.terminate() == 0
+        with Server(contracts={"order": ORDER}, data=cls.early, args=SEGMENT + NEVER) as server:
+            assert server.terminate() == 0
+
+    def setUp(self):
+        self.data = pathlib.Path(self.temp.name, self.id())
+        shutil.copytree(self.made, self.data)
+
+    def start(self):
+        return Server(data=self.data, args=SEGMENT + NEVER)
+
+    def recovers(self, from_lsn, *said):
+        """A start that loads the snapshot at that LSN (0: the log alone) and says all these things."""
+        with self.start() as server:
+            for text in said:
+                self.assertIn(text, server.stderr)
+            if not said:
+                self.assertNotIn("WARNING", server.stderr)
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.HASH"), self.hash)
+                self.assertEqual(int(info(connection)["recovered_snapshot_lsn"]), from_lsn)
+                self.assertIsInstance(place(connection, [5])[0], list)
+                self.assertEqual(connection.call("HF.HASH"), self.hash)
+            self.assertEqual(server.terminate(), 0)
+
+    def refuses(self, *said):
+        """A start that does not get there, says these things, and leaves everything as it is."""
+        before = {path.name: path.stat().st_mtime_ns for path in self.data.iterdir() if path.name != "lock"}
+        with self.assertRaises(StartError) as caught, self.start():
+            pass
+        for text in said:
+            self.assertIn(text, str(caught.exception))
+        after = {path.name: path.stat().st_mtime_ns for path in self.data.iterdir() if path.name != "lock"}
+        self.assertEqual(before, after)
+
+    def test_two_are_kept_and_all_segments(self):
+        """Older snapshots go; of the log, nothing does."""
+        self.assertEqual([path.name for path in snapshots(self.data)],
+                         ["snapshot-%016x.hfs" % lsn for lsn in (self.lsns[3], self.lsns[2])])
+        self.assertTrue((self.data / ("log-%016x.hfl" % 0)).exists())
+        self.recovers(self.lsns[3])
+
+    def test_falls_back_loudly(self):
+        """The newest one damaged: the one before. Both: the whole log. The next good one takes their place."""
+        newest, before = snapshots(self.data)
+        flip(newest, 5000)
+        self.recovers(self.lsns[2], "WARNING: this snapshot is not used: %s offset 4096: " % newest,
+                      "recovering from the one before it")
+        os.truncate(before, before.stat().st_size - 4096)
+        self.recovers(0, str(newest), "WARNING: this snapshot is not used: %s offset " % before,
+                      "recovering from the whole log")
+        verified = run("log", "verify", self.data)
+        self.assertEqual(verified.returncode, 1)
+        self.assertIn(str(newest), verified.stderr)
+        verified = run("replay", self.data, "--verify")
+        self.assertEqual(verified.returncode, 1)
+        with self.start() as server, resp.Connection(server.connect()) as connection:
+            lsn, _ = connection.call("HF.SNAPSHOT")
+            self.assertEqual(lsn, self.hash[0])
+        self.assertEqual([path.name for path in snapshots(self.data)], ["snapshot-%016x.hfs" % lsn])
+        self.recovers(lsn)
+
+    def test_every_flip_is_found(self):
+        """Sampled bits of the newest snapshot; tests/unit/test_snapshot.c flips every byte of one."""
+        rng = random.Random(SEED)
+        newest = snapshots(self.data)[0]
+        size = newest.stat().st_size
+        for _ in range(100):
+            offset, bit = rng.randrange(size), rng.randrange(8)
+            flip(newest, offset, bit)
+            verified = run("log", "verify", self.data)
+            self.assertEqual(verified.returncode, 1, (offset, bit))
+            self.assertIn("%s offset " % newest, verified.stderr)
+            flip(newest, offset, bit)
+        self.assertEqual(run("log", "verify", self.data).returncode, 0)
+        for _ in range(3):
+            offset, bit = rng.randrange(size), rng.randrange(8)
+            flip(newest, offset, bit)
+            self.recovers(self.lsns[2], str(newest), "recovering from the one before it")
+            flip(newest, offset, bit)
+        self.recovers(self.lsns[3])
+
+    def test_unreadable(self):
+        """A directory in its place cannot be read: the one before."""
+        newest = snapshots(self.data)[0]
+        newest.unlink()
+        newest.mkdir()
+        self.recovers(self.lsns[2], "WARNING: this snapshot is not used: ", "recovering from the one before it")
+
+    def test_a_shorter_log_is_refused(self):
+        """The log lost what the snapshot proves was acknowledged."""
+        newest = snapshots(self.data)[0]
+        segment = self.data / ("log-%016x.hfl" % 0)
+        whole = segment.read_bytes()
+        head = newest.read_bytes()[40:]
+        frame = int.from_bytes(head[32:40], "little")
+        # As if the disk had lost it: zeros from the snapshot's frame on, and no witness.
+        (self.data / "acked.hfw").unlink(missing_ok=True)
+        segment.write_bytes(whole[:frame] + bytes(len(whole) - frame))
+        self.refuses(str(newest), segment.name, "offset %d" % frame, "move the snapshot away")
+        # The snapshot is damaged, too; its name says enough.
+        flip(newest, 5000)
+        self.refuses(newest.name, "ends at LSN ", "move the snapshot away")
+        # The way out that was named.
+        for path in snapshots(self.data):
+            if path.name >= "snapshot-%016x.hfs" % self.lsns[3]:
+                path.unlink()
+        with self.start() as server, resp.Connection(server.connect()) as connection:
+            self.assertLess(connection.call("HF.HASH")[0], self.lsns[3])
+
+    def test_a_damaged_frame_is_refused(self):
+        """Damage to the very frame that the snapshot ends with."""
+        newest = snapshots(self.data)[0]
+        frame = int.from_bytes(newest.read_bytes()[72:80], "little")
+        flip(self.data / ("log-%016x.hfl" % 0), frame + 60)
+        self.refuses(str(newest), "offset %d" % frame, "the frame is damaged")
+
+    def test_no_log_or_another_one_is_refused(self):
+        """A snapshot without its log."""
+        for path in self.data.glob("log-*"):
+            path.unlink()
+        (self.data / "acked.hfw").unlink(missing_ok=True)
+        newest = snapshots(self.data)[0]
+        self.refuses(newest.name, "ends at LSN 0")
+        for path in self.early.glob("log-*"):
+            shutil.copy(path, self.data)
+        self.refuses(newest.name, "another")
+
+    def test_half_made_ones_are_removed(self):
+        """What a crash left behind under another name is no snapshot."""
+        left = self.data / "snapshot-00000000000003e8.hfs.making"
+        left.write_bytes(b"HFS1")
+        self.recovers(self.lsns[3])
+        self.assertFalse(left.exists())
+
+    def test_killed_in_the_middle(self):
+        """kill -9 at any instant of a snapshot under load: nothing acknowledged is lost, and no half file is taken."""
+        rng = random.Random(SEED)
+        with Server(contracts={"order": ORDER}, args=SEGMENT + NEVER) as server:
+            with resp.Connection(server.connect()) as connection:
+                place(connection, range(ORDERS))
+            for _ in range(6):
+                with Load(server), resp.Connection(server.connect()) as connection:
+                    connection.send_raw(resp.encode("HF.SNAPSHOT"))
+                    time.sleep(rng.random() * 0.1)
+                    server.kill9()
+                verified = run("replay", server.data_dir, "--verify", "--json")
+                self.assertEqual(verified.returncode, 0, verified.stderr)
+                server.start()
+                self.assertEqual(making(server.data_dir), [])
+                with resp.Connection(server.connect()) as connection:
+                    self.assertEqual(connection.call("HF.HASH")[1].decode(), json.loads(verified.stdout)["state_hash"])
+                self.assertNotIn("this snapshot is not used", server.stderr)
+            self.assertEqual(server.terminate(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
