@@ -62,6 +62,34 @@ def flip(path, offset, bit=0):
         file.write(bytes([byte ^ 1 << bit]))
 
 
+def crc(data):
+    """The CRC of docs/format/log.md, bit by bit."""
+    value = 0xffffffff
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value
+
+
+def forge(path, kind, offset):
+    """Turns a bit in the first block of that kind around, and makes all checksums hold again."""
+    data = bytearray(path.read_bytes())
+    at, before, forged = 0, 0, False
+    while at < len(data):
+        size = (40 + int.from_bytes(data[at + 16:at + 20], "little") + 4095) // 4096 * 4096
+        if not forged and int.from_bytes(data[at + 4:at + 8], "little") == kind:
+            data[at + 40 + offset] ^= 1
+            forged = True
+        data[at + 24:at + 28] = before.to_bytes(4, "little")
+        data[at + 28:at + 32] = crc(data[at + 40:at + size]).to_bytes(4, "little")
+        before = crc(data[at:at + 36])
+        data[at + 36:at + 40] = before.to_bytes(4, "little")
+        at += size
+    assert forged
+    path.write_bytes(data)
+
+
 def place(connection, numbers):
     """Places orders, each with an id; a pipeline. The replies."""
     for number in numbers:
@@ -280,6 +308,12 @@ class Taken(unittest.TestCase):
                 self.assertEqual(info(connection)["snapshot_failures"], "1")
                 self.assertEqual(making(server.data_dir) + snapshots(server.data_dir), [])
                 self.assertIsInstance(place(connection, ["goes on"])[0], list)
+                # One that cannot even be begun.
+                lsn = connection.call("HF.HASH")[0]
+                taken = pathlib.Path(server.data_dir, "snapshot-%016x.hfs.making" % lsn)
+                taken.write_bytes(b"")
+                self.assertRegex(connection.call("HF.SNAPSHOT"), r"^IO .*File exists")
+                taken.unlink()
                 resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE,
                                  (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
                 with Load(server):
@@ -393,6 +427,21 @@ class Kept(unittest.TestCase):
             self.recovers(self.lsns[2], str(newest), "recovering from the one before it")
             flip(newest, offset, bit)
         self.recovers(self.lsns[3])
+
+    def test_whole_but_wrong(self):
+        """All checksums hold, but the content is not that of the log: the state hash, and replay --verify, tell."""
+        newest = snapshots(self.data)[0]
+        forge(newest, kind=3, offset=48)  # the first byte of an entity's fields
+        self.assertEqual(run("log", "verify", self.data).returncode, 0)
+        verified = run("replay", self.data, "--verify")
+        self.assertEqual(verified.returncode, 1)
+        self.assertIn("this entity is not as the log makes it", verified.stderr)
+        self.recovers(self.lsns[2], str(newest), "have not the state hash that was recorded")
+        forge(newest, kind=3, offset=48)
+        forge(newest, kind=4, offset=2)  # a byte of an id's hash
+        verified = run("replay", self.data, "--verify")
+        self.assertEqual(verified.returncode, 1)
+        self.assertIn("this id is not as the log makes it", verified.stderr)
 
     def test_unreadable(self):
         """A directory in its place cannot be read: the one before."""
