@@ -193,7 +193,7 @@ static void a_presized_map_does_not_grow(void **state) {
 		hf_map_init(&map, &heap);
 		assert_true(hf_map_presize(&map, counts[i], &err));
 		map.allocator = &exhausted;
-		/* The last may make the successor ready, which finds no memory, and is not needed. */
+		/* The last may ask for a successor, which is not needed. */
 		for (uint64_t k = 1; k <= counts[i]; k++)
 			put(&map, hash_of(k), k);
 		map.allocator = &heap;
