@@ -342,11 +342,11 @@ static uint64_t die_after_one_group(struct fixture *fixture) {
 	struct hf_log_end end;
 	struct hf_log_scan scan = { .dir = &fixture->dir };
 	fixture->group = 100;
-	die_after(fixture, 40);
+	die_after(fixture, 20);
 	assert_true(hf_log_scan(&scan, &end, &fixture->err));
-	assert_int_equal(end.last_lsn, 40);
+	assert_int_equal(end.last_lsn, 20);
 	assert_int_equal(end.frames, 1);
-	assert_true(end.position >= HF_SECTOR + 4 * HF_SECTOR);
+	assert_true(end.position >= HF_SECTOR + 2 * HF_SECTOR);
 	return end.position;
 }
 
@@ -366,7 +366,7 @@ static void rot_in_the_last_group_is_refused_and_not_cut(void **state) {
 		flip(fixture, at, (uint8_t)(1 << at % 8));
 	}
 	close_log(fixture, open_log(fixture));
-	assert_int_equal(fixture->seen, 40);
+	assert_int_equal(fixture->seen, 20);
 }
 
 /*
