@@ -178,24 +178,16 @@ static const struct hf_command *find(const struct hf_resp_command *request) {
 	return sub != NULL ? sub : command;
 }
 
-/* The same, and able to run. NULL if it is not: that was the reply. */
-static const struct hf_command *look_up(struct hf_conn *conn,
-					const struct hf_resp_command *request) {
-	const struct hf_command *command = find(request);
+/* False: there is no such command, and that was the reply. */
+static bool can_run(struct hf_conn *conn, const struct hf_command *command,
+		    const struct hf_resp_command *request) {
 	if (command == NULL)
 		reply_unknown(conn, request);
 	else if (command->run == NULL && request->argc > 1)
 		reply_unknown_subcommand(conn, command, request->argv[1]);
 	else
-		return command;
-	return NULL;
-}
-
-bool hf_command_waits(const struct hf_loop *loop, const struct hf_resp_command *request) {
-	if (loop->slow_bytes < HF_PASS_SLOW_BYTES || request->argc == 0)
-		return false;
-	const struct hf_command *command = find(request);
-	return command != NULL && (command->flags & HF_COMMAND_SLOW);
+		return true;
+	return false;
 }
 
 static void run(struct hf_loop *loop, struct hf_conn *conn, const struct hf_command *command,
@@ -214,20 +206,27 @@ static bool arity_fits(const struct hf_command *command, uint32_t argc) {
 				  : argc == (uint32_t)command->arity;
 }
 
-void hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
-		    const struct hf_resp_command *request) {
+static void count(struct hf_loop *loop) {
 	uint64_t commands = atomic_load_explicit(&loop->commands, memory_order_relaxed);
 	atomic_store_explicit(&loop->commands, commands + 1, memory_order_relaxed);
+}
+
+bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
+		    const struct hf_resp_command *request) {
 	if (is_send(request->argv[0]) && request->argc >= 4 && !conn->in_multi) {
+		count(loop);
 		hf_cmd_send(loop, conn, request);
-		return;
+		return true;
 	}
+	const struct hf_command *command = find(request);
+	if (command != NULL && (command->flags & HF_COMMAND_SLOW) && !hf_loop_has_turn(loop))
+		return false;
+	count(loop);
 	/* Replies are in the order of the requests. */
 	if (conn->queued > 0)
 		hf_loop_execute(loop);
-	const struct hf_command *command = look_up(conn, request);
-	if (command == NULL)
-		return;
+	if (!can_run(conn, command, request))
+		return true;
 	if (!arity_fits(command, request->argc))
 		hf_out_errorf(&conn->out, "wrong number of arguments for '%s' command",
 			      command->name);
@@ -237,4 +236,5 @@ void hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 			      "by itself, use ID for retries");
 	else
 		run(loop, conn, command, request);
+	return true;
 }

@@ -31,12 +31,12 @@ struct hf_command {
 extern const struct hf_command hf_commands[];
 extern const uint32_t hf_command_count;
 
-/* Looks the command up, checks its arity and runs it. HF.SENDs may be left in the loop's batch. */
-void hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
-		    const struct hf_resp_command *request);
-
-/* Does the request have to wait for a later pass, because this one had its share of slow ones? */
-bool hf_command_waits(const struct hf_loop *loop, const struct hf_resp_command *request);
+/*
+ * Looks the command up, checks its arity and runs it. HF.SENDs may be left in the loop's batch.
+ * False if it is a slow one and has to wait for its turn: nothing was done.
+ */
+HF_MUST bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
+			    const struct hf_resp_command *request);
 
 /* The row of "client", "client|id"; compared without case. NULL if there is none. */
 const struct hf_command *hf_command_find(struct hf_span name);

@@ -10,6 +10,7 @@
 #include "server/command.h"
 
 #define EVENTS_MAX 16 /* a pass is short, so that replies do not wait long for its end */
+#define PASSES_MAX 16 /* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -113,7 +114,15 @@ static size_t pause_limit(const struct hf_loop *loop) {
 							     : HF_CONNECTION_OUTPUT_PAUSE;
 }
 
-/* Runs every complete command in the buffer, until the client owes us too much reading. */
+/* The next command waits for its turn, and all behind it. */
+static void wait_for_turn(struct hf_loop *loop, struct hf_conn *conn) {
+	list_add(&loop->again, conn, &conn->again);
+}
+
+/*
+ * Runs every complete command in the buffer, until the client owes us too much reading, or a
+ * command has to wait for its turn.
+ */
 static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 	list_add(&loop->dirty, conn, &conn->dirty);
 	while (conn->in_end - conn->in_start > conn->in_need && !conn->held) {
@@ -121,20 +130,20 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			conn->paused = true;
 			break;
 		}
+		uint8_t *bytes = conn->in + conn->in_start;
+		size_t len = conn->in_end - conn->in_start;
+		if (!hf_loop_has_turn(loop) && hf_resp_is_quoted(bytes, len)) {
+			wait_for_turn(loop, conn);
+			break;
+		}
 		struct hf_err err;
 		size_t size;
-		enum hf_resp_result result =
-			hf_resp_parse(conn->in + conn->in_start, conn->in_end - conn->in_start,
-				      &loop->command, &size, &err);
+		enum hf_resp_result result = hf_resp_parse(bytes, len, &loop->command, &size, &err);
 		if (result == HF_RESP_MORE) {
 			conn->in_need = size - 1;
 			break;
 		}
 		conn->in_need = 0;
-		if (result == HF_RESP_COMMAND && hf_command_waits(loop, &loop->command)) {
-			list_add(&loop->again, conn, &conn->again);
-			break;
-		}
 		if (result == HF_RESP_ERROR) {
 			if (conn->queued > 0)
 				hf_loop_execute(loop);
@@ -143,8 +152,11 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			break;
 		}
 		conn->in_start += size;
-		if (loop->command.argc > 0)
-			hf_command_run(loop, conn, &loop->command);
+		if (loop->command.argc > 0 && !hf_command_run(loop, conn, &loop->command)) {
+			conn->in_start -= size;
+			wait_for_turn(loop, conn);
+			break;
+		}
 	}
 	if (conn->queued > 0)
 		list_add(&loop->unsettled, conn, &conn->unsettled);
@@ -186,8 +198,7 @@ static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t even
 
 /*
  * Connections that were paused and have been read by their clients since, and those with a slow
- * command that had to wait. In rounds, so that whoever has had a turn is last; a turn is the share
- * of slow commands that a pass has.
+ * command. In rounds, so that whoever had a turn is last the next time.
  */
 static void parse_again(struct hf_loop *loop) {
 	struct hf_conn_list *round = &loop->round;
@@ -197,16 +208,17 @@ static void parse_again(struct hf_loop *loop) {
 		*round = next;
 	}
 	uint32_t taken = 0;
-	while (taken < round->count && loop->slow_bytes < HF_PASS_SLOW_BYTES) {
+	loop->turn = true;
+	loop->slow_bytes = 0;
+	while (taken < round->count && hf_loop_has_turn(loop)) {
 		struct hf_conn *conn = round->items[taken++];
 		conn->again = false;
 		if (conn->fd >= 0)
 			parse(loop, conn);
 	}
+	loop->turn = false;
 	round->count -= taken;
 	memmove(round->items, round->items + taken, round->count * sizeof(round->items[0]));
-	/* They are dispatched next: a connection that breaks then has nothing in the batch. */
-	hf_loop_execute(loop);
 }
 
 /* The connection that waits for a snapshot has its reply if that is over: on with its commands. */
@@ -358,9 +370,12 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	if (count == 0 && !more)
 		return false;
 
-	loop->slow_bytes = 0;
-	parse_again(loop);
 	bool commit = dispatch(loop, events, count);
+	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
+	if (count < EVENTS_MAX || ++loop->passes >= PASSES_MAX) {
+		loop->passes = 0;
+		parse_again(loop);
+	}
 	hf_loop_execute(loop);
 	if (commit || loop->queued) {
 		hf_engine_lock(loop->engine);

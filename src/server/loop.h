@@ -49,7 +49,9 @@ struct hf_loop {
 	bool draining;
 	uint64_t drain_began_ns;
 	bool queued;	     /* the pass gave the engine something to flush */
-	uint64_t slow_bytes; /* asked or answered by slow commands in this pass */
+	bool turn;	     /* slow commands are run now */
+	uint64_t slow_bytes; /* asked and answered by them in this turn */
+	uint32_t passes;     /* since the last turn */
 	atomic_uint conn_count;
 	/* Written by this loop only. */
 	_Atomic uint64_t commands; /* executed */
@@ -97,6 +99,11 @@ bool hf_loop_run(struct hf_loop *loop);
 
 /* One turn of the loop. False if nothing happened in the time that a drain waits. */
 bool hf_loop_pass(struct hf_loop *loop);
+
+/* May a slow command be run now? */
+static inline bool hf_loop_has_turn(const struct hf_loop *loop) {
+	return loop->turn && loop->slow_bytes < HF_PASS_SLOW_BYTES;
+}
 
 /* Executes the batch: afterwards no command points into a read buffer any more. */
 void hf_loop_execute(struct hf_loop *loop);

@@ -241,3 +241,11 @@ enum hf_resp_result hf_resp_parse(uint8_t *buf, size_t len, struct hf_resp_comma
 		return parse_array(buf, len, command, ret_size, err);
 	return parse_inline(buf, len, command, ret_size, err);
 }
+
+bool hf_resp_is_quoted(const uint8_t *buf, size_t len) {
+	const uint8_t *end = len == 0 || buf[0] == '*' ? NULL : memchr(buf, '\n', len);
+	if (end == NULL)
+		return false;
+	size_t line = (size_t)(end - buf);
+	return memchr(buf, '"', line) != NULL || memchr(buf, '\'', line) != NULL;
+}

@@ -40,5 +40,7 @@ enum hf_resp_result {
  */
 enum hf_resp_result hf_resp_parse(uint8_t *buf, size_t len, struct hf_resp_command *command,
 				  size_t *ret_size, struct hf_err *err);
+/* Is it a complete inline command with quotes? Such a one can be parsed only once. */
+bool hf_resp_is_quoted(const uint8_t *buf, size_t len);
 
 #endif
