@@ -438,7 +438,7 @@ def test_pipeline_larger_than_the_pause(server):
 def test_slow_commands_wait_and_stay_in_order(server):
     """More of them than one turn takes, with all kinds of others between and behind them."""
     with Connection(server.connect()) as conn:
-        conn.call(*place("a slow b"))
+        conn.call(*place("a slow b", 1000))
         conn.send_raw((encode("COMMAND", "DOCS") + b"HF.HISTORY order 'a slow b'\r\n"
                        + encode("HF.SEND", "order", "a slow b", "Fill", "n", 1)) * 20
                       + b'HF.GET order "a\\x20slow b" version\r\nPING "x\\x41y"\r\n' + encode("HF.NO"))
