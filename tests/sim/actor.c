@@ -242,7 +242,7 @@ static struct model_request invent(struct actor *actor) {
 		request.event = PLACE;
 		request.param = 20 + sim_below(random, 1000);
 	} else {
-		request.event = sim_once_in(random, 16) ? CANCEL : FILL;
+		request.event = sim_once_in(random, 32) ? CANCEL : FILL;
 		if (model->contract_versions[ORDER] == 2 && sim_once_in(random, 4)) {
 			request.event = AMEND;
 			request.param = entity->filled + sim_below(random, 50);

@@ -181,7 +181,7 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 	struct scene scene = { .actor = points_actor(seed, modes_model(0)), .totals = totals };
 	struct actor *actor = &scene.actor;
 	memset(actor->model, 0, offsetof(struct model, records));
-	scene.steps = 5 + sim_below(&actor->random, 60);
+	scene.steps = 5 + sim_below(&actor->random, 200);
 	actor->sim = sim_new(seed, sim_disk_new());
 	sim_faults_of(actor->sim)->no_direct = sim_once_in(&actor->random, 4);
 	sim_faults_of(actor->sim)->no_uring = sim_once_in(&actor->random, 4);
