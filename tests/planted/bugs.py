@@ -5,7 +5,8 @@ there must be in the file exactly once, so that a bug whose place has changed is
 tests/list, or its command with other arguments; the cheapest that catches it is the only one named.
 """
 LOG_UNIT, ENGINE_UNIT, MAP_UNIT = "unit-log", "unit-engine", "unit-map"
-MACHINE_UNIT, RESP_UNIT, SIM, HOSTILE = "unit-machine", "unit-resp", "sim --count 100000", "hostile"
+MACHINE_UNIT, RESP_UNIT, HOSTILE = "unit-machine", "unit-resp", "hostile-crowds"
+SIM, SNAPSHOT, SNAPSHOT_UNIT = "sim --count 200000", "snapshot", "unit-snapshot"
 
 BUGS = [
     # ---- the log: what is acknowledged is on the disk
@@ -280,4 +281,46 @@ BUGS = [
      "	if (atomic_load(&loop->conn_count) == 0)\n		return true;",
      "	return true;",
      ["serve"]),
+
+    # ---- snapshots
+    ("a request changes an entity that is not saved yet", "src/engine/entity.c",
+     "		if (engine->saver.saving && entity->saved != engine->saver.mark)",
+     "		if (false && entity->saved != engine->saver.mark)",
+     [SNAPSHOT]),
+    ("a snapshot holds ids that came after it", "src/engine/snapshot.c",
+     "			if (value[i] >= pass->head.position)\n				continue;",
+     "			if (value[i] >= UINT64_MAX)\n				continue;",
+     [SNAPSHOT]),
+    ("a snapshot is named before the log is durable up to it", "src/engine/snapshot.c",
+     "	while (hf_log_committed(pass->engine->log) < pass->head.lsn) {",
+     "	while (hf_log_committed(pass->engine->log) + 1000 < pass->head.lsn) {",
+     [SIM]),
+    ("a snapshot is named before it is synced", "src/log/snapshot.c",
+     "		  hf_file_sync(&writer->file, err) &&\n",
+     "",
+     [SIM]),
+    ("a snapshot's state hash is not held against its entities", "src/engine/recover.c",
+     "	if (ok && (engine->state_hash[0] != hash[0] || engine->state_hash[1] != hash[1]))",
+     "	if (ok && hash[0] != hash[0] + 0 * engine->state_hash[0])",
+     [SNAPSHOT]),
+    ("a snapshot's block is not proven", "src/log/snapshot.c",
+     "	if (body != body_crc(reader->buf, block_len(payload_len)))",
+     "	if (body != body_crc(reader->buf, block_len(payload_len)) && payload_len == UINT32_MAX)",
+     [SNAPSHOT_UNIT]),
+    ("blocks of a snapshot may change places", "src/log/snapshot.c",
+     "	if (index != reader->index || previous != reader->crc)",
+     "	if (index != reader->index && previous == 0)",
+     [SNAPSHOT_UNIT]),
+    ("ids of a snapshot are looked up by another seed", "src/engine/recover.c",
+     "	engine->hash_seed = loading.head.hash_seed;\n	bool ok",
+     "	bool ok",
+     [SNAPSHOT]),
+    ("a damaged snapshot is the end", "src/engine/recover.c",
+     "		if (why.status == HF_NOMEM) {",
+     "		if (why.status == HF_NOMEM || why.status == HF_CORRUPT) {",
+     [SNAPSHOT]),
+    ("the snapshot before the newest is removed", "src/log/snapshot.c",
+     "		if (lsns[i] != newest && lsns[i] != before &&",
+     "		if (lsns[i] != newest && lsns[i] != before + 1 &&",
+     [SNAPSHOT]),
 ]
