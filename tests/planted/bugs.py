@@ -270,7 +270,7 @@ BUGS = [
      "	hf_out_sent(out, (size_t)count < len ? 0 : (size_t)count);",
      [HOSTILE]),
     ("a client that does not read fills the memory", "src/server/loop.c",
-     "		if (hf_out_pending(&conn->out) >= HF_CONNECTION_OUTPUT_PAUSE) {",
+     "		if (hf_out_pending(&conn->out) >= pause_limit(loop)) {",
      "		if (false) {",
      [HOSTILE]),
     ("an error's text may end the line", "src/server/out.c",
