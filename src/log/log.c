@@ -216,6 +216,7 @@ bool hf_log_close(struct hf_log *log, struct hf_err *err) {
 		hf_log_lock(log);
 		ok = finish(log, err);
 		hf_log_unlock(log);
+		ok = ok && hf_witness_finish(log, err);
 	}
 	release(log);
 	return ok;

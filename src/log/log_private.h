@@ -122,6 +122,8 @@ struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment);
 HF_MUST bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
 			     struct hf_err *err);
 HF_MUST bool hf_witness_start(struct hf_log *log, struct hf_err *err);
+/* Ends it with the last LSN: after an orderly stop nothing is left that it has not seen. */
+HF_MUST bool hf_witness_finish(struct hf_log *log, struct hf_err *err);
 void hf_witness_stop(struct hf_log *log);
 
 /* append.c */

@@ -129,14 +129,26 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 	return true;
 }
 
+static void stop_thread(struct hf_log *log) {
+	if (!log->witness_running)
+		return;
+	hf_mutex_lock(&log->lock);
+	log->quit = true;
+	hf_cond_broadcast(&log->witness_work);
+	hf_mutex_unlock(&log->lock);
+	hf_thread_join(&log->witness);
+	log->witness_running = false;
+}
+
+bool hf_witness_finish(struct hf_log *log, struct hf_err *err) {
+	stop_thread(log);
+	if (hf_log_stopped(log))
+		return hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
+	return !log->synced || log->witnessed == hf_log_committed(log) ||
+	       write_slot(log, hf_log_committed(log), err);
+}
+
 void hf_witness_stop(struct hf_log *log) {
-	if (log->witness_running) {
-		hf_mutex_lock(&log->lock);
-		log->quit = true;
-		hf_cond_broadcast(&log->witness_work);
-		hf_mutex_unlock(&log->lock);
-		hf_thread_join(&log->witness);
-		log->witness_running = false;
-	}
+	stop_thread(log);
 	hf_file_close(&log->witness_file);
 }

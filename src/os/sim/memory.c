@@ -114,29 +114,6 @@ void hf_pages_free(void *pages, size_t bytes) {
 	hf_memory_free(pages);
 }
 
-/* ---- what src/machine, which may not know this folder, is made to call malloc and so on ---- */
-
-void *sim_malloc(size_t bytes);
-void *sim_calloc(size_t count, size_t bytes);
-void *sim_realloc(void *old, size_t bytes);
-void sim_mfree(void *memory);
-
-void *sim_malloc(size_t bytes) {
-	return memory_new(bytes, false);
-}
-
-void *sim_calloc(size_t count, size_t bytes) {
-	return memory_new(count * bytes, true);
-}
-
-void *sim_realloc(void *old, size_t bytes) {
-	return hf_memory_grow(old, bytes);
-}
-
-void sim_mfree(void *memory) {
-	hf_memory_free(memory);
-}
-
 /* ---- the log's ring: mapped twice, so it cannot be a block ---- */
 
 struct ring {
