@@ -33,6 +33,8 @@ void __real_hf_file_close(struct hf_file *file);
 void __wrap_hf_file_close(struct hf_file *file);
 bool __real_hf_file_size(const struct hf_file *file, uint64_t *ret, struct hf_err *err);
 bool __wrap_hf_file_size(const struct hf_file *file, uint64_t *ret, struct hf_err *err);
+bool __real_hf_file_refresh(const struct hf_file *file, struct hf_err *err);
+bool __wrap_hf_file_refresh(const struct hf_file *file, struct hf_err *err);
 bool __real_hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset,
 			 size_t *ret_len, struct hf_err *err);
 bool __wrap_hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset,
@@ -94,6 +96,10 @@ bool __wrap_hf_file_size(const struct hf_file *file, uint64_t *ret, struct hf_er
 		return __real_hf_file_size(file, ret, err);
 	*ret = shown.files[file->fd - FIRST_FD].size;
 	return true;
+}
+
+bool __wrap_hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
+	return file->fd >= FIRST_FD || __real_hf_file_refresh(file, err);
 }
 
 bool __wrap_hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t offset,

@@ -3,19 +3,16 @@
  * may crash; what is replayed can be read back whole.
  *
  * Input: a byte; if it is odd, the log from the first sector behind the segment's header on. Else
- * records, of which frames are made as they should be: each a type, two bytes of length, a body.
+ * records, of which frames are made as they should be: each a type and a body, up to a separator.
  */
 #include "base/assert.h"
 #include "base/limits.h"
 #include "compile_once.h"
 #include "engine/engine.h"
-#include "frame/cursor.h"
 #include "frame/frame.h"
 #include "image.h"
 #include "log/log.h"
-#include "machine/machine.h"
-
-#include <stdlib.h>
+#include "world.h"
 
 #define LOG_ID 0x1122334455667788
 #define BYTES_MAX 65536u
@@ -24,21 +21,10 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-static const char contract[] = "---\ntitle: t\n---\n"
-			       "stateDiagram-v2\n"
-			       "%% field n: u64\n"
-			       "%% field s: bytes(8)\n"
-			       "[*] --> A : New(x: u64) / n = x\n"
-			       "A --> A : Add(d: u64) [d < 9] / n += d\n"
-			       "A --> B : Set(v: bytes(8), f: bool, i: i64) [f] / s = v\n"
-			       "B --> [*]\n";
-
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-	hf_compile_once(hf_span_of(contract));
+	hf_compile_once(hf_span_of(hf_fuzz_contract));
 	return 0;
 }
-
-/* ---- the log ------------------------------------------------------------------------------- */
 
 struct log_bytes {
 	size_t len;
@@ -47,20 +33,18 @@ struct log_bytes {
 	uint8_t bytes[BYTES_MAX];
 };
 
-/* The rest of the input's records, up to a frame's fill. */
-static void put_frame(struct log_bytes *log, struct hf_reader *input) {
+static void put_frame(struct log_bytes *log, struct hf_span *input) {
 	uint8_t *begin = log->bytes + log->len, *at = begin + HF_FRAME_HEADER_SIZE;
 	struct hf_frame frame = { .position = log->len,
 				  .first_lsn = log->lsn + 1,
 				  .previous_crc = log->crc };
-	while (input->at < input->end && frame.record_count < RECORDS_PER_FRAME) {
-		uint8_t type = hf_read_u8(input);
-		size_t len = hf_read_u16(input), left = (size_t)(input->end - input->at);
-		struct hf_span body = hf_read_span(input, len < left ? len : left);
-		hf_bytes_copy(at + HF_RECORD_HEADER_SIZE, body.data, body.len);
-		hf_record_put(at, (uint64_t)(at - log->bytes), type, ++log->lsn, 1000, body.len);
-		at += body.len + HF_RECORD_OVERHEAD;
-		frame.record_count++;
+	for (; input->len > 0 && frame.record_count < RECORDS_PER_FRAME; frame.record_count++) {
+		struct hf_span part = hf_fuzz_take_part(input);
+		uint8_t type = part.len == 0 ? 0 : part.data[0];
+		size_t len = part.len == 0 ? 0 : part.len - 1;
+		hf_bytes_copy(at + HF_RECORD_HEADER_SIZE, part.data + 1, len);
+		hf_record_put(at, (uint64_t)(at - log->bytes), type, ++log->lsn, 1000, len);
+		at += len + HF_RECORD_OVERHEAD;
 	}
 	frame.payload_len = (uint32_t)(at - begin) - HF_FRAME_HEADER_SIZE;
 	hf_frame_put(&frame, hf_frame_seed(LOG_ID), begin);
@@ -74,67 +58,20 @@ static void make_log(struct log_bytes *log, struct hf_span input) {
 	struct hf_segment_header header = { .format_version = HF_FORMAT_VERSION,
 					    .log_id = LOG_ID,
 					    .segment_size = HF_SEGMENT_SIZE_MIN };
-	struct hf_reader reader = hf_reader(input);
 	hf_segment_header_put(&header, log->bytes);
 	log->len = HF_SECTOR;
 	log->crc = 0;
 	log->lsn = 0;
-	if (hf_read_u8(&reader) & 1) {
-		size_t len = (size_t)(reader.end - reader.at);
-		hf_bytes_copy(log->bytes + log->len, reader.at, len);
-		log->len += len;
+	if (input.len == 0)
+		return;
+	struct hf_span rest = hf_span(input.data + 1, input.len - 1);
+	if (input.data[0] & 1) {
+		hf_bytes_copy(log->bytes + log->len, rest.data, rest.len);
+		log->len += rest.len;
 		return;
 	}
-	while (reader.at < reader.end && !reader.bad && log->len < BYTES_MAX / 2)
-		put_frame(log, &reader);
-}
-
-/* ---- what is in it ------------------------------------------------------------------------- */
-
-static void show_event(void *arg, const struct hf_history_event *event) {
-	uint64_t *version = arg;
-	char buf[64];
-	const struct hf_event *declared = &event->contract->events[event->event_index];
-	HF_ASSERT(event->version == ++*version && event->lsn > 0 && event->state[0] != '\0');
-	for (uint32_t i = 0; i < declared->param_count; i++)
-		if (declared->params[i].type != HF_TYPE_BYTES)
-			HF_ASSERT(hf_value_format(declared->params[i].type, &event->params[i],
-						  buf) > 0);
-}
-
-static void show_count(void *arg, const char *state, uint64_t entities) {
-	*(uint64_t *)arg += entities;
-}
-
-static void ask_entity(struct hf_engine *engine, struct hf_span name, struct hf_span key) {
-	struct hf_entity_view view;
-	struct hf_reply reply;
-	uint64_t version = 0;
-	hf_engine_get(engine, name, key, &view, &reply);
-	if (reply.status != HF_OK)
-		return;
-	for (uint32_t i = 0; i < view.contract->field_count; i++) {
-		struct hf_value value = hf_field_value(&view.contract->fields[i], view.block);
-		HF_ASSERT(value.len <= HF_BYTES_MAX);
-	}
-	hf_engine_history(engine, name, key, 1, HF_HISTORY_MAX, show_event, &version, &reply);
-	HF_ASSERT(reply.status == HF_OK && version == view.version);
-}
-
-static void ask(struct hf_engine *engine) {
-	uint64_t entities = 0;
-	struct hf_engine_info info;
-	struct hf_reply reply;
-	const struct hf_contract *each;
-	for (uint32_t i = 0; (each = hf_engine_contract_at(engine, i)) != NULL; i++) {
-		struct hf_span name = hf_span_of(each->name);
-		hf_engine_count(engine, name, show_count, &entities, &reply);
-		HF_ASSERT(reply.status == HF_OK);
-		ask_entity(engine, name, hf_span_of("a"));
-		ask_entity(engine, name, hf_span_of("b"));
-	}
-	hf_engine_info(engine, &info);
-	HF_ASSERT(info.entities == entities && info.events <= info.last_lsn);
+	while (rest.len > 0 && log->len < BYTES_MAX / 2)
+		put_frame(log, &rest);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -155,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		HF_ASSERT(err.status == HF_CORRUPT && err.text[0] != '\0');
 		return 0;
 	}
-	ask(engine);
+	hf_fuzz_ask(engine);
 	bool closed = hf_engine_close(engine, &err);
 	HF_ASSERT(closed);
 	return 0;

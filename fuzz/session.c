@@ -18,6 +18,7 @@
 #include "os/random.h"
 #include "server/loop.h"
 #include "server/server.h"
+#include "world.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -34,14 +35,6 @@ enum switches { AFTER_HANDSHAKE = 1, REPLAY = 2, IN_ONE_PIECE = 4 };
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-static const char contract[] = "---\ntitle: t\n---\n"
-			       "stateDiagram-v2\n"
-			       "%% field n: u64\n"
-			       "%% field s: bytes(8)\n"
-			       "[*] --> A : New(x: u64) / n = x\n"
-			       "A --> A : Add(d: u64) [d < 9] / n += d\n"
-			       "A --> B : Set(v: bytes(8), f: bool, i: i64) [f] / s = v\n"
-			       "B --> [*]\n";
 static const char handshake[] =
 	"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
 	"*4\r\n$6\r\nCLIENT\r\n$7\r\nSETINFO\r\n$8\r\nLIB-NAME\r\n$8\r\nredis-py\r\n"
@@ -272,7 +265,7 @@ static void begin(void) {
 	struct hf_reply reply;
 	hf_memory_log_forget();
 	open_engine();
-	hf_engine_contract_load(world.engine, hf_span_of(contract), "t.mmd", &reply);
+	hf_engine_contract_load(world.engine, hf_span_of(hf_fuzz_contract), "t.mmd", &reply);
 	HF_ASSERT(reply.status == HF_OK);
 	struct hf_err err;
 	must(hf_engine_wait(world.engine, reply.lsn, &err), &err);
@@ -381,7 +374,7 @@ static void compare(const struct client *pieces, const struct client *whole) {
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
 	static const struct hf_image_file none;
 	hf_image_show(&none, 0);
-	hf_compile_once(hf_span_of(contract));
+	hf_compile_once(hf_span_of(hf_fuzz_contract));
 	return 0;
 }
 
