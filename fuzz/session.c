@@ -216,7 +216,7 @@ static void turn(void) {
 	struct hf_loop *loop = &world.server->loops[0];
 	for (;;) {
 		struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
-		if (loop->again.count == 0 && poll(&ready, 1, 0) == 0)
+		if (loop->again.count + loop->round.count == 0 && poll(&ready, 1, 0) == 0)
 			break;
 		(void)hf_loop_pass(loop);
 		for (uint32_t i = 0; i < CLIENTS; i++)
