@@ -185,7 +185,7 @@ HF_MUST bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, 
 /* Is it over? Then `ret` tells how it ended (or, if there was one since, how that one did). */
 bool hf_engine_snapshot_done(struct hf_engine *engine, uint64_t ticket,
 			     struct hf_snapshot_outcome *ret);
-/* Waits until it is over. */
+/* Waits until it is over. Not from the thread that makes the log move (hf_engine_commit_poll). */
 void hf_engine_snapshot_wait(struct hf_engine *engine, uint64_t ticket,
 			     struct hf_snapshot_outcome *ret);
 

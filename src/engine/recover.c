@@ -230,7 +230,7 @@ static bool same_totals(const struct loading *loading, struct hf_err *err) {
 	const struct hf_snapshot_head *head = &loading->head;
 	return (head->state_hash[0] == engine->state_hash[0] &&
 		head->state_hash[1] == engine->state_hash[1] && head->events == engine->events &&
-		head->contracts == engine->slot_count && head->time_ns == engine->now_ns &&
+		head->contracts == engine->slot_count && head->time_ns >= engine->now_ns &&
 		head->entities == hf_map_count(&engine->entities) &&
 		head->ids == hf_map_count(&engine->ids)) ||
 	       hf_snapshot_corrupt(&loading->reader, HF_SNAPSHOT_HEADER_SIZE, err,

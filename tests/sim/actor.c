@@ -105,6 +105,22 @@ void actor_check_recovered(struct actor *actor) {
 	actor->shown = committed;
 }
 
+void actor_verify(struct actor *actor) {
+	struct hf_engine_options options = actor->options;
+	struct hf_err err;
+	options.read_only = options.verify = true;
+	if (!hf_engine_open(&options, &actor->engine, &err))
+		actor_fail(actor, "replay --verify: %s", err.text);
+	uint64_t lsn = hf_engine_committed(actor->engine);
+	if (lsn < actor->floor || lsn > actor->ceiling)
+		actor_fail(actor, "replay --verify: it ends at LSN %llu", (unsigned long long)lsn);
+	check_hash(actor, lsn);
+	struct hf_engine *engine = actor->engine;
+	actor->engine = NULL;
+	if (!hf_engine_close(engine, &err))
+		actor_fail(actor, "replay --verify: %s", err.text);
+}
+
 /* ---- requests ---- */
 
 static bool is_of_the_world(const struct actor *actor, enum hf_status status) {
@@ -403,8 +419,31 @@ static void poll(struct actor *actor) {
 	show(actor);
 }
 
+/* Asks for a snapshot; waits for it, now and then. */
+static void snapshot(struct actor *actor) {
+	struct hf_snapshot_outcome outcome;
+	struct hf_err err;
+	uint64_t ticket;
+	if (actor->model->last == 0 || !hf_engine_snapshot(actor->engine, &ticket, &err) ||
+	    sim_once_in(&actor->random, 2))
+		return;
+	if (actor->options.flush == HF_FLUSH_THREAD)
+		hf_engine_snapshot_wait(actor->engine, ticket, &outcome);
+	while (!hf_engine_snapshot_done(actor->engine, ticket, &outcome)) {
+		sim_event_wait(actor->commit_fd);
+		poll(actor);
+	}
+	if (outcome.err.status != HF_OK && !is_of_the_world(actor, outcome.err.status))
+		actor_fail(actor, "a snapshot: %s", outcome.err.text);
+	if (outcome.lsn > hf_engine_committed(actor->engine))
+		actor_fail(actor, "a snapshot of LSN %llu, which is not durable",
+			   (unsigned long long)outcome.lsn);
+}
+
 bool actor_step(struct actor *actor) {
 	struct sim_random *random = &actor->random;
+	if (sim_once_in(random, 16))
+		snapshot(actor);
 	uint32_t batch = 1 + sim_below(random, actor->batch_max);
 	hf_engine_lock(actor->engine);
 	for (uint32_t i = 0; i < batch && actor->model->last + 1 < MODEL_LSNS; i++) {

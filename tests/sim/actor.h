@@ -44,6 +44,8 @@ _Noreturn void actor_fail(const struct actor *actor, const char *fmt, ...) HF_PR
 HF_MUST bool actor_open(struct actor *actor, struct hf_err *err);
 /* Compares what was recovered with the model, which is then cut to it. */
 void actor_check_recovered(struct actor *actor);
+/* Proves the whole log and its snapshots as `holdfast replay --verify` does; no engine is open. */
+void actor_verify(struct actor *actor);
 /* Up to here everything is durable, and everything was sent, at this moment. */
 uint64_t actor_floor(const struct actor *actor);
 uint64_t actor_ceiling(const struct actor *actor);

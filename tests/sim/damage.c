@@ -33,8 +33,9 @@ static uint64_t witnessed(const struct sim_disk *disk) {
 }
 
 static bool names_a_place(const char *text) {
-	return strstr(text, "log-") != NULL || strstr(text, "position") != NULL ||
-	       strstr(text, "segments") != NULL || strstr(text, "acked.hfw") != NULL;
+	return strstr(text, "log-") != NULL || strstr(text, "snapshot-") != NULL ||
+	       strstr(text, "position") != NULL || strstr(text, "segments") != NULL ||
+	       strstr(text, "acked.hfw") != NULL;
 }
 
 static void refuse(struct place *place, const struct hf_err *err) {

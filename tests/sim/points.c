@@ -69,6 +69,8 @@ static void recover(void *arg) {
 	struct scene *scene = arg;
 	struct actor *actor = &scene->actor;
 	struct hf_err err;
+	if (actor->floor > 0 && sim_once_in(&actor->random, 8))
+		actor_verify(actor);
 	if (!actor_open(actor, &err))
 		actor_fail(actor, "recovery refused: %s", err.text);
 	actor_check_recovered(actor);
@@ -99,7 +101,6 @@ static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed
 	scene.actor.keys = parent->actor.keys;
 	scene.actor.next_id = parent->actor.next_id;
 	modes_copy_model(scene.actor.model, parent->actor.model);
-	scene.actor.options.verify = sim_once_in(&scene.actor.random, 8);
 	scene.actor.sim = sim_new(sim_next(&scene.actor.random), disk);
 	*sim_faults_of(scene.actor.sim) = *sim_faults_of(parent->actor.sim);
 	/* What is recovered after a kill may not be taken back by the power cut that follows. */

@@ -14,6 +14,7 @@
 #include "os/sim/world.h"
 
 #define ALIGNMENT 64u
+#define PAGE 4096u
 #define CLASSES 40u
 #define SPARE_RINGS 16u
 
@@ -25,7 +26,7 @@
 
 _Static_assert(sizeof(struct block) == ALIGNMENT, "what follows a block is aligned");
 
-static struct block *spare[CLASSES]; /* by the power of two that they have room for */
+static struct block *spare[2][CLASSES]; /* pages apart; by the power of two they have room for */
 
 static uint32_t class_of(size_t bytes) {
 	return bytes <= ALIGNMENT ? 6 : 64 - (uint32_t)__builtin_clzll(bytes - 1);
@@ -41,16 +42,22 @@ bool sim_alloc_fails(struct sim *sim) {
 	return fails || sim_strikes(sim, faults->no_memory);
 }
 
-static struct block *block_new(size_t bytes) {
+/* What follows it is aligned to 64 bytes, or, of pages, to a page. */
+static struct block *block_new(size_t bytes, bool pages) {
 	uint32_t class = class_of(bytes);
-	struct block *block = spare[class];
-	if (!RECYCLED)
-		block = aligned_alloc(ALIGNMENT, sizeof(*block) + (bytes + 63) / 64 * 64);
-	else if (block != NULL)
-		spare[class] = block->next;
-	else
-		block = aligned_alloc(ALIGNMENT, sizeof(*block) + ((size_t)1 << class));
-	HF_ASSERT(block != NULL);
+	size_t before = pages ? PAGE : sizeof(struct block);
+	size_t alignment = pages ? PAGE : ALIGNMENT;
+	struct block *block = spare[pages][class];
+	if (RECYCLED && block != NULL) {
+		spare[pages][class] = block->next;
+		return block;
+	}
+	size_t room = RECYCLED ? (size_t)1 << class : bytes;
+	uint8_t *base =
+		aligned_alloc(alignment, before + (room + alignment - 1) / alignment * alignment);
+	HF_ASSERT(base != NULL);
+	block = (struct block *)(base + before) - 1;
+	block->pages = pages;
 	return block;
 }
 
@@ -59,11 +66,11 @@ static void block_free(struct block *block) {
 	block->next->previous = block->previous;
 	block->previous->next = block->next;
 	if (!RECYCLED) {
-		free(block);
+		free((uint8_t *)(block + 1) - (block->pages ? PAGE : sizeof(*block)));
 		return;
 	}
-	block->next = spare[class];
-	spare[class] = block;
+	block->next = spare[block->pages][class];
+	spare[block->pages][class] = block;
 }
 
 static struct block kept = { .next = &kept, .previous = &kept };
@@ -73,11 +80,11 @@ void sim_keep_memory(bool keep) {
 	keeping = keep;
 }
 
-static void *memory_new(size_t bytes, bool zeroed) {
+static void *memory_new(size_t bytes, bool zeroed, bool pages) {
 	struct block *anchor = keeping ? &kept : &sim_world()->blocks;
 	if (bytes > (size_t)1 << 36 || (!keeping && sim_alloc_fails(sim_world())))
 		return NULL;
-	struct block *block = block_new(bytes);
+	struct block *block = block_new(bytes, pages);
 	block->size = bytes;
 	block->previous = anchor;
 	block->next = anchor->next;
@@ -88,11 +95,11 @@ static void *memory_new(size_t bytes, bool zeroed) {
 }
 
 void *hf_memory_new(size_t bytes) {
-	return memory_new(bytes, true);
+	return memory_new(bytes, true, false);
 }
 
 void *hf_memory_grow(void *old, size_t bytes) {
-	void *grown = memory_new(bytes, false);
+	void *grown = memory_new(bytes, false, false);
 	if (grown == NULL || old == NULL)
 		return grown;
 	struct block *block = (struct block *)old - 1;
@@ -107,7 +114,7 @@ void hf_memory_free(void *memory) {
 }
 
 void *hf_pages_new(size_t bytes) {
-	return memory_new(bytes, true);
+	return memory_new(bytes, true, true);
 }
 
 void hf_pages_free(void *pages, size_t bytes) {

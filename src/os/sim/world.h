@@ -24,7 +24,8 @@ struct handle {
 struct block {
 	struct block *next, *previous;
 	size_t size;
-	uint64_t pad[5];
+	uint64_t pages; /* is what follows aligned to a page? */
+	uint64_t pad[4];
 };
 
 struct fiber {
