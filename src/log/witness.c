@@ -87,8 +87,8 @@ static void witness_main(void *arg) {
 		hf_mutex_lock(&log->lock);
 		if (!ok) {
 			struct hf_err reason;
-			hf_fail(&reason, HF_STOPPED, "%s/%s: %.500s", log->dir->path,
-				HF_WITNESS_NAME, err.text);
+			hf_fail(&reason, HF_STOPPED, "%s/%s offset %u: %.500s", log->dir->path,
+				HF_WITNESS_NAME, log->witness_slot * SLOT_STRIDE, err.text);
 			hf_log_stop(log, &reason);
 			break;
 		}
