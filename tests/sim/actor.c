@@ -37,6 +37,14 @@ static struct hf_span id_text(uint32_t id, char *buf) {
 	return hf_span(buf, (size_t)len);
 }
 
+void actor_crowd(struct actor *actor) {
+	struct sim_random *random = &actor->random;
+	uint32_t crowd = sim_once_in(random, 8) ? 16 : 1;
+	actor->client_count = crowd * (1 + sim_below(random, CLIENTS_MAX / 16));
+	actor->keys = 1 + sim_below(random, MODEL_KEYS);
+	actor->batch_max = crowd * (1 + sim_below(random, 12));
+}
+
 /* ---- opening and closing ---- */
 
 bool actor_open(struct actor *actor, struct hf_err *err) {

@@ -9,7 +9,7 @@
 #include "model.h"
 #include "os/sim/sim.h"
 
-#define CLIENTS_MAX 8u
+#define CLIENTS_MAX 128u
 
 /* Has one request on its way at most, and sees its answer when it is durable. */
 struct client {
@@ -37,6 +37,8 @@ struct actor {
 	bool damage; /* likewise, because it met damage */
 };
 
+/* How many clients, and of how much at a time: few, or, now and then, more than the ring takes. */
+void actor_crowd(struct actor *actor);
 /* Prints what is wrong, and how to see it again; ends the program. */
 _Noreturn void actor_fail(const struct actor *actor, const char *fmt, ...) HF_PRINTF(2, 3);
 

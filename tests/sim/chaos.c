@@ -112,9 +112,6 @@ static struct world new_world(const char *mode, uint64_t seed, struct totals *to
 			.model = modes_model(0),
 			.sim = sim_new(seed, sim_disk_new()),
 			.options = { .data_dir = "data" },
-			.client_count = 1 + sim_below(&random, CLIENTS_MAX),
-			.keys = 1 + sim_below(&random, MODEL_KEYS),
-			.batch_max = 1 + sim_below(&random, 12),
 			.next_id = 1,
 		},
 		.totals = totals,
@@ -122,6 +119,7 @@ static struct world new_world(const char *mode, uint64_t seed, struct totals *to
 	memset(world.actor.model, 0, offsetof(struct model, records));
 	sim_faults_of(world.actor.sim)->no_direct = sim_once_in(&random, 2);
 	world.actor.random = random;
+	actor_crowd(&world.actor);
 	return world;
 }
 

@@ -169,9 +169,6 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 			.model = modes_model(0),
 			.sim = sim_new(seed, sim_disk_new()),
 			.options = { .data_dir = "data" },
-			.client_count = 1 + sim_below(&random, CLIENTS_MAX),
-			.keys = 1 + sim_below(&random, MODEL_KEYS),
-			.batch_max = 1 + sim_below(&random, 12),
 			.next_id = 1,
 		},
 		.totals = totals,
@@ -179,6 +176,7 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 	struct actor *actor = &place.actor;
 	memset(actor->model, 0, offsetof(struct model, records));
 	actor->random = random;
+	actor_crowd(actor);
 	sim_faults_of(actor->sim)->no_direct = sim_once_in(&random, 2);
 	actor->options.flush = sim_once_in(&random, 2) ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
 	uint32_t lives = 2 + sim_below(&actor->random, 3);

@@ -34,12 +34,10 @@ static struct actor points_actor(uint64_t seed, struct model *model) {
 		.random = random,
 		.model = model,
 		.options = { .data_dir = "data" },
-		.client_count = 1 + sim_below(&random, CLIENTS_MAX),
-		.keys = 1 + sim_below(&random, MODEL_KEYS),
-		.batch_max = 1 + sim_below(&random, 12),
 		.next_id = 1,
 	};
-	actor.options.flush = sim_once_in(&random, 2) ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
+	actor_crowd(&actor);
+	actor.options.flush = sim_once_in(&actor.random, 2) ? HF_FLUSH_AUTO : HF_FLUSH_THREAD;
 	return actor;
 }
 
