@@ -124,6 +124,8 @@ static void wait_for_turn(struct hf_loop *loop, struct hf_conn *conn) {
  * command has to wait for its turn.
  */
 static void parse(struct hf_loop *loop, struct hf_conn *conn) {
+	/* Executing the batch must not move the buffer that is being parsed. */
+	HF_ASSERT(!conn->unsettled);
 	list_add(&loop->dirty, conn, &conn->dirty);
 	while (conn->in_end - conn->in_start > conn->in_need && !conn->held) {
 		if (hf_out_pending(&conn->out) >= pause_limit(loop)) {
@@ -208,6 +210,8 @@ static void parse_again(struct hf_loop *loop) {
 		*round = next;
 	}
 	uint32_t taken = 0;
+	/* Some of them may have been parsed in this pass: nothing points into their buffers now. */
+	hf_loop_execute(loop);
 	loop->turn = true;
 	loop->slow_bytes = 0;
 	while (taken < round->count && hf_loop_has_turn(loop)) {

@@ -438,10 +438,12 @@ def test_pipeline_larger_than_the_pause(server):
 def test_slow_commands_wait_and_stay_in_order(server):
     """More of them than one turn takes, with all kinds of others between and behind them."""
     with Connection(server.connect()) as conn:
-        conn.call(*place("a slow b", 1000))
-        conn.send_raw((encode("COMMAND", "DOCS") + b"HF.HISTORY order 'a slow b'\r\n"
+        conn.send_raw(encode(*place("a slow b", 1000)) + b"HF.HISTORY order 'a slow b'\r\n"
+                      + (encode("COMMAND", "DOCS") + b"HF.HISTORY order 'a slow b'\r\n"
                        + encode("HF.SEND", "order", "a slow b", "Fill", "n", 1)) * 20
                       + b'HF.GET order "a\\x20slow b" version\r\nPING "x\\x41y"\r\n' + encode("HF.NO"))
+        equal(conn.read()[1], 1)
+        equal(len(conn.read()), 1)
         for version in range(1, 21):
             assert len(conn.read()) > 50
             equal([event[1] for event in conn.read()], list(range(1, version + 1)))
