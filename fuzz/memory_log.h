@@ -2,6 +2,7 @@
  * memory_log.h - log/log.h without a disk, for targets that need a whole engine per execution:
  * memory_log.c takes the place of src/log. What was appended becomes durable when hf_log_poll is
  * called, as with io_uring, and stays over hf_log_close and hf_log_open, until it is forgotten.
+ * Nothing moves by itself: threads are never started (-Wl,--wrap).
  */
 #ifndef HF_FUZZ_MEMORY_LOG_H
 #define HF_FUZZ_MEMORY_LOG_H

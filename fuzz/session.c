@@ -76,6 +76,13 @@ bool hf_random_u64(uint64_t *ret, struct hf_err *err) {
 	return true;
 }
 
+/* Snapshots are taken by a thread, with files: not here. */
+bool __wrap_hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err);
+
+bool __wrap_hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err) {
+	return hf_fail(err, HF_IO, "no snapshot");
+}
+
 /* ---- replies ------------------------------------------------------------------------------- */
 
 /* "12\r\n" at *at; false: not whole. Asserts that it is a number. */
@@ -216,7 +223,8 @@ static void turn(void) {
 	struct hf_loop *loop = &world.server->loops[0];
 	for (;;) {
 		struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
-		if (loop->again.count + loop->round.count == 0 && poll(&ready, 1, 0) == 0)
+		bool more = loop->again.count + loop->round.count > 0;
+		if (!more && poll(&ready, 1, 0) == 0)
 			break;
 		(void)hf_loop_pass(loop);
 		for (uint32_t i = 0; i < CLIENTS; i++)

@@ -150,7 +150,7 @@ static bool fetch_block(struct hf_snapshot_reader *reader, struct hf_snapshot_bl
 	uint32_t body = hf_read_u32(&header);
 	uint32_t zero = hf_read_u32(&header);
 	*ret_crc = hf_read_u32(&header);
-	if (*ret_crc != header_crc(reader->buf))
+	if (!hf_check_holds(*ret_crc, header_crc(reader->buf)))
 		return hf_snapshot_corrupt(reader, at, err,
 					   "the block header's checksum does not hold");
 	if (kind < HF_SNAPSHOT_HEAD || kind > HF_SNAPSHOT_END || zero != 0 ||
@@ -161,7 +161,7 @@ static bool fetch_block(struct hf_snapshot_reader *reader, struct hf_snapshot_bl
 					   "this block does not follow the one before it");
 	if (block_len(payload_len) > len)
 		return hf_snapshot_corrupt(reader, at + len, err, "the file ends early");
-	if (body != body_crc(reader->buf, block_len(payload_len)))
+	if (!hf_check_holds(body, body_crc(reader->buf, block_len(payload_len))))
 		return hf_snapshot_corrupt(reader, at, err, "the block's checksum does not hold");
 	*ret = (struct hf_snapshot_block){
 		.kind = kind,

@@ -1,0 +1,80 @@
+/*
+ * A snapshot of any bytes, beside a whole log, in a build where every checksum holds: it is taken
+ * over, or left aside with a word; nothing may crash, also when what it brought is asked for.
+ *
+ * Input: a byte; if it is odd, the file. Else blocks, of which headers are made as they should be:
+ * each a kind, a number of items, and a payload, up to a separator.
+ */
+#include "base/assert.h"
+#include "compile_once.h"
+#include "engine/engine.h"
+#include "frame/cursor.h"
+#include "image.h"
+#include "log/snapshot.h"
+#include "small_snapshot.h"
+#include "world.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* libFuzzer gives a target no place of its own for what outlives a run. */
+static struct hf_small_snapshot whole;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+	hf_small_snapshot_make(&whole);
+	return 0;
+}
+
+static size_t put_block(struct hf_span part, uint64_t index, uint8_t *bytes) {
+	struct hf_writer out = { .at = bytes, .end = bytes + HF_SNAPSHOT_HEADER_SIZE };
+	struct hf_reader in = hf_reader(part);
+	uint8_t kind = hf_read_u8(&in), items = hf_read_u8(&in);
+	size_t payload_len = (size_t)(in.end - in.at);
+	size_t used = HF_SNAPSHOT_HEADER_SIZE + payload_len;
+	size_t len =
+		(used + HF_SNAPSHOT_ALIGNMENT - 1) / HF_SNAPSHOT_ALIGNMENT * HF_SNAPSHOT_ALIGNMENT;
+	hf_write_span(&out, hf_span_of("HFS1"));
+	hf_write_u32(&out, kind);
+	hf_write_u64(&out, index);
+	hf_write_u32(&out, (uint32_t)payload_len);
+	hf_write_u32(&out, items);
+	for (int i = 0; i < 4; i++) /* the chain, of checksums that are all 0; and zero */
+		hf_write_u32(&out, 0);
+	hf_bytes_copy(bytes + HF_SNAPSHOT_HEADER_SIZE, in.at, payload_len);
+	memset(bytes + used, 0, len - used);
+	return len;
+}
+
+static size_t make_file(struct hf_span input, uint8_t *bytes) {
+	if (input.len == 0)
+		return 0;
+	struct hf_span rest = hf_span(input.data + 1, input.len - 1);
+	size_t len = 0;
+	if (input.data[0] & 1) {
+		hf_bytes_copy(bytes, rest.data, rest.len);
+		return rest.len;
+	}
+	for (uint64_t index = 0; rest.len > 0 && len < HF_SMALL_SNAPSHOT_MAX / 2; index++)
+		len += put_block(hf_fuzz_take_part(&rest), index, bytes + len);
+	return len;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+	static uint8_t bytes[HF_SMALL_SNAPSHOT_MAX];
+	struct hf_engine_options options = { .data_dir = "" };
+	struct hf_engine *engine;
+	struct hf_err err;
+	if (size > HF_SMALL_SNAPSHOT_MAX / 4)
+		return 0;
+	size_t len = make_file(hf_span(data, size), bytes);
+	struct hf_image_file file = { .name = whole.name, .bytes = bytes, .len = len, .size = len };
+	hf_image_show(&file, 1);
+	if (!hf_engine_open(&options, &engine, &err)) {
+		HF_ASSERT(err.status == HF_CORRUPT && err.text[0] != '\0');
+		return 0;
+	}
+	hf_fuzz_ask(engine);
+	bool closed = hf_engine_close(engine, &err);
+	HF_ASSERT(closed);
+	return 0;
+}
