@@ -159,7 +159,8 @@ static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64
 		hf_log_begin(engine->log, hf_contract_body_max(contract), ret_lsn, &position);
 	if (!hf_contract_activate(engine, contract, *ret_lsn, err))
 		return false;
-	hf_log_end(engine->log, HF_RECORD_CONTRACT, hf_log_time(engine),
+	engine->logged_ns = hf_log_time(engine);
+	hf_log_end(engine->log, HF_RECORD_CONTRACT, engine->logged_ns,
 		   hf_contract_body_put(contract, body, hf_contract_body_max(contract)));
 	return true;
 }

@@ -133,6 +133,7 @@ struct hf_engine {
 	uint64_t state_hash[2];
 	uint64_t events;
 	int64_t now_ns;	   /* the last log time given; never goes back */
+	int64_t logged_ns; /* that of the last record; a refused event is none */
 	bool now_is_fresh; /* the clock was read since the lock was taken */
 
 	uint64_t snapshots_ahead[HF_SNAPSHOTS_LISTED]; /* verify: to be compared, oldest last */

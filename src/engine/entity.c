@@ -206,6 +206,7 @@ void hf_change_apply(struct hf_engine *engine, const struct change *change) {
 	change->slot->counts[entity->state]++;
 	if (change->has_id)
 		hf_map_add(&engine->ids, change->id_hash, change->position);
+	engine->logged_ns = change->time_ns;
 	engine->events++;
 }
 

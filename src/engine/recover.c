@@ -169,7 +169,7 @@ static bool load(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
 	bool ok = load_blocks(&loading, err);
 	if (ok) {
 		engine->events = loading.head.events;
-		engine->now_ns = loading.head.time_ns;
+		engine->now_ns = engine->logged_ns = loading.head.time_ns;
 		engine->recovered_from = loading.head;
 		engine->recovered_bytes = loading.reader.size;
 	} else {
@@ -230,7 +230,7 @@ static bool same_totals(const struct loading *loading, struct hf_err *err) {
 	const struct hf_snapshot_head *head = &loading->head;
 	return (head->state_hash[0] == engine->state_hash[0] &&
 		head->state_hash[1] == engine->state_hash[1] && head->events == engine->events &&
-		head->contracts == engine->slot_count && head->time_ns >= engine->now_ns &&
+		head->contracts == engine->slot_count && head->time_ns == engine->logged_ns &&
 		head->entities == hf_map_count(&engine->entities) &&
 		head->ids == hf_map_count(&engine->ids)) ||
 	       hf_snapshot_corrupt(&loading->reader, HF_SNAPSHOT_HEADER_SIZE, err,

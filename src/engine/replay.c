@@ -233,7 +233,7 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 		if (done < count && records[done].type == HF_RECORD_CONTRACT) {
 			if (!replay_contract(engine, &records[done], err))
 				return false;
-			engine->now_ns = records[done].time_ns;
+			engine->now_ns = engine->logged_ns = records[done].time_ns;
 			done++;
 		} else if (done < count && records[done].type != HF_RECORD_EVENT) {
 			return differs(&records[done], NULL, err, "unknown type of record");

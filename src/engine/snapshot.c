@@ -157,7 +157,7 @@ static void begin(struct pass *pass, const struct hf_log_place *place) {
 		.frame_position = place->frame_position,
 		.state_hash = { engine->state_hash[0], engine->state_hash[1] },
 		.hash_seed = engine->hash_seed,
-		.time_ns = engine->now_ns,
+		.time_ns = engine->logged_ns,
 		.record_bytes = place->record_bytes,
 		.events = engine->events,
 		.contracts = engine->slot_count,
