@@ -24,6 +24,7 @@ struct fixture {
 	struct hf_dir dir;
 	bool threaded;
 	uint32_t group; /* records between flushes */
+	uint64_t segment_size;
 	uint64_t seen;	/* records that recovery handed out */
 	uint64_t cut;	/* notices of a cut */
 	uint64_t positions[RECORDS_MAX + 3];
@@ -64,7 +65,7 @@ static void on_notice(void *arg, const char *line) {
 static bool try_open(struct fixture *fixture, struct hf_log **ret) {
 	struct hf_log_options options = {
 		.dir = &fixture->dir,
-		.segment_size = HF_SEGMENT_SIZE_MIN,
+		.segment_size = fixture->segment_size,
 		.synced = true,
 		.threaded = fixture->threaded,
 		.records = on_records,
@@ -112,6 +113,7 @@ static void make_durable(struct fixture *fixture, struct hf_log *log) {
 static int set_up(void **state) {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	fixture->group = 7;
+	fixture->segment_size = HF_SEGMENT_SIZE_MIN;
 	snprintf(fixture->path, sizeof(fixture->path), "build/test-log-XXXXXX");
 	if (mkdtemp(fixture->path) == NULL ||
 	    !hf_dir_open(fixture->path, false, &fixture->dir, &fixture->err))
@@ -183,6 +185,19 @@ static void every_record_can_be_read_alone(void **state) {
 		hf_log_unlock(log);
 		close_log(fixture, log);
 	}
+}
+
+/* More than the ring holds, and nobody starts a flush but the wait for room. */
+static void what_waits_for_the_disk_is_not_overwritten(void **state) {
+	struct fixture *fixture = *state;
+	fixture->group = UINT32_MAX;
+	fixture->segment_size = HF_SEGMENT_SIZE_DEFAULT;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, RECORDS_MAX);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->seen, RECORDS_MAX);
 }
 
 static void segment_path(const struct fixture *fixture, uint64_t segment, char *path, size_t cap) {
@@ -484,6 +499,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		BOTH(what_was_appended_comes_back),
 		BOTH(every_record_can_be_read_alone),
+		BOTH(what_waits_for_the_disk_is_not_overwritten),
 		BOTH(a_flipped_byte_is_refused_and_named),
 		BOTH(a_record_that_rotted_is_not_read),
 		BOTH(a_misplaced_block_is_refused),
