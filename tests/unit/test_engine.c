@@ -495,7 +495,7 @@ static void a_failed_write_stops_everything(void **state) {
 	assert_false(hf_engine_wait(fixture->engine, fixture->reply.lsn, &fixture->err));
 	setrlimit(RLIMIT_FSIZE, &old);
 	assert_int_equal(fixture->err.status, HF_STOPPED);
-	/* Which file it was first is a matter of threads: the log, its next segment, its witness. */
+	/* Which file was first is a matter of threads: the log, its next segment, its witness. */
 	assert_non_null(strstr(fixture->err.text, fixture->path));
 	assert_true(hf_engine_stopped(fixture->engine));
 	assert_int_equal(hf_engine_committed(fixture->engine), durable);
