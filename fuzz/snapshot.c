@@ -2,9 +2,8 @@
  * A snapshot that was damaged, beside a whole log: whatever was done to its bytes, recovery says so
  * and comes to the state that it would have come to.
  *
- * Input: damages: an offset (2 bytes), a number of bytes n, then n bytes that are XORed there; if n
- * is 0, the next byte says what: even: the file ends there; odd: another block of 4 KiB stands
- * there.
+ * Input: damages: an offset (2 bytes), a number of bytes n, n bytes that are XORed there; if n
+ * is 0, the next byte says what: even: the file ends there; odd: another block of 4 KiB is there.
  */
 #include "base/assert.h"
 #include "compile_once.h"

@@ -1,22 +1,18 @@
 /*
  * P6: flips bits of a data directory, one at a time, and reads it after each: no flip is taken
- * silently. One in the log is refused, with the file and the offset named. Where nothing was
- * written yet, behind the log's end, it may also be reported as a group that was never finished; in
- * the witness, which only guards the log, it may also change nothing.
+ * silently. One in the log or a snapshot is refused, with the file and the offset named. Where
+ * nothing was written yet, behind the log's end, it may also be reported as a group that was never
+ * finished; in the witness, which only guards the log, it may also change nothing.
  *
  *     bits [--all] [--seed N]      1 % of the bits, or all of them
  *
  * Two directories: of a server that was stopped in order, and of one that was killed: no close mark
  * stands behind its last group.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,28 +22,33 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "engine/engine.h"
+#include "image.h"
 #include "log/log.h"
+#include "log/snapshot.h"
 
-#define EVENTS 13500u /* about a mebibyte of log */
+#define EVENTS 13500u	/* about a mebibyte of log */
+#define SNAPSHOT_1 200u /* after this group */
+#define SNAPSHOT_2 500u
 #define FILES_MAX 8u
 #define JOBS 2u
 #define SAMPLE 100u	   /* without --all, one bit in so many, */
 #define SAMPLE_ZEROS 2000u /* and of a segment of zeros that the log has not reached yet */
 
-struct mapped_file {
+struct flip_file {
 	char name[64];
 	uint8_t *bytes;
 	size_t len;
-	bool is_log;
-	uint64_t position; /* of its first byte, if it is one of the log's */
+	enum { LOG, SNAPSHOT, WITNESS } kind;
+	uint64_t position; /* of a log's first byte */
+	uint64_t lsn;	   /* of a snapshot */
 };
 
-/* A data directory, its files in memory that the file system shares. */
+/* A data directory, its files in memory: image.c shows them to the code. */
 struct subject {
 	const char *what;
-	char path[80];
 	struct hf_dir dir;
-	struct mapped_file files[FILES_MAX];
+	struct flip_file files[FILES_MAX];
+	struct hf_image_file images[FILES_MAX];
 	uint32_t file_count;
 	uint64_t end; /* position */
 	uint64_t last_lsn;
@@ -90,7 +91,16 @@ static void send_event(struct hf_engine *engine, uint32_t i, uint64_t *ret_lsn) 
 	*ret_lsn = reply.lsn;
 }
 
-/* Groups of 1 to 40 events, each durable before the next begins. */
+static void take_snapshot(struct hf_engine *engine) {
+	struct hf_snapshot_outcome outcome;
+	struct hf_err err;
+	uint64_t ticket;
+	must(hf_engine_snapshot(engine, &ticket, &err), &err);
+	hf_engine_snapshot_wait(engine, ticket, &outcome);
+	must(outcome.err.status == HF_OK, &outcome.err);
+}
+
+/* Groups of 1 to 40 events, each durable before the next begins; and two snapshots on the way. */
 static void fill(struct hf_engine *engine) {
 	static const char contract[] = "---\ntitle: account\n---\n"
 				       "stateDiagram-v2\n"
@@ -110,6 +120,8 @@ static void fill(struct hf_engine *engine) {
 		hf_engine_flush(engine);
 		hf_engine_unlock(engine);
 		must(hf_engine_wait(engine, lsn, &err), &err);
+		if (group == SNAPSHOT_1 || group == SNAPSHOT_2)
+			take_snapshot(engine);
 		hf_engine_lock(engine);
 	}
 	hf_engine_unlock(engine);
@@ -138,37 +150,50 @@ static void write_directory(const char *path, enum ending ending) {
 		exit(1);
 }
 
-static bool map_file(void *arg, const char *name, struct hf_err *err) {
+static bool read_file(void *arg, const char *name, struct hf_err *err) {
 	struct subject *subject = arg;
-	struct stat stat;
+	struct hf_file real;
+	uint64_t size;
 	if (name[0] == '.' || strcmp(name, "lock") == 0)
 		return true;
 	HF_ASSERT(subject->file_count < FILES_MAX);
-	struct mapped_file *file = &subject->files[subject->file_count++];
+	struct flip_file *file = &subject->files[subject->file_count];
+	unsigned long long number = 0;
+	file->kind = WITNESS;
+	if (sscanf(name, "log-%16llx.hfl", &number) == 1)
+		file->kind = LOG;
+	else if (sscanf(name, "snapshot-%16llx.hfs", &number) == 1)
+		file->kind = SNAPSHOT;
+	file->position = number * HF_SEGMENT_SIZE_MIN;
+	file->lsn = number;
 	snprintf(file->name, sizeof(file->name), "%s", name);
-	int fd = openat(subject->dir.fd, name, O_RDWR | O_CLOEXEC);
-	HF_ASSERT(fd >= 0 && fstat(fd, &stat) == 0);
-	file->len = (size_t)stat.st_size;
-	file->bytes = mmap(NULL, file->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	HF_ASSERT(file->bytes != MAP_FAILED);
-	close(fd);
-	unsigned long long segment = 0;
-	file->is_log = sscanf(name, "log-%16llx.hfl", &segment) == 1;
-	file->position = segment * HF_SEGMENT_SIZE_MIN;
-	return true;
+	must(hf_file_open(&subject->dir, name, HF_FILE_READ, false, &real, err), err);
+	must(hf_file_size(&real, &size, err), err);
+	file->bytes = malloc(size);
+	HF_ASSERT(file->bytes != NULL);
+	must(hf_file_read(&real, file->bytes, size, 0, &file->len, err), err);
+	hf_file_close(&real);
+	subject->images[subject->file_count++] = (struct hf_image_file){
+		.name = file->name, .bytes = file->bytes, .len = size, .size = size
+	};
+	return file->len == size;
 }
 
 static bool remove_file(void *arg, const char *name, struct hf_err *err) {
 	return name[0] == '.' || hf_dir_remove(arg, name, err);
 }
 
-static void remove_subject(struct subject *subject) {
+/* Makes one, takes its files to memory, and removes it. */
+static void read_directory(struct subject *subject, enum ending ending) {
+	char path[] = "/tmp/holdfast-bits-XXXXXX";
 	struct hf_err err;
-	for (uint32_t i = 0; i < subject->file_count; i++)
-		munmap(subject->files[i].bytes, subject->files[i].len);
+	HF_ASSERT(mkdtemp(path) != NULL);
+	write_directory(path, ending);
+	must(hf_dir_open(path, false, &subject->dir, &err), &err);
+	must(hf_dir_list(&subject->dir, read_file, subject, &err), &err);
 	must(hf_dir_list(&subject->dir, remove_file, &subject->dir, &err), &err);
 	hf_dir_close(&subject->dir);
-	rmdir(subject->path);
+	rmdir(path);
 }
 
 /* ---- reading it ---------------------------------------------------------------------------- */
@@ -194,24 +219,25 @@ static void open_subject(struct subject *subject, const char *what, enum ending 
 	struct hf_err err;
 	struct hf_log_end end;
 	subject->what = what;
-	snprintf(subject->path, sizeof(subject->path), "%s/holdfast-bits-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	HF_ASSERT(mkdtemp(subject->path) != NULL);
-	write_directory(subject->path, ending);
-	must(hf_dir_open(subject->path, false, &subject->dir, &err), &err);
-	must(hf_dir_list(&subject->dir, map_file, subject, &err), &err);
+	read_directory(subject, ending);
+	hf_image_show(subject->images, subject->file_count);
+	must(hf_dir_open("", false, &subject->dir, &err), &err);
 	must(read_log(subject, &end, &subject->records_hash, &err), &err);
 	subject->end = end.position;
 	subject->last_lsn = end.last_lsn;
 	HF_ASSERT(end.last_lsn == EVENTS + 1 && end.torn_bytes == 0);
 	HF_ASSERT(end.closed == (ending == CLOSED));
 	HF_ASSERT(end.position > HF_SEGMENT_SIZE_MIN * 3 / 4 && end.segments >= 2);
+	uint32_t snapshots = 0;
+	for (uint32_t i = 0; i < subject->file_count; i++)
+		snapshots += subject->files[i].kind == SNAPSHOT;
+	HF_ASSERT(snapshots == 2);
 }
 
 /* ---- flipping ------------------------------------------------------------------------------ */
 
 /* Does the message name this file, and an offset at or before the byte, in the same group? */
-static bool names_the_place(const struct mapped_file *file, uint64_t byte, const char *text) {
+static bool names_the_place(const struct flip_file *file, uint64_t byte, const char *text) {
 	const char *name = text;
 	unsigned long long offset;
 	for (; (name = strstr(name, file->name)) != NULL; name += strlen(file->name))
@@ -221,28 +247,41 @@ static bool names_the_place(const struct mapped_file *file, uint64_t byte, const
 	return false;
 }
 
-static void flip(const struct subject *subject, const struct mapped_file *file, uint64_t bit,
+static void report(const struct subject *subject, const struct flip_file *file, uint64_t bit,
+		   const char *what) {
+	fprintf(stderr, "%s: bit %u of byte %llu of %s: %s\n", subject->what, (unsigned)(bit % 8),
+		(unsigned long long)bit / 8, file->name, what);
+}
+
+/* A whole log's last LSN and records. */
+static bool is_unchanged(const struct subject *subject, const struct hf_log_end *end,
+			 uint64_t hash) {
+	return end->last_lsn == subject->last_lsn && hash == subject->records_hash;
+}
+
+static void flip(const struct subject *subject, const struct flip_file *file, uint64_t bit,
 		 struct counts *counts) {
-	struct hf_log_end end;
+	struct hf_log_end end = { 0 };
+	struct hf_snapshot_head head;
 	struct hf_err err;
-	uint64_t hash, byte = bit / 8;
+	uint64_t hash = 0, bytes, byte = bit / 8;
 	uint8_t mask = (uint8_t)(1u << bit % 8);
 	file->bytes[byte] ^= mask;
-	bool taken = read_log(subject, &end, &hash, &err);
+	bool taken = file->kind == SNAPSHOT
+			     ? hf_snapshot_verify(&subject->dir, file->lsn, &head, &bytes, &err)
+			     : read_log(subject, &end, &hash, &err);
 	file->bytes[byte] ^= mask;
-	bool same = taken && end.last_lsn == subject->last_lsn && hash == subject->records_hash;
 	bool refused = !taken && err.status == HF_CORRUPT;
-	bool behind = file->is_log && file->position + byte >= subject->end;
-	if (refused && (!file->is_log || names_the_place(file, byte, err.text)))
+	bool same = taken && is_unchanged(subject, &end, hash);
+	bool behind = file->kind == LOG && file->position + byte >= subject->end;
+	if (refused && (file->kind == WITNESS || names_the_place(file, byte, err.text)))
 		counts->refused++;
 	else if (same && end.torn_bytes > 0 && behind)
 		counts->unfinished++;
-	else if (same && end.torn_bytes == 0 && !file->is_log)
+	else if (same && end.torn_bytes == 0 && file->kind == WITNESS)
 		counts->without_effect++;
 	else if (counts->silent++ < 20)
-		fprintf(stderr, "%s: bit %u of byte %llu of %s: %s\n", subject->what,
-			(unsigned)(bit % 8), (unsigned long long)byte, file->name,
-			taken ? "taken silently" : err.text);
+		report(subject, file, bit, taken ? "taken silently" : err.text);
 }
 
 /* A number below `limit` that follows from `x`. */
@@ -253,10 +292,10 @@ static uint64_t scatter(uint64_t x, uint64_t limit) {
 }
 
 /* One of JOBS shares of a file's bits: of each run of `stride` bits one. */
-static void flip_share(const struct subject *subject, const struct mapped_file *file, uint32_t job,
+static void flip_share(const struct subject *subject, const struct flip_file *file, uint32_t job,
 		       uint64_t stride, uint64_t seed, struct counts *counts) {
 	uint64_t bits = (uint64_t)file->len * 8;
-	if (stride > 1 && file->is_log && file->position > subject->end)
+	if (stride > 1 && file->kind == LOG && file->position > subject->end)
 		stride = SAMPLE_ZEROS;
 	for (uint64_t run = job; run * stride < bits; run += JOBS) {
 		uint64_t bit = run * stride + (stride > 1 ? scatter(seed + run, stride) : 0);
@@ -265,31 +304,19 @@ static void flip_share(const struct subject *subject, const struct mapped_file *
 	}
 }
 
-static const struct {
-	const char *what;
-	enum ending ending;
-} subjects[] = {
-	{ "closed", CLOSED },
-	{ "killed", KILLED },
-};
-#define SUBJECTS (sizeof(subjects) / sizeof(subjects[0]))
-
-/* A job has directories of its own: its flips must not meet those of another. */
-static void run_job(uint32_t job, uint64_t stride, uint64_t seed, int result_fd) {
-	struct counts counts[SUBJECTS] = { 0 };
-	for (uint32_t i = 0; i < SUBJECTS; i++) {
-		struct subject subject = { 0 };
-		open_subject(&subject, subjects[i].what, subjects[i].ending);
-		for (uint32_t file = 0; file < subject.file_count; file++)
-			flip_share(&subject, &subject.files[file], job, stride, seed, &counts[i]);
-		remove_subject(&subject);
-	}
-	ssize_t written = write(result_fd, counts, sizeof(counts));
+/* The job's own copy of the memory: its flips do not meet those of another. */
+static void run_job(const struct subject *subject, uint32_t job, uint64_t stride, uint64_t seed,
+		    int result_fd) {
+	struct counts counts = { 0 };
+	for (uint32_t file = 0; file < subject->file_count; file++)
+		flip_share(subject, &subject->files[file], job, stride, seed, &counts);
+	ssize_t written = write(result_fd, &counts, sizeof(counts));
 	_exit(written == (ssize_t)sizeof(counts) ? 0 : 1);
 }
 
 /* Adds up what the jobs counted; false if one of them failed. */
-static bool run_jobs(uint64_t stride, uint64_t seed, struct counts *totals) {
+static bool run_jobs(const struct subject *subject, uint64_t stride, uint64_t seed,
+		     struct counts *total) {
 	int fds[2];
 	bool good = pipe(fds) == 0;
 	HF_ASSERT(good);
@@ -297,18 +324,16 @@ static bool run_jobs(uint64_t stride, uint64_t seed, struct counts *totals) {
 		pid_t child = fork();
 		HF_ASSERT(child >= 0);
 		if (child == 0)
-			run_job(job, stride, seed, fds[1]);
+			run_job(subject, job, stride, seed, fds[1]);
 	}
 	close(fds[1]);
-	struct counts counts[SUBJECTS];
+	struct counts counts;
 	for (uint32_t job = 0; job < JOBS && good; job++) {
-		good = read(fds[0], counts, sizeof(counts)) == (ssize_t)sizeof(counts);
-		for (uint32_t i = 0; i < SUBJECTS && good; i++) {
-			totals[i].refused += counts[i].refused;
-			totals[i].unfinished += counts[i].unfinished;
-			totals[i].without_effect += counts[i].without_effect;
-			totals[i].silent += counts[i].silent;
-		}
+		good = read(fds[0], &counts, sizeof(counts)) == (ssize_t)sizeof(counts);
+		total->refused += counts.refused;
+		total->unfinished += counts.unfinished;
+		total->without_effect += counts.without_effect;
+		total->silent += counts.silent;
 	}
 	close(fds[0]);
 	int status;
@@ -317,8 +342,24 @@ static bool run_jobs(uint64_t stride, uint64_t seed, struct counts *totals) {
 	return good;
 }
 
+static bool run_subject(const char *what, enum ending ending, uint64_t stride, uint64_t seed) {
+	static struct subject subject;
+	struct counts total = { 0 };
+	subject = (struct subject){ 0 };
+	open_subject(&subject, what, ending);
+	bool good = run_jobs(&subject, stride, seed, &total);
+	printf("%s: %llu refused, %llu reported as unfinished, %llu without effect, %llu taken "
+	       "silently\n",
+	       what, (unsigned long long)total.refused, (unsigned long long)total.unfinished,
+	       (unsigned long long)total.without_effect, (unsigned long long)total.silent);
+	hf_image_show(NULL, 0);
+	for (uint32_t i = 0; i < subject.file_count; i++)
+		free(subject.files[i].bytes);
+	return good && total.refused > 0 && total.silent == 0;
+}
+
 int main(int argc, char **argv) {
-	uint64_t stride = SAMPLE, seed = 1, silent = 0;
+	uint64_t stride = SAMPLE, seed = 1;
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--all") == 0) {
 			stride = 1;
@@ -332,18 +373,7 @@ int main(int argc, char **argv) {
 	/* Each reading needs large blocks again: they are not to be unmapped in between. */
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);
 	mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	struct counts totals[SUBJECTS] = { 0 };
-	bool good = run_jobs(stride, seed, totals);
-	for (uint32_t i = 0; i < SUBJECTS; i++) {
-		const struct counts *total = &totals[i];
-		printf("%s: %llu refused, %llu reported as unfinished, %llu without effect, %llu "
-		       "taken silently\n",
-		       subjects[i].what, (unsigned long long)total->refused,
-		       (unsigned long long)total->unfinished,
-		       (unsigned long long)total->without_effect,
-		       (unsigned long long)total->silent);
-		silent += total->silent;
-		good &= total->refused > 0;
-	}
-	return good && silent == 0 ? 0 : 1;
+	bool closed = run_subject("closed", CLOSED, stride, seed);
+	bool killed = run_subject("killed", KILLED, stride, seed);
+	return closed && killed ? 0 : 1;
 }
