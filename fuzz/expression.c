@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NODES_MAX 256u
+#define NODES_MAX 144u
 #define NODES_LEFT 64u /* then only leaves come: enough for every operand that is still open */
 #define DEPTH_MAX 4u
 #define TRIALS 6u

@@ -14,6 +14,8 @@
 #include "small_snapshot.h"
 #include "world.h"
 
+#include <stdlib.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
@@ -24,6 +26,29 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 	hf_small_snapshot_make(&whole);
 	return 0;
 }
+
+/* ---- a block's payload in memory of just its size, so that reading past it is caught -------- */
+
+bool __real_hf_snapshot_read(struct hf_snapshot_reader *reader, struct hf_snapshot_block *ret,
+			     struct hf_err *err);
+bool __wrap_hf_snapshot_read(struct hf_snapshot_reader *reader, struct hf_snapshot_block *ret,
+			     struct hf_err *err);
+
+bool __wrap_hf_snapshot_read(struct hf_snapshot_reader *reader, struct hf_snapshot_block *ret,
+			     struct hf_err *err) {
+	static uint8_t *copy;
+	bool good = __real_hf_snapshot_read(reader, ret, err);
+	free(copy);
+	copy = good ? malloc(ret->payload.len) : NULL;
+	if (good) {
+		HF_ASSERT(copy != NULL);
+		memcpy(copy, ret->payload.data, ret->payload.len);
+		ret->payload.data = copy;
+	}
+	return good;
+}
+
+/* ---- the file ------------------------------------------------------------------------------ */
 
 static size_t put_block(struct hf_span part, uint64_t index, uint8_t *bytes) {
 	struct hf_writer out = { .at = bytes, .end = bytes + HF_SNAPSHOT_HEADER_SIZE };
