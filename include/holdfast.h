@@ -114,6 +114,13 @@ HF_API enum hf_status hf_send(struct hf_db *db, const struct hf_request *request
 typedef void hf_done_fn(void *arg, const struct hf_result *result);
 HF_API enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request,
 				hf_done_fn *done, void *arg);
+/*
+ * hf_submit for each of `count` requests, in order; `done` of requests[i] gets args[i]. Faster than
+ * as many calls: the memory of up to 64 requests is fetched at once. All are judged, whatever
+ * becomes of those before; returns HF_OK, or the status of the first that did not end so.
+ */
+HF_API enum hf_status hf_submit_many(struct hf_db *db, const struct hf_request *requests,
+				     size_t count, hf_done_fn *done, void *const *args);
 /* Waits until everything submitted has completed. */
 HF_API enum hf_status hf_drain(struct hf_db *db);
 

@@ -23,16 +23,17 @@
 
 #define EVENTS_MAX 1000000000u
 #define ORDERS 100000u
-#define KEY_LEN 14u /* o: and 12 digits, as redis-benchmark writes them */
-#define ID_LEN 25u  /* a letter and 24 digits */
+#define KEY_LEN 14u   /* o: and 12 digits, as redis-benchmark writes them */
+#define ID_LEN 25u    /* a letter and 24 digits */
+#define ID_DIGITS 12u /* of them that count; zeros before */
 #define IDS_PER_ORDER 3u
 #define SUBMITS_PER_LOOK 4096u /* how often submitting looks for a signal */
+#define BATCH 64u	       /* of hf_submit_many */
 #define FLUSH_FILE_SIZE (16u << 20)
 
 static const char help[] =
-	"usage: holdfast bench [flush] [send] [submit] [memory] [snapshot] [recovery] [--data "
-	"DIR]\n"
-	"                      [--events N] [--no-sync] [--keep] [--json]\n"
+	"usage: holdfast bench [flush] [send] [submit] [batch] [memory] [snapshot] [recovery]\n"
+	"                      [--data DIR] [--events N] [--no-sync] [--keep] [--json]\n"
 	"\n"
 	"Measures, in a new directory that is removed at the end. Run it on the disk that is to "
 	"hold the data.\n"
@@ -42,6 +43,7 @@ static const char help[] =
 	"          and at the end of a growing file\n"
 	"  send    how long an event takes when each is waited for\n"
 	"  submit  events per second from one thread, many on their way\n"
+	"  batch   the same, 64 events a call\n"
 	"  memory  what an order with three ids costs in memory\n"
 	"  snapshot  what requests notice of snapshots that are taken meanwhile, one behind the "
 	"other\n"
@@ -49,7 +51,8 @@ static const char help[] =
 	"by "
 	"a snapshot\n"
 	"\n"
-	"Without such a word: flush, send and submit, which take seconds, and up to 300 MB of "
+	"Without such a word: flush, send, submit and batch, which take seconds, and up to 300 MB "
+	"of "
 	"disk at a time.\n"
 	"\n"
 	"  --data DIR  the directory to make the new one in (.)\n"
@@ -93,11 +96,16 @@ struct bench {
 	bool json;
 };
 
+/* Where the parts of a request that differ are written. */
+struct spot {
+	char key[KEY_LEN], id[ID_LEN];
+};
+
 /* What the events are made of, and how they ended. */
 struct feed {
 	struct hf_db *db;
-	char key[KEY_LEN + 1];
-	char id[ID_LEN + 1];
+	struct spot spots[BATCH];
+	uint64_t ids; /* given out */
 	uint64_t random;
 	uint64_t submitted;
 	/* Written by the library's thread; read after hf_drain. */
@@ -256,17 +264,10 @@ static bool bench_flush(const struct bench *bench, struct hf_err *err) {
 
 /* ---- events ------------------------------------------------------------------------------ */
 
-static void key_of(struct feed *feed, uint64_t order) {
-	for (size_t i = KEY_LEN; i-- > 2; order /= 10)
-		feed->key[i] = (char)('0' + order % 10);
-}
-
-/* Counts the id up in place: unique, at the price of about one digit. */
-static void next_id(struct feed *feed) {
-	size_t i = ID_LEN - 1;
-	while (feed->id[i] == '9')
-		feed->id[i--] = '0';
-	feed->id[i]++;
+/* `number` in decimal, to the end of the text; what stands before stays. */
+static void put_digits(char *text, size_t from, size_t len, uint64_t number) {
+	for (size_t i = len; i-- > from; number /= 10)
+		text[i] = (char)('0' + number % 10);
 }
 
 /* xorshift64: any order that caches and prefetchers cannot guess will do. */
@@ -277,23 +278,24 @@ static uint64_t next_random(struct feed *feed) {
 	return feed->random;
 }
 
-/* The next event, `Place` or `Fill`, for an order. Valid until the next one is asked for. */
-static struct hf_request next_request(struct feed *feed, uint64_t order, bool place) {
+/* The next event, `Place` or `Fill`, for an order; with an id of its own. Points into the spot. */
+static struct hf_request next_request(struct feed *feed, struct spot *spot, uint64_t order,
+				      bool place) {
 	static const struct hf_pair place_params[] = {
 		{ { "q", 1 }, { "1000000000000", 13 } }, /* more than any run will fill */
 		{ { "p", 1 }, { "100", 3 } },
 		{ { "s", 1 }, { "AAPL", 4 } },
 	};
 	static const struct hf_pair fill_params[] = { { { "n", 1 }, { "1", 1 } } };
-	key_of(feed, order);
-	next_id(feed);
+	put_digits(spot->key, 2, KEY_LEN, order);
+	put_digits(spot->id, ID_LEN - ID_DIGITS, ID_LEN, ++feed->ids);
 	return (struct hf_request){
 		.contract = { "order", 5 },
-		.key = { feed->key, KEY_LEN },
+		.key = { spot->key, KEY_LEN },
 		.event = { place ? "Place" : "Fill", place ? 5 : 4 },
 		.params = place ? place_params : fill_params,
 		.param_count = place ? 3 : 1,
-		.id = { feed->id, ID_LEN },
+		.id = { spot->id, ID_LEN },
 	};
 }
 
@@ -323,10 +325,25 @@ static bool settle(struct feed *feed, struct hf_err *err) {
 static bool submit(struct feed *feed, uint64_t order, bool place, struct hf_err *err) {
 	if (feed->submitted % SUBMITS_PER_LOOK == 0 && interrupted(err))
 		return false;
-	struct hf_request request = next_request(feed, order, place);
+	struct hf_request request = next_request(feed, &feed->spots[0], order, place);
 	feed->submitted++;
 	/* Where it failed, the reason comes with its completion. */
 	return hf_submit(feed->db, &request, done, feed) == HF_OK || settle(feed, err);
+}
+
+/* `count` (at most BATCH) events to random orders, in one call. */
+static bool submit_many(struct feed *feed, uint64_t orders, uint32_t count, struct hf_err *err) {
+	struct hf_request requests[BATCH];
+	void *args[BATCH];
+	if (interrupted(err))
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		requests[i] =
+			next_request(feed, &feed->spots[i], next_random(feed) % orders, false);
+		args[i] = feed;
+	}
+	feed->submitted += count;
+	return hf_submit_many(feed->db, requests, count, done, args) == HF_OK || settle(feed, err);
 }
 
 static bool place_orders(struct feed *feed, uint64_t count, struct hf_err *err) {
@@ -346,10 +363,12 @@ static bool with_database(const struct bench *bench,
 		.snapshot_log_bytes = UINT64_MAX, /* where they are measured they are asked for */
 	};
 	struct feed feed = {
-		.key = "o:000000000000",
-		.id = "e000000000000000000000000",
 		.random = 88172645463325252,
 	};
+	for (uint32_t i = 0; i < BATCH; i++) {
+		memcpy(feed.spots[i].key, "o:000000000000", KEY_LEN);
+		memcpy(feed.spots[i].id, "e000000000000000000000000", ID_LEN);
+	}
 	struct hf_result result;
 	char text[HF_ERR_TEXT_MAX];
 	enum hf_status status = hf_open(&options, &feed.db, text, sizeof(text));
@@ -370,7 +389,8 @@ static bool time_sends(struct feed *feed, uint64_t orders, uint64_t count, uint6
 	for (uint64_t i = 0; i < count; i++) {
 		if (interrupted(err))
 			return false;
-		struct hf_request request = next_request(feed, next_random(feed) % orders, false);
+		struct hf_request request =
+			next_request(feed, &feed->spots[0], next_random(feed) % orders, false);
 		struct hf_result result;
 		uint64_t begin = hf_clock_monotonic_ns();
 		if (hf_send(feed->db, &request, &result) != HF_OK)
@@ -412,25 +432,29 @@ static bool bench_send(const struct bench *bench, struct hf_err *err) {
 	return with_database(bench, send_body, err);
 }
 
-/* Submits `count` events to random orders, and waits until all are durable. */
-static bool time_submits(struct feed *feed, uint64_t orders, uint64_t count, double *ret_seconds,
-			 struct hf_err *err) {
+/* Submits `count` events to random orders, `batch` a call, and waits until all are durable. */
+static bool time_submits(struct feed *feed, uint64_t orders, uint64_t count, uint32_t batch,
+			 double *ret_seconds, struct hf_err *err) {
 	bool ok = true;
 	uint64_t began = hf_clock_monotonic_ns();
-	for (uint64_t i = 0; ok && i < count; i++)
-		ok = submit(feed, next_random(feed) % orders, false, err);
+	for (uint64_t i = 0; ok && i < count; i += batch) {
+		uint32_t some = count - i < batch ? (uint32_t)(count - i) : batch;
+		ok = batch == 1 ? submit(feed, next_random(feed) % orders, false, err)
+				: submit_many(feed, orders, some, err);
+	}
 	if (!ok || !settle(feed, err))
 		return false;
 	*ret_seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
 	return true;
 }
 
-static bool submit_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+static bool measure_submits(const struct bench *bench, struct feed *feed, const char *name,
+			    uint32_t batch, struct hf_err *err) {
 	double seconds = 0;
 	if (!place_orders(feed, ORDERS, err))
 		return false;
 	uint64_t cpu = hf_clock_cpu_ns();
-	if (!time_submits(feed, ORDERS, bench->count, &seconds, err))
+	if (!time_submits(feed, ORDERS, bench->count, batch, &seconds, err))
 		return false;
 	double cpu_us = (double)(hf_clock_cpu_ns() - cpu) / 1e3;
 	const struct figure figures[] = {
@@ -439,8 +463,20 @@ static bool submit_body(const struct bench *bench, struct feed *feed, struct hf_
 		{ "seconds", seconds, 3 },
 		{ "cpu_us", cpu_us / (double)bench->count, 4 },
 	};
-	print_row(bench, true, "submit", figures, 4);
+	print_row(bench, true, name, figures, 4);
 	return true;
+}
+
+static bool submit_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	return measure_submits(bench, feed, "submit", 1, err);
+}
+
+static bool batch_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	return measure_submits(bench, feed, "batch", BATCH, err);
+}
+
+static bool bench_batch(const struct bench *bench, struct hf_err *err) {
+	return with_database(bench, batch_body, err);
 }
 
 static bool bench_submit(const struct bench *bench, struct hf_err *err) {
@@ -513,7 +549,7 @@ static void take_snapshots(void *arg) {
 static bool measure_requests(const struct bench *bench, struct feed *feed, uint64_t *times,
 			     double ret[3], struct hf_err *err) {
 	double seconds = 0;
-	if (!time_submits(feed, bench->count, SNAPSHOT_SUBMITS, &seconds, err))
+	if (!time_submits(feed, bench->count, SNAPSHOT_SUBMITS, 1, &seconds, err))
 		return false;
 	ret[0] = SNAPSHOT_SUBMITS / seconds;
 	if (!time_sends(feed, bench->count, SNAPSHOT_SENDS, times, &seconds, err))
@@ -648,6 +684,7 @@ static const struct mode modes[] = {
 	{ "flush", bench_flush, 200, true },
 	{ "send", bench_send, 2000, true },
 	{ "submit", bench_submit, 1000000, true },
+	{ "batch", bench_batch, 1000000, true },
 	{ "memory", bench_memory, 1000000, false },
 	{ "snapshot", bench_snapshot, 1000000, false },
 	{ "recovery", bench_recovery, 1000000, false },

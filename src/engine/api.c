@@ -12,6 +12,7 @@
 #include "os/thread.h"
 
 #define PENDING_MAX 8192u /* 512 KiB: it stays in the cache */
+#define BATCH_MAX 64u	  /* requests whose memory is fetched ahead under one lock */
 
 _Static_assert(sizeof(((struct hf_result *)0)->state) == HF_NAME_MAX + 1, "a state's name fits");
 _Static_assert(sizeof(((struct hf_result *)0)->text) >= HF_ERR_TEXT_MAX, "an error's text fits");
@@ -38,6 +39,7 @@ struct hf_db {
 	_Alignas(64) _Atomic uint64_t head; /* counts, not indexes */
 	_Atomic bool delivering;
 	_Alignas(64) _Atomic uint64_t tail;
+	_Atomic uint64_t claimed; /* places given out: those before tail, and some behind it */
 	_Atomic uint32_t sleepers;
 	struct hf_mutex lock;
 	struct hf_cond moved;
@@ -140,11 +142,11 @@ static void on_commit(void *arg) {
 		deliver(db);
 }
 
-/* Sleeps until at most `left` submissions wait. */
+/* Sleeps until at most `left` places are taken. */
 static void sleep_until(struct hf_db *db, uint64_t left) {
 	hf_mutex_lock(&db->lock);
 	atomic_fetch_add(&db->sleepers, 1);
-	while (atomic_load(&db->tail) - atomic_load(&db->head) > left)
+	while (atomic_load(&db->claimed) - atomic_load(&db->head) > left)
 		hf_cond_wait(&db->moved, &db->lock);
 	atomic_fetch_sub(&db->sleepers, 1);
 	hf_mutex_unlock(&db->lock);
@@ -155,15 +157,20 @@ enum hf_status hf_drain(struct hf_db *db) {
 	return hf_engine_stopped(db->engine) ? HF_STOPPED : HF_OK;
 }
 
-/* The engine's lock, with a free place in the queue. */
-static void lock_with_place(struct hf_db *db) {
+/*
+ * The engine's lock, with free places in the queue. They stay the caller's if judging lets go of
+ * the lock to wait for the log.
+ */
+static void lock_with_places(struct hf_db *db, uint32_t count) {
 	hf_engine_lock(db->engine);
-	while (atomic_load_explicit(&db->tail, memory_order_relaxed) - atomic_load(&db->head) ==
+	while (atomic_load_explicit(&db->claimed, memory_order_relaxed) + count -
+		       atomic_load(&db->head) >
 	       PENDING_MAX) {
 		hf_engine_unlock(db->engine);
 		sleep_until(db, PENDING_MAX / 2);
 		hf_engine_lock(db->engine);
 	}
+	atomic_fetch_add_explicit(&db->claimed, count, memory_order_relaxed);
 }
 
 /* On the heap; NULL for none, and where there is no memory: the status tells, then. */
@@ -173,9 +180,10 @@ static char *copy_of(const char *text) {
 	return copy == NULL ? NULL : memcpy(copy, text, size);
 }
 
-/* Under the engine's lock, with a free place. */
+/* Under the engine's lock, with a claimed place. */
 static void queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *done, void *arg) {
 	uint64_t tail = atomic_load_explicit(&db->tail, memory_order_relaxed);
+	HF_ASSERT(tail < atomic_load_explicit(&db->claimed, memory_order_relaxed));
 	db->pending[tail % PENDING_MAX] = (struct pending){
 		.done = done,
 		.arg = arg,
@@ -192,8 +200,22 @@ static void queue(struct hf_db *db, const struct hf_reply *reply, hf_done_fn *do
 
 /* ---- requests ---- */
 
+/* A request in the engine's words, but for its params. */
+static struct hf_send send_of(const struct hf_request *request) {
+	return (struct hf_send){
+		.contract = span_of(request->contract),
+		.key = span_of(request->key),
+		.event = span_of(request->event),
+		.arg_count = (uint32_t)request->param_count,
+		.has_ifversion = request->has_ifversion,
+		.ifversion = request->ifversion,
+		.id = span_of(request->id),
+	};
+}
+
 /* Judges a request. Under the engine's lock. */
-static void judge(struct hf_db *db, const struct hf_request *request, struct hf_reply *ret) {
+static void judge(struct hf_db *db, const struct hf_request *request, struct hf_send *send,
+		  struct hf_reply *ret) {
 	struct hf_arg args[HF_PARAMS_MAX];
 	if (request->param_count > HF_PARAMS_MAX) {
 		static char too_many[] = "more params than any event can have";
@@ -203,38 +225,61 @@ static void judge(struct hf_db *db, const struct hf_request *request, struct hf_
 	for (size_t i = 0; i < request->param_count; i++)
 		args[i] = (struct hf_arg){ span_of(request->params[i].name),
 					   span_of(request->params[i].value) };
-	struct hf_send send = {
-		.contract = span_of(request->contract),
-		.key = span_of(request->key),
-		.event = span_of(request->event),
-		.args = args,
-		.arg_count = (uint32_t)request->param_count,
-		.has_ifversion = request->has_ifversion,
-		.ifversion = request->ifversion,
-		.id = span_of(request->id),
-	};
-	hf_engine_send(db->engine, &send, ret);
+	send->args = args;
+	hf_engine_send(db->engine, send, ret);
 }
 
 enum hf_status hf_send(struct hf_db *db, const struct hf_request *request, struct hf_result *ret) {
 	struct hf_reply reply;
+	struct hf_send send = send_of(request);
 	hf_engine_lock(db->engine);
-	judge(db, request, &reply);
+	judge(db, request, &send, &reply);
 	result_of(&reply, ret);
 	hf_engine_unlock(db->engine);
 	return settle(db, reply.durable_at, ret);
 }
 
-enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request, hf_done_fn *done,
-			 void *arg) {
-	struct hf_reply reply;
-	lock_with_place(db);
-	judge(db, request, &reply);
-	queue(db, &reply, done, arg);
+/* Judges and queues up to BATCH_MAX requests; all memory they will look at is fetched first. */
+static enum hf_status submit_batch(struct hf_db *db, const struct hf_request *requests,
+				   uint32_t count, hf_done_fn *done, void *const *args) {
+	struct hf_send sends[BATCH_MAX];
+	enum hf_status ret = HF_OK;
+	lock_with_places(db, count);
+	for (uint32_t i = 0; i < count; i++) {
+		sends[i] = send_of(&requests[i]);
+		if (count > 1)
+			hf_engine_prepare(db->engine, &sends[i]);
+	}
+	for (uint32_t i = 0; count > 1 && i < count; i++)
+		hf_engine_touch(db->engine, &sends[i]);
+	for (uint32_t i = 0; i < count; i++) {
+		struct hf_reply reply;
+		judge(db, &requests[i], &sends[i], &reply);
+		queue(db, &reply, done, args[i]);
+		if (ret == HF_OK)
+			ret = reply.status;
+	}
 	hf_engine_flush(db->engine);
 	hf_engine_unlock(db->engine);
 	deliver(db);
-	return reply.status;
+	return ret;
+}
+
+enum hf_status hf_submit_many(struct hf_db *db, const struct hf_request *requests, size_t count,
+			      hf_done_fn *done, void *const *args) {
+	enum hf_status ret = HF_OK;
+	for (size_t from = 0; from < count; from += BATCH_MAX) {
+		uint32_t batch = count - from < BATCH_MAX ? (uint32_t)(count - from) : BATCH_MAX;
+		enum hf_status status = submit_batch(db, requests + from, batch, done, args + from);
+		if (ret == HF_OK)
+			ret = status;
+	}
+	return ret;
+}
+
+enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request, hf_done_fn *done,
+			 void *arg) {
+	return submit_batch(db, request, 1, done, &arg);
 }
 
 enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const char *name,

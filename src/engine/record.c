@@ -58,10 +58,11 @@ static void put_param(struct hf_writer *writer, enum hf_type type, const struct 
 size_t hf_event_body_put(const struct hf_event_record *record, const struct hf_event *event,
 			 const struct hf_value *values, uint8_t *body, size_t body_max) {
 	struct hf_writer writer = { .at = body, .end = body + body_max };
-	hf_write_u32(&writer, record->ref);
-	hf_write_u8(&writer, record->event);
-	hf_write_u8(&writer, (uint8_t)record->key.len);
-	hf_write_u8(&writer, (uint8_t)record->id.len);
+	uint8_t *head = hf_write(&writer, 7);
+	memcpy(head, &record->ref, 4);
+	head[4] = record->event;
+	head[5] = (uint8_t)record->key.len;
+	head[6] = (uint8_t)record->id.len;
 	hf_write_span(&writer, record->key);
 	hf_write_span(&writer, record->id);
 	hf_write_varint(&writer, record->version);
@@ -76,18 +77,19 @@ size_t hf_event_body_put(const struct hf_event_record *record, const struct hf_e
 
 bool hf_event_body_get(struct hf_span body, struct hf_event_record *ret) {
 	struct hf_reader reader = hf_reader(body);
-	ret->ref = hf_read_u32(&reader);
-	ret->event = hf_read_u8(&reader);
-	uint8_t key_len = hf_read_u8(&reader);
-	uint8_t id_len = hf_read_u8(&reader);
-	ret->key = hf_read_span(&reader, key_len);
-	ret->id = hf_read_span(&reader, id_len);
+	const uint8_t *head = hf_read(&reader, 7);
+	if (head == NULL)
+		return false;
+	memcpy(&ret->ref, head, 4);
+	ret->event = head[4];
+	ret->key = hf_read_span(&reader, head[5]);
+	ret->id = hf_read_span(&reader, head[6]);
 	ret->version = hf_read_varint(&reader);
 	ret->transition = hf_read_varint(&reader);
 	ret->back = hf_read_varint(&reader);
 	ret->skip = ret->version % HF_SKIP_VERSIONS == 0 ? hf_read_varint(&reader) : 0;
 	ret->params = hf_span(reader.at, (size_t)(reader.end - reader.at));
-	return !reader.bad && key_len > 0 && ret->version > 0;
+	return !reader.bad && ret->key.len > 0 && ret->version > 0;
 }
 
 bool hf_event_params_get(const struct hf_event *event, struct hf_span params,

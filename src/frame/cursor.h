@@ -86,12 +86,14 @@ HF_WRITE_NUMBER(hf_write_u32, uint32_t)
 HF_WRITE_NUMBER(hf_write_u64, uint64_t)
 #undef HF_WRITE_NUMBER
 
+/* Needs room for HF_VARINT_MAX bytes, however few it takes. */
 static inline void hf_write_varint(struct hf_writer *writer, uint64_t value) {
-	while (value >= 0x80) {
-		hf_write_u8(writer, (uint8_t)(value | 0x80));
-		value >>= 7;
-	}
-	hf_write_u8(writer, (uint8_t)value);
+	HF_ASSERT(writer->end - writer->at >= (ptrdiff_t)HF_VARINT_MAX);
+	uint8_t *at = writer->at;
+	for (; value >= 0x80; value >>= 7)
+		*at++ = (uint8_t)(value | 0x80);
+	*at++ = (uint8_t)value;
+	writer->at = at;
 }
 
 static inline void hf_write_span(struct hf_writer *writer, struct hf_span bytes) {

@@ -1,6 +1,9 @@
 #include "map/map.h"
 
 #include <stddef.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -10,6 +13,7 @@
 #define WARM_LINES 4u /* per insertion, from 3/4 full on: 3.2 would do until 7/8 */
 
 _Static_assert(sizeof(struct hf_map_line) == LINE_BYTES, "one line, one cache line");
+_Static_assert(HF_MAP_LINE_ENTRIES == 5, "matches() looks at four and one");
 
 static struct hf_map_line *line_of(const struct hf_map_table *table, uint64_t hash) {
 	return &table->lines[hash & table->mask];
@@ -48,11 +52,23 @@ static uint64_t line_value(const struct hf_map_line *line, uint32_t entry) {
 	return line->value_low[entry] | (uint64_t)line->value_high[entry] << 32;
 }
 
-/* A bit for each entry with this hash; without branches, which would be mispredicted. */
+/*
+ * A bit for each entry with this hash; without branches, which would be mispredicted. Where the
+ * processor has them, four entries at a time by vectors of 16 bytes, and the fifth by itself.
+ */
 static uint32_t matches(const struct hf_map_line *line, uint64_t hash) {
-	uint32_t low = (uint32_t)hash, found = 0;
+	uint32_t low = (uint32_t)hash, found = 0, i = 0;
 	uint16_t high = (uint16_t)(hash >> 32);
-	for (uint32_t i = 0; i < HF_MAP_LINE_ENTRIES; i++)
+#ifdef __SSE2__
+	__m128i lows = _mm_loadu_si128((const __m128i *)line->hash_low);
+	__m128i highs = _mm_loadl_epi64((const __m128i *)line->hash_high);
+	__m128i same_low = _mm_cmpeq_epi32(lows, _mm_set1_epi32((int)low));
+	__m128i same_high = _mm_cmpeq_epi16(highs, _mm_set1_epi16((short)high));
+	same_high = _mm_unpacklo_epi16(same_high, same_high);
+	found = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_and_si128(same_low, same_high)));
+	i = 4;
+#endif
+	for (; i < HF_MAP_LINE_ENTRIES; i++)
 		found |= (uint32_t)((line->hash_low[i] == low) & (line->hash_high[i] == high)) << i;
 	return found & ((1u << line->used) - 1);
 }

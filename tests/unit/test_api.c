@@ -118,7 +118,10 @@ static void *submit_many(void *arg) {
 		char id[32];
 		snprintf(id, sizeof(id), "%d", i);
 		struct hf_request request = add(key, &n, id);
-		sender->accepted += hf_submit(sender->db, &request, on_done, sender) == HF_OK;
+		void *to = sender;
+		sender->accepted += (i % 2 == 0 ? hf_submit(sender->db, &request, on_done, sender)
+						: hf_submit_many(sender->db, &request, 1, on_done,
+								 &to)) == HF_OK;
 	}
 	return NULL;
 }
@@ -207,6 +210,52 @@ static void a_refused_submission_completes_too(void **state) {
 			 HF_NOTFOUND);
 }
 
+/* One of many submitted at once. */
+struct one {
+	uint64_t *next; /* the number of the one to complete next */
+	uint64_t number;
+	enum hf_status expected;
+};
+
+static void on_one(void *arg, const struct hf_result *result) {
+	struct one *one = arg;
+	assert_int_equal((*one->next)++, one->number);
+	assert_int_equal(result->status, one->expected);
+	if (result->status == HF_OK)
+		assert_int_equal(result->version, one->number - one->number / 10);
+}
+
+/* More than one batch; each tenth is refused, and the last one is of no contract. */
+static void many_at_once_are_as_many_one_by_one(void **state) {
+	enum { COUNT = 205 };
+	struct fixture *fixture = *state;
+	struct hf_pair good = { text("n"), text("1") }, bad = { text("n"), text("1000001") };
+	struct hf_request requests[COUNT];
+	struct one ones[COUNT];
+	void *args[COUNT];
+	char ids[COUNT][8];
+	uint64_t next = 1;
+	for (uint64_t i = 0; i < COUNT; i++) {
+		bool refused = (i + 1) % 10 == 0;
+		snprintf(ids[i], sizeof(ids[i]), "%u", (unsigned)i);
+		requests[i] = add("many", refused ? &bad : &good, ids[i]);
+		ones[i] = (struct one){ &next, i + 1, refused ? HF_REFUSED : HF_OK };
+		args[i] = &ones[i];
+	}
+	requests[COUNT - 1].contract = text("none");
+	ones[COUNT - 1].expected = HF_NOTFOUND;
+	assert_int_equal(hf_submit_many(fixture->db, requests, COUNT, on_one, args), HF_REFUSED);
+	assert_int_equal(hf_drain(fixture->db), HF_OK);
+	assert_int_equal(next, COUNT + 1);
+	assert_sum(fixture, "many", COUNT - 1 - COUNT / 10);
+
+	/* All again: replies of old, and nothing is added. */
+	next = 1;
+	assert_int_equal(hf_submit_many(fixture->db, requests, 9, on_one, args), HF_OK);
+	assert_int_equal(hf_drain(fixture->db), HF_OK);
+	assert_sum(fixture, "many", COUNT - 1 - COUNT / 10);
+}
+
 static void on_past(void *arg, const struct hf_past *past) {
 	uint64_t *next = arg;
 	char n[24];
@@ -251,6 +300,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(submitted_events_complete_once_and_in_order, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_refused_submission_completes_too, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(many_at_once_are_as_many_one_by_one, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(history_shows_what_was_sent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_second_process_is_turned_away, set_up, tear_down),
