@@ -94,7 +94,8 @@ def group_table(runs):
 
 def embedded_table(runs, memory):
     rows = [["without a network", "events/s", "spread", "CPU us/event", "p50 us", "p99 us", "p99.9 us"]]
-    for name, label in (("embedded", "embedded, durable, 64 events a call"), ("embedded one", "embedded, durable, one a call"),
+    for name, label in (("embedded", "embedded, durable, 64 events a call"),
+                        ("embedded one", "embedded, durable, one a call"),
                         ("embedded no-sync", "embedded, no-sync, 64 events a call"),
                         ("replay cold", "replay with hash, one core, from the disk"),
                         ("replay", "replay with hash, one core, from the page cache"),

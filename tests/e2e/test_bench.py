@@ -53,13 +53,13 @@ class Bench(unittest.TestCase):
     def test_usual(self):
         """Without a word: flush, send and submit, in the current directory."""
         rows, _ = self.rows("--events", 20)
-        self.assertEqual([row["bench"] for row in rows], ["flush"] * 4 + ["send", "submit"])
+        self.assertEqual([row["bench"] for row in rows], ["flush"] * 4 + ["send", "submit", "batch"])
         self.assertTrue(all(row["synced"] for row in rows))
         done = self.run_bench("--events", 20)
         self.assertEqual(done.returncode, 0, done.stderr)
         words = [line.split() for line in done.stdout.splitlines() if line.strip()]
-        self.assertEqual([row[0] for row in words if row[0] in ("flush", "send", "submit", "memory")],
-                         ["flush"] * 4 + ["send", "submit"])
+        self.assertEqual([row[0] for row in words if row[0] in ("flush", "send", "submit", "batch", "memory")],
+                         ["flush"] * 4 + ["send", "submit", "batch"])
         self.assertEqual([], list(self.dir.iterdir()))
 
     def test_flush(self):
