@@ -10,7 +10,7 @@
 
 #define LINE_BYTES 64u
 #define MOVE_LINES 2u /* per insertion: one would do; two are done before half the entries came */
-#define WARM_LINES 4u /* per insertion, from 3/4 full on: 3.2 would do until 7/8 */
+#define WARM_LINES 8u /* per insertion, from 13/16 full on: 6.4 would do until 7/8 */
 
 _Static_assert(sizeof(struct hf_map_line) == LINE_BYTES, "one line, one cache line");
 _Static_assert(HF_MAP_LINE_ENTRIES == 5, "matches() looks at four and one");
@@ -156,7 +156,7 @@ static void warm_next(struct hf_map *map) {
 	const struct hf_map_table *now = &map->now;
 	if (map->next.lines == NULL) {
 		uint64_t lines = (now->mask + 1) * 2;
-		if (now->count * 8 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 6)
+		if (now->count * 16 < (now->mask + 1) * HF_MAP_LINE_ENTRIES * 13)
 			return;
 		map->next.lines = map->allocator->alloc(lines * sizeof(struct hf_map_line));
 		map->next.mask = lines - 1;
