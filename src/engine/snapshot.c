@@ -21,7 +21,8 @@
 #define SLICE_BYTES (HF_SNAPSHOT_BLOCK_MAX / 4) /* copied in one slice */
 #define SLICE_STEPS 4096u			/* entities looked at in one slice */
 #define SLICE_LINES 256u			/* of the index of ids */
-#define PACE 8u /* times as long as a slice took, the walk stays away from the lock */
+#define PACE 16u     /* times as long as a slice took, the walk stays away from the lock */
+#define DISK_PACE 4u /* times as long as a write took, it leaves the disk to the log */
 #define BLOCKS_MIN 8u
 #define BLOCKS_MAX 128u
 #define ARENA_SHARE 40u /* the ring has this part of what the entities take */
@@ -127,6 +128,18 @@ static void unlock_and_rest(struct pass *pass, uint64_t since) {
 	hf_engine_unlock(pass->engine);
 	uint64_t rest_ns = held_ns * PACE;
 	hf_snapshots_sleep(pass->engine, rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
+}
+
+/* Leaves the disk to the log's flushes for a while, unless requests are about to fill the ring. */
+static void rest_from_disk(void *arg, uint64_t wrote_ns) {
+	struct pass *pass = arg;
+	const struct saver *saver = &pass->engine->saver;
+	hf_engine_lock(pass->engine);
+	bool hurry = saver->saving && saver->full * 4 > saver->block_count * 3;
+	hf_engine_unlock(pass->engine);
+	uint64_t rest_ns = wrote_ns * DISK_PACE;
+	if (!hurry)
+		hf_snapshots_sleep(pass->engine, rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
 }
 
 static bool make_blocks(struct pass *pass, struct hf_err *err) {
@@ -357,6 +370,8 @@ static bool take(struct pass *pass, uint64_t newest_lsn, struct hf_err *err) {
 		return true;
 	struct hf_snapshot_writer *writer = &pass->writer;
 	bool created = hf_snapshot_create(&pass->engine->dir, pass->head.lsn, writer, err);
+	writer->rest = rest_from_disk;
+	writer->arg = pass;
 	bool ok = created && hf_snapshot_write_head(writer, &pass->head, pass->own.bytes, err) &&
 		  write_contracts(pass, err);
 	ok = write_entities(pass, ok, err) && write_ids(pass, err) && wait_durable(pass, err) &&

@@ -8,10 +8,12 @@
 
 #include "frame/cursor.h"
 #include "frame/frame.h"
+#include "os/clock.h"
 #include "os/memory.h"
 
 #define SNAPSHOT_VERSION 1u
 #define HEAD_LEN 120u
+#define PIECE 32768u /* written at once: a flush of the log waits behind no more than this */
 
 _Static_assert(HF_SNAPSHOT_BLOCK_MAX % HF_SNAPSHOT_ALIGNMENT == 0, "the largest block is whole");
 _Static_assert(HF_SNAPSHOT_ALIGNMENT % HF_SECTOR == 0, "blocks are written with direct I/O");
@@ -52,6 +54,19 @@ bool hf_snapshot_create(const struct hf_dir *dir, uint64_t lsn, struct hf_snapsh
 	return hf_file_open(dir, making_name(lsn, name), HF_FILE_CREATE, true, &ret->file, err);
 }
 
+static bool write_pieces(struct hf_snapshot_writer *writer, const uint8_t *block, size_t len,
+			 struct hf_err *err) {
+	for (size_t at = 0; at < len; at += PIECE) {
+		size_t size = len - at < PIECE ? len - at : PIECE;
+		uint64_t since = hf_clock_monotonic_ns();
+		if (!hf_file_write(&writer->file, block + at, size, writer->bytes + at, err))
+			return false;
+		if (writer->rest != NULL)
+			writer->rest(writer->arg, hf_clock_monotonic_ns() - since);
+	}
+	return true;
+}
+
 bool hf_snapshot_write(struct hf_snapshot_writer *writer, enum hf_snapshot_kind kind,
 		       uint32_t items, uint8_t *block, size_t payload_len, struct hf_err *err) {
 	HF_ASSERT(payload_len <= HF_SNAPSHOT_PAYLOAD_MAX);
@@ -70,7 +85,7 @@ bool hf_snapshot_write(struct hf_snapshot_writer *writer, enum hf_snapshot_kind 
 	hf_write_u32(&header, writer->crc);
 	struct hf_err why;
 	char name[HF_SNAPSHOT_NAME_SIZE + 8];
-	if (!hf_file_write(&writer->file, block, len, writer->bytes, &why))
+	if (!write_pieces(writer, block, len, &why))
 		return hf_fail(err, why.status, "%s/%s: %.400s", writer->dir->path,
 			       making_name(writer->lsn, name), why.text);
 	writer->bytes += len;

@@ -91,6 +91,9 @@ struct hf_snapshot_writer {
 	struct hf_file file;
 	uint64_t lsn, index, bytes;
 	uint32_t crc;
+	/* Called after each piece of a block, which took so long to write; may be NULL. */
+	void (*rest)(void *arg, uint64_t wrote_ns);
+	void *arg;
 };
 
 HF_MUST bool hf_snapshot_create(const struct hf_dir *dir, uint64_t lsn,
