@@ -23,17 +23,18 @@
 
 #define EVENTS_MAX 1000000000u
 #define ORDERS 100000u
-#define KEY_LEN 14u   /* o: and 12 digits, as redis-benchmark writes them */
-#define ID_LEN 25u    /* a letter and 24 digits */
-#define ID_DIGITS 12u /* of them that count; zeros before */
-#define IDS_PER_ORDER 3u
+#define KEY_LEN 14u	/* o: and 12 digits, as redis-benchmark writes them */
+#define ID_LEN 25u	/* a letter and 24 digits */
+#define ID_DIGITS 12u	/* of them that count; zeros before */
+#define EACH_DEFAULT 3u /* events, each with an id, that an order gets */
+#define EACH_MAX 1000u
 #define SUBMITS_PER_LOOK 4096u /* how often submitting looks for a signal */
 #define BATCH 64u	       /* of hf_submit_many */
 #define FLUSH_FILE_SIZE (16u << 20)
 
 static const char help[] =
 	"usage: holdfast bench [flush] [send] [submit] [batch] [memory] [snapshot] [recovery]\n"
-	"                      [--data DIR] [--events N] [--no-sync] [--keep] [--json]\n"
+	"                      [--data DIR] [--events N] [--each N] [--no-sync] [--keep] [--json]\n"
 	"\n"
 	"Measures, in a new directory that is removed at the end. Run it on the disk that is to "
 	"hold the data.\n"
@@ -44,7 +45,7 @@ static const char help[] =
 	"  send    how long an event takes when each is waited for\n"
 	"  submit  events per second from one thread, many on their way\n"
 	"  batch   the same, 64 events a call\n"
-	"  memory  what an order with three ids costs in memory\n"
+	"  memory  what an order with three ids (--each) costs in memory\n"
 	"  snapshot  what requests notice of snapshots that are taken meanwhile, one behind the "
 	"other\n"
 	"  recovery  how long opening takes, of orders with three ids each: by the whole log, and "
@@ -59,6 +60,7 @@ static const char help[] =
 	"  --events N  of each: writes per size (200), events to wait for (2000), events to submit "
 	"(1000000),\n"
 	"              orders in memory, in snapshot and recovery (1000000)\n"
+	"  --each N    events that an order gets in memory and recovery, each with an id (3)\n"
 	"  --no-sync   do not wait for the disk\n"
 	"  --keep      leave the data: DIR/holdfast-bench-...\n"
 	"  --json      print one JSON object a line\n"
@@ -92,6 +94,7 @@ static const char contract[] =
 struct bench {
 	struct hf_dir dir; /* a fresh one */
 	uint64_t count;
+	uint64_t each; /* events of an order, in memory and recovery */
 	bool synced;
 	bool json;
 };
@@ -495,11 +498,12 @@ static bool resident_bytes(uint64_t *ret, struct hf_err *err) {
 	return ok || hf_fail(err, HF_IO, "cannot read /proc/self/statm");
 }
 
-/* Orders with their ids: each placed, then filled twice. */
-static bool three_events(struct feed *feed, uint64_t from, uint64_t to, struct hf_err *err) {
+/* Orders with their ids: each placed, then filled. */
+static bool some_orders(struct feed *feed, uint64_t from, uint64_t to, uint64_t each,
+			struct hf_err *err) {
 	bool ok = true;
 	for (uint64_t i = from; ok && i < to; i++)
-		for (uint64_t event = 0; ok && event < IDS_PER_ORDER; event++)
+		for (uint64_t event = 0; ok && event < each; event++)
 			ok = submit(feed, i, event == 0, err);
 	return ok && settle(feed, err);
 }
@@ -507,12 +511,13 @@ static bool three_events(struct feed *feed, uint64_t from, uint64_t to, struct h
 static bool memory_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
 	uint64_t before, after;
 	/* First what costs memory once: the log's ring is written all round. */
-	if (!three_events(feed, 0, ORDERS, err) || !resident_bytes(&before, err) ||
-	    !three_events(feed, ORDERS, ORDERS + bench->count, err) || !resident_bytes(&after, err))
+	if (!some_orders(feed, 0, ORDERS, bench->each, err) || !resident_bytes(&before, err) ||
+	    !some_orders(feed, ORDERS, ORDERS + bench->count, bench->each, err) ||
+	    !resident_bytes(&after, err))
 		return false;
 	const struct figure figures[] = {
 		{ "orders", (double)bench->count, 0 },
-		{ "events", (double)(bench->count * IDS_PER_ORDER), 0 },
+		{ "events", (double)(bench->count * bench->each), 0 },
 		{ "resident_bytes_each", ((double)after - (double)before) / (double)bench->count,
 		  1 },
 	};
@@ -627,7 +632,7 @@ static bool add_size(void *arg, const char *name, struct hf_err *err) {
 }
 
 static bool orders_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
-	return three_events(feed, 0, bench->count, err);
+	return some_orders(feed, 0, bench->count, bench->each, err);
 }
 
 static bool take_one_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
@@ -661,7 +666,7 @@ static bool bench_recovery(const struct bench *bench, struct hf_err *err) {
 		return false;
 	const struct figure figures[] = {
 		{ "orders", (double)bench->count, 0 },
-		{ "ids", (double)bench->count * IDS_PER_ORDER, 0 },
+		{ "ids", (double)bench->count * (double)bench->each, 0 },
 		{ "log_mb", (double)log.bytes / 1e6, 1 },
 		{ "snapshot_mb", (double)snapshot.bytes / 1e6, 1 },
 		{ "log_seconds", by_log, 3 },
@@ -695,6 +700,7 @@ static const struct mode modes[] = {
 struct bench_options {
 	const char *data_dir;
 	uint64_t count; /* 0: each mode's own */
+	uint64_t each;
 	bool chosen[MODES];
 	bool no_sync, keep, json;
 };
@@ -712,14 +718,26 @@ static bool choose(struct bench_options *options, const char *word, struct hf_er
 		       close != NULL ? "'?" : "");
 }
 
+/* `text` is NULL where the option was not given: *ret stays. */
+static bool option_count(const char *name, const char *text, uint64_t max, uint64_t *ret,
+			 struct hf_err *err) {
+	if (text == NULL)
+		return true;
+	if (!hf_option_u64(name, text, ret, err))
+		return false;
+	return (*ret > 0 && *ret <= max) ||
+	       hf_fail(err, HF_USAGE, "%s takes a number from 1 to %llu, not %s", name,
+		       (unsigned long long)max, text);
+}
+
 static bool read_options(int argc, char **argv, struct bench_options *ret, bool *ret_help,
 			 struct hf_err *err) {
-	const char *events = NULL;
-	*ret = (struct bench_options){ .data_dir = "." };
+	const char *events = NULL, *each = NULL;
+	*ret = (struct bench_options){ .data_dir = ".", .each = EACH_DEFAULT };
 	const struct hf_option options[] = {
 		{ "--data", &ret->data_dir, NULL },   { "--events", &events, NULL },
 		{ "--no-sync", NULL, &ret->no_sync }, { "--keep", NULL, &ret->keep },
-		{ "--json", NULL, &ret->json },
+		{ "--json", NULL, &ret->json },	      { "--each", &each, NULL },
 	};
 	int operands;
 	if (!hf_options_parse(argc, argv, options, sizeof(options) / sizeof(options[0]), help,
@@ -732,11 +750,8 @@ static bool read_options(int argc, char **argv, struct bench_options *ret, bool 
 			return false;
 	for (size_t i = 0; operands == 0 && i < MODES; i++)
 		ret->chosen[i] = modes[i].usual;
-	if (events != NULL && !hf_option_u64("--events", events, &ret->count, err))
-		return false;
-	return events == NULL || (ret->count > 0 && ret->count <= EVENTS_MAX) ||
-	       hf_fail(err, HF_USAGE, "--events takes a number from 1 to %u, not %s", EVENTS_MAX,
-		       events);
+	return option_count("--events", events, EVENTS_MAX, &ret->count, err) &&
+	       option_count("--each", each, EACH_MAX, &ret->each, err);
 }
 
 static bool remove_entry(void *arg, const char *name, struct hf_err *err) {
@@ -748,6 +763,7 @@ static bool run_mode(const struct mode *mode, const struct bench_options *option
 		     const struct hf_dir *parent, struct hf_err *err) {
 	struct bench bench = {
 		.count = options->count > 0 ? options->count : mode->count,
+		.each = options->each,
 		.synced = !options->no_sync,
 		.json = options->json,
 	};
