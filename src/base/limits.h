@@ -50,8 +50,8 @@
 #define HF_SCAN_WINDOW 1048576u	   /* of a segment at a time: fits the cache, and any frame */
 
 /* Memory */
-#define HF_MAP_LINES_FIRST 64u	/* of an index's first table; a power of two */
-#define HF_ARENA_CHUNK 2097152u /* entities are laid down in chunks of this */
+#define HF_INDEX_LINES_FIRST 64u /* of an index's first table; a power of two */
+#define HF_ARENA_CHUNK 2097152u	 /* entities are laid down in chunks of this */
 
 /* Snapshots */
 #define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */
@@ -77,7 +77,7 @@
 #undef HF_SEGMENT_SIZE_DEFAULT
 #undef HF_LOG_RING_SIZE
 #undef HF_SCAN_WINDOW
-#undef HF_MAP_LINES_FIRST
+#undef HF_INDEX_LINES_FIRST
 #undef HF_ARENA_CHUNK
 #undef HF_SNAPSHOT_BLOCK_MAX
 #define HF_CONTRACT_TEXT_MAX 1024u
@@ -93,7 +93,7 @@
 #define HF_SEGMENT_SIZE_DEFAULT 8192u
 #define HF_LOG_RING_SIZE 32768u
 #define HF_SCAN_WINDOW 8192u
-#define HF_MAP_LINES_FIRST 4u
+#define HF_INDEX_LINES_FIRST 4u
 #define HF_ARENA_CHUNK 4096u
 #define HF_SNAPSHOT_BLOCK_MAX 8192u
 #endif

@@ -26,10 +26,10 @@ static void log_committed(void *arg) {
 
 void hf_engine_empty(struct hf_engine *engine) {
 	hf_contracts_free(engine);
-	hf_map_fini(&engine->entities);
-	hf_map_fini(&engine->ids);
-	hf_map_init(&engine->entities, &allocator);
-	hf_map_init(&engine->ids, &allocator);
+	hf_index_fini(&engine->entities);
+	hf_index_fini(&engine->ids);
+	hf_index_init(&engine->entities, &allocator);
+	hf_index_init(&engine->ids, &allocator);
 	hf_arena_free(&engine->arena);
 	engine->state_hash[0] = engine->state_hash[1] = 0;
 }
@@ -92,8 +92,8 @@ bool hf_engine_open(const struct hf_engine_options *options, struct hf_engine **
 	engine->committed = options->committed;
 	engine->arg = options->arg;
 	engine->verify = options->verify;
-	hf_map_init(&engine->entities, &allocator);
-	hf_map_init(&engine->ids, &allocator);
+	hf_index_init(&engine->entities, &allocator);
+	hf_index_init(&engine->ids, &allocator);
 	engine->dir_open = hf_dir_open(options->data_dir, !options->read_only, &engine->dir, err);
 	if (!engine->dir_open || (!options->read_only && !hf_dir_lock(&engine->dir, err)) ||
 	    !hf_random_u64(&engine->hash_seed, err) || !open_log(engine, options, err)) {
@@ -161,8 +161,8 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.committed_lsn = hf_log_committed(engine->log),
 		.events = engine->events,
 		.contracts = engine->family_count,
-		.entities = hf_map_count(&engine->entities),
-		.ids = hf_map_count(&engine->ids),
+		.entities = hf_index_count(&engine->entities),
+		.ids = hf_index_count(&engine->ids),
 		.log_bytes = log.bytes,
 		.segments = log.segments,
 		.segment_size = log.segment_size,
@@ -170,8 +170,8 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.flushes = log.flushes,
 		.flushed_events = log.flushed_records,
 		.memory_entities = engine->arena.bytes,
-		.memory_ids = hf_map_bytes(&engine->ids),
-		.memory_index = hf_map_bytes(&engine->entities),
+		.memory_ids = hf_index_bytes(&engine->ids),
+		.memory_index = hf_index_bytes(&engine->entities),
 		.recovered_events = engine->recovered_events,
 		.recovered_ns = engine->load_ns + log.scan_ns,
 		.recovered_snapshot_lsn = engine->recovered_from.lsn,

@@ -13,7 +13,7 @@
 #include "log/log.h"
 #include "log/snapshot.h"
 #include "machine/machine.h"
-#include "map/map.h"
+#include "map/index.h"
 #include "os/disk.h"
 #include "os/random.h"
 
@@ -127,8 +127,8 @@ struct hf_engine {
 	uint32_t family_count;
 	uint16_t family_buckets[FAMILY_BUCKETS]; /* family + 1; 0: empty */
 
-	struct hf_map entities; /* address of struct entity */
-	struct hf_map ids;	/* position of the record */
+	struct hf_index entities; /* address of struct entity */
+	struct hf_index ids;	  /* position of the record */
 	struct arena arena;
 	uint64_t state_hash[2];
 	uint64_t events;

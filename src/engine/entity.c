@@ -71,8 +71,8 @@ static bool is_entity(const struct hf_engine *engine, const struct entity *entit
 }
 
 struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash) {
-	struct hf_map_cursor cursor;
-	uint64_t value = hf_map_first(&engine->entities, hash, &cursor);
+	struct hf_index_cursor cursor;
+	uint64_t value = hf_index_first(&engine->entities, hash, &cursor);
 	struct entity *entity = (struct entity *)(uintptr_t)value;
 	if (entity != NULL) {
 		/* Where they begin in a line is anywhere, so most of them stand in three. */
@@ -84,9 +84,9 @@ struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash) {
 }
 
 static struct entity *find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
-			   struct hf_span key, struct hf_map_cursor *ret_cursor) {
-	uint64_t value = hf_map_first(&engine->entities, hash, ret_cursor);
-	for (; value != 0; value = hf_map_next(ret_cursor)) {
+			   struct hf_span key, struct hf_index_cursor *ret_cursor) {
+	uint64_t value = hf_index_first(&engine->entities, hash, ret_cursor);
+	for (; value != 0; value = hf_index_next(ret_cursor)) {
 		struct entity *entity = (struct entity *)(uintptr_t)value;
 		if (is_entity(engine, entity, family, key))
 			return entity;
@@ -96,7 +96,7 @@ static struct entity *find(const struct hf_engine *engine, uint64_t hash, uint32
 
 struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
 			      struct hf_span key, struct entity *hint) {
-	struct hf_map_cursor cursor;
+	struct hf_index_cursor cursor;
 	if (hint != NULL && is_entity(engine, hint, family, key))
 		return hint;
 	return find(engine, hash, family, key, &cursor);
@@ -149,16 +149,16 @@ bool hf_change_reserve(struct hf_engine *engine, const struct change *change, st
 	    !arena_reserve(&engine->arena,
 			   entity_size(change->slot->contract->block_size, change->key.len), err))
 		return false;
-	if (change->entity == NULL && !hf_map_reserve(&engine->entities, err))
+	if (change->entity == NULL && !hf_index_reserve(&engine->entities, err))
 		return false;
-	return !change->has_id || hf_map_reserve(&engine->ids, err);
+	return !change->has_id || hf_index_reserve(&engine->ids, err);
 }
 
 static struct entity *new_entity(struct hf_engine *engine, const struct change *change) {
 	uint16_t block_size = change->slot->contract->block_size;
 	struct entity *entity =
 		arena_take(&engine->arena, entity_size(block_size, change->key.len));
-	HF_ASSERT((uintptr_t)entity <= HF_MAP_VALUE_MAX);
+	HF_ASSERT((uintptr_t)entity <= HF_INDEX_VALUE_MAX);
 	entity->block_size = block_size & 0x7fff;
 	entity->saved = engine->saver.mark & 1;
 	entity->key_len = (uint8_t)change->key.len;
@@ -170,13 +170,13 @@ static struct entity *new_entity(struct hf_engine *engine, const struct change *
 static struct entity *place_entity(struct hf_engine *engine, const struct change *change) {
 	struct entity *entity = new_entity(engine, change);
 	if (change->entity == NULL) {
-		hf_map_add(&engine->entities, change->hash, (uintptr_t)entity);
+		hf_index_add(&engine->entities, change->hash, (uintptr_t)entity);
 		return entity;
 	}
-	struct hf_map_cursor cursor;
+	struct hf_index_cursor cursor;
 	struct entity *old = find(engine, change->hash, change->slot->family, change->key, &cursor);
 	HF_ASSERT(old == change->entity);
-	hf_map_replace(&cursor, (uintptr_t)entity);
+	hf_index_replace(&cursor, (uintptr_t)entity);
 	entity->skip = old->skip;
 	old->position = hf_entity_size(old);
 	old->key_len = 0; /* no key is empty: a hint that still points here is not taken */
@@ -205,7 +205,7 @@ void hf_change_apply(struct hf_engine *engine, const struct change *change) {
 	hash_entity(engine, entity, 1);
 	change->slot->counts[entity->state]++;
 	if (change->has_id)
-		hf_map_add(&engine->ids, change->id_hash, change->position);
+		hf_index_add(&engine->ids, change->id_hash, change->position);
 	engine->logged_ns = change->time_ns;
 	engine->events++;
 }
@@ -216,7 +216,7 @@ bool hf_entity_restore(struct hf_engine *engine, const struct entity *image, str
 	if (!arena_reserve(&engine->arena, size, err))
 		return false;
 	struct entity *entity = arena_take(&engine->arena, size);
-	HF_ASSERT((uintptr_t)entity <= HF_MAP_VALUE_MAX);
+	HF_ASSERT((uintptr_t)entity <= HF_INDEX_VALUE_MAX);
 	memcpy(entity, image, size);
 	hash_entity(engine, entity, 1);
 	engine->slots[entity->slot].counts[entity->state]++;

@@ -65,9 +65,9 @@ static const char *flaw(struct hf_engine *engine, const struct hf_snapshot_head 
 static bool index_entities(struct hf_engine *engine, struct entity **entities, uint64_t *hashes,
 			   uint32_t count, struct hf_err *err) {
 	for (uint32_t i = 0; i < count; i++) {
-		if (!hf_map_reserve(&engine->entities, err))
+		if (!hf_index_reserve(&engine->entities, err))
 			return false;
-		hf_map_add(&engine->entities, hashes[i], (uintptr_t)entities[i]);
+		hf_index_add(&engine->entities, hashes[i], (uintptr_t)entities[i]);
 	}
 	return true;
 }
@@ -89,7 +89,7 @@ static bool load_entities(struct loading *loading, struct hf_err *err) {
 			return corrupt(loading, at, err, what);
 		hashes[batch] = hf_entity_hash(engine, engine->slots[image->slot].family,
 					       hf_entity_key(image));
-		hf_map_prefetch(&engine->entities, hashes[batch]);
+		hf_index_prefetch(&engine->entities, hashes[batch]);
 		if (!hf_entity_restore(engine, image, &entities[batch], err))
 			return false;
 		at += hf_entity_size(image);
@@ -114,13 +114,13 @@ static bool load_ids(struct loading *loading, struct hf_err *err) {
 		memcpy(&position, payload.data + at + 6, 6);
 		if (payload.len - at > BATCH * ID_IMAGE) {
 			memcpy(&ahead, payload.data + at + BATCH * ID_IMAGE, 6);
-			hf_map_prefetch(&engine->ids, ahead);
+			hf_index_prefetch(&engine->ids, ahead);
 		}
 		if (position == 0 || position >= loading->head.position)
 			return corrupt(loading, at, err, "an id is younger than the snapshot");
-		if (!hf_map_reserve(&engine->ids, err))
+		if (!hf_index_reserve(&engine->ids, err))
 			return false;
-		hf_map_add(&engine->ids, hash, position);
+		hf_index_add(&engine->ids, hash, position);
 	}
 	return true;
 }
@@ -133,8 +133,8 @@ static bool presize(struct loading *loading, struct hf_err *err) {
 	    head->ids > loading->reader.size / ID_IMAGE || head->contracts > HF_CONTRACTS_MAX)
 		return hf_snapshot_corrupt(&loading->reader, 0, err,
 					   "the head announces more than the file can hold");
-	return (head->entities == 0 || hf_map_presize(&engine->entities, head->entities, err)) &&
-	       (head->ids == 0 || hf_map_presize(&engine->ids, head->ids, err));
+	return (head->entities == 0 || hf_index_presize(&engine->entities, head->entities, err)) &&
+	       (head->ids == 0 || hf_index_presize(&engine->ids, head->ids, err));
 }
 
 static bool load_blocks(struct loading *loading, struct hf_err *err) {
@@ -211,13 +211,13 @@ static bool same_ids(struct loading *loading, struct hf_err *err) {
 	struct hf_engine *engine = loading->engine;
 	struct hf_span payload = loading->block.payload;
 	for (size_t at = 0; at + ID_IMAGE <= payload.len; at += ID_IMAGE) {
-		struct hf_map_cursor cursor;
+		struct hf_index_cursor cursor;
 		uint64_t hash = 0, position = 0;
 		memcpy(&hash, payload.data + at, 6);
 		memcpy(&position, payload.data + at + 6, 6);
-		uint64_t value = hf_map_first(&engine->ids, hash, &cursor);
+		uint64_t value = hf_index_first(&engine->ids, hash, &cursor);
 		while (value != 0 && value != position)
-			value = hf_map_next(&cursor);
+			value = hf_index_next(&cursor);
 		if (value == 0)
 			return corrupt(loading, at, err,
 				       "this id is not as the log makes it up to this LSN");
@@ -231,8 +231,8 @@ static bool same_totals(const struct loading *loading, struct hf_err *err) {
 	return (head->state_hash[0] == engine->state_hash[0] &&
 		head->state_hash[1] == engine->state_hash[1] && head->events == engine->events &&
 		head->contracts == engine->slot_count && head->time_ns == engine->logged_ns &&
-		head->entities == hf_map_count(&engine->entities) &&
-		head->ids == hf_map_count(&engine->ids)) ||
+		head->entities == hf_index_count(&engine->entities) &&
+		head->ids == hf_index_count(&engine->ids)) ||
 	       hf_snapshot_corrupt(&loading->reader, HF_SNAPSHOT_HEADER_SIZE, err,
 				   "the state hash or a total is not what the log makes up to this "
 				   "LSN");

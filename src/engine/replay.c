@@ -74,11 +74,11 @@ static bool look_ahead(struct hf_engine *engine, const struct hf_record *record,
 			       "it names a contract or event that was not in force here");
 	step->slot = (uint32_t)(slot - engine->slots);
 	step->hash = hf_entity_hash(engine, slot->family, step->event.key);
-	hf_map_prefetch(&engine->entities, step->hash);
+	hf_index_prefetch(&engine->entities, step->hash);
 	step->id_hash = 0;
 	if (step->event.id.len > 0) {
 		step->id_hash = hf_id_hash(step->hash, step->event.id);
-		hf_map_prefetch(&engine->ids, step->id_hash);
+		hf_index_prefetch(&engine->ids, step->id_hash);
 	}
 	return true;
 }
@@ -104,9 +104,9 @@ static const char *difference(const struct hf_record *record, const struct hf_ev
 /* Remembers the records whose ids may be this one's. */
 static bool note_id_pairs(struct hf_engine *engine, const struct change *change,
 			  struct hf_err *err) {
-	struct hf_map_cursor cursor;
-	uint64_t earlier = hf_map_first(&engine->ids, change->id_hash, &cursor);
-	for (; earlier != 0; earlier = hf_map_next(&cursor)) {
+	struct hf_index_cursor cursor;
+	uint64_t earlier = hf_index_first(&engine->ids, change->id_hash, &cursor);
+	for (; earlier != 0; earlier = hf_index_next(&cursor)) {
 		if (engine->id_pair_count == engine->id_pair_room) {
 			uint64_t room = engine->id_pair_room == 0 ? 64 : engine->id_pair_room * 2;
 			void *grown =

@@ -149,9 +149,9 @@ static void reply_again(struct hf_engine *engine, const struct hf_send *send,
 /* True if the id was seen before, or that cannot be told; the reply is filled then. */
 static bool answered_before(struct hf_engine *engine, const struct hf_send *send, uint32_t family,
 			    uint64_t id_hash, struct hf_reply *ret) {
-	struct hf_map_cursor cursor;
-	uint64_t position = hf_map_first(&engine->ids, id_hash, &cursor);
-	for (; position != 0; position = hf_map_next(&cursor)) {
+	struct hf_index_cursor cursor;
+	uint64_t position = hf_index_first(&engine->ids, id_hash, &cursor);
+	for (; position != 0; position = hf_index_next(&cursor)) {
 		struct hf_record record;
 		struct hf_event_record old;
 		struct hf_err err;
@@ -270,10 +270,10 @@ void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send) {
 		return;
 	send->family = family;
 	send->hash[0] = hf_entity_hash(engine, family, send->key);
-	hf_map_prefetch(&engine->entities, send->hash[0]);
+	hf_index_prefetch(&engine->entities, send->hash[0]);
 	if (send->id.len > 0) {
 		send->hash[1] = hf_id_hash(send->hash[0], send->id);
-		hf_map_prefetch(&engine->ids, send->hash[1]);
+		hf_index_prefetch(&engine->ids, send->hash[1]);
 	}
 }
 
@@ -306,9 +306,9 @@ static bool address(struct hf_engine *engine, const struct hf_send *send, struct
 		change->id_hash = prepared ? send->hash[1] : hf_id_hash(change->hash, send->id);
 	*ret_family = family;
 	if (!prepared) {
-		hf_map_prefetch(&engine->entities, change->hash);
+		hf_index_prefetch(&engine->entities, change->hash);
 		if (change->has_id)
-			hf_map_prefetch(&engine->ids, change->id_hash);
+			hf_index_prefetch(&engine->ids, change->id_hash);
 	}
 	return true;
 }

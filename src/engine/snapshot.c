@@ -174,8 +174,8 @@ static void begin(struct pass *pass, const struct hf_log_place *place) {
 		.record_bytes = place->record_bytes,
 		.events = engine->events,
 		.contracts = engine->slot_count,
-		.entities = hf_map_count(&engine->entities),
-		.ids = hf_map_count(&engine->ids),
+		.entities = hf_index_count(&engine->entities),
+		.ids = hf_index_count(&engine->ids),
 		.taken_ns = hf_clock_wall_ns(),
 	};
 	struct saver *saver = &engine->saver;
@@ -303,12 +303,12 @@ static bool write_entities(struct pass *pass, bool ok, struct hf_err *err) {
 
 /* Some lines of the index, as long as the block has room. False: it is at its end. */
 static bool walk_ids(struct pass *pass, uint64_t *line) {
-	uint64_t hash[HF_MAP_LINE_ENTRIES], value[HF_MAP_LINE_ENTRIES];
+	uint64_t hash[HF_INDEX_LINE_ENTRIES], value[HF_INDEX_LINE_ENTRIES];
 	for (uint32_t n = 0; n < SLICE_LINES; n++) {
-		uint8_t *to = own_room(pass, HF_MAP_LINE_ENTRIES * ID_IMAGE);
+		uint8_t *to = own_room(pass, HF_INDEX_LINE_ENTRIES * ID_IMAGE);
 		if (to == NULL)
 			return true;
-		int count = hf_map_walk_line(&pass->engine->ids, line, hash, value);
+		int count = hf_index_walk_line(&pass->engine->ids, line, hash, value);
 		if (count < 0)
 			return false;
 		for (int i = 0; i < count; i++) {
@@ -333,12 +333,12 @@ static bool write_ids(struct pass *pass, struct hf_err *err) {
 		uint64_t since = hf_clock_monotonic_ns();
 		if (settled) {
 			walking = walk_ids(pass, &line);
-		} else if (hf_map_settle(&engine->ids, SLICE_LINES)) {
-			hf_map_walk_begin(&engine->ids);
+		} else if (hf_index_settle(&engine->ids, SLICE_LINES)) {
+			hf_index_walk_begin(&engine->ids);
 			settled = true;
 		}
 		unlock_and_rest(pass, since);
-		bool full = own_room(pass, HF_MAP_LINE_ENTRIES * ID_IMAGE) == NULL;
+		bool full = own_room(pass, HF_INDEX_LINE_ENTRIES * ID_IMAGE) == NULL;
 		if (full || (!walking && pass->own.items > 0)) {
 			ids += pass->own.items;
 			ok = write_own(pass, HF_SNAPSHOT_IDS, err);
@@ -347,7 +347,7 @@ static bool write_ids(struct pass *pass, struct hf_err *err) {
 	}
 	hf_engine_lock(engine);
 	if (settled)
-		hf_map_walk_end(&engine->ids);
+		hf_index_walk_end(&engine->ids);
 	hf_engine_unlock(engine);
 	HF_ASSERT(!ok || ids == pass->head.ids);
 	return ok;

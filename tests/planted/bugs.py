@@ -4,7 +4,7 @@ Each is a mistake that was made somewhere, or that one of the product's promises
 there must be in the file exactly once, so that a bug whose place has changed is noticed. A catcher is a test of
 tests/list, or its command with other arguments; the cheapest that catches it is the only one named.
 """
-LOG_UNIT, ENGINE_UNIT, MAP_UNIT = "unit-log", "unit-engine", "unit-map"
+LOG_UNIT, ENGINE_UNIT, INDEX_UNIT = "unit-log", "unit-engine", "unit-index"
 MACHINE_UNIT, RESP_UNIT, HOSTILE = "unit-machine", "unit-resp", "hostile-crowds"
 SIM, SNAPSHOT, SNAPSHOT_UNIT = "sim --count 200000", "snapshot", "unit-snapshot"
 
@@ -242,19 +242,19 @@ BUGS = [
      [ENGINE_UNIT]),
 
     # ---- the index
-    ("a search ends at the first full line", "src/map/map.c",
-     "		if (line->used == HF_MAP_LINE_ENTRIES) {\n			stand_on(",
-     "		if (line->used > HF_MAP_LINE_ENTRIES) {\n			stand_on(",
-     [MAP_UNIT]),
-    ("a table that moves is only half searched", "src/map/map.c",
+    ("a search ends at the first full line", "src/map/index.c",
+     "		if (line->used == HF_INDEX_LINE_ENTRIES) {\n			stand_on(",
+     "		if (line->used > HF_INDEX_LINE_ENTRIES) {\n			stand_on(",
+     [INDEX_UNIT]),
+    ("a table that moves is only half searched", "src/map/index.c",
      "	ret->next_table = map->old.lines == NULL ? NULL : &map->old;",
      "	ret->next_table = NULL;",
-     [MAP_UNIT]),
-    ("a line loses its last entry when it moves", "src/map/map.c",
+     [INDEX_UNIT]),
+    ("a line loses its last entry when it moves", "src/map/index.c",
      "	for (uint32_t i = 0; i < line->used; i++)\n		table_add(&map->now,",
-     "	for (uint32_t i = 0; i + (line->used == HF_MAP_LINE_ENTRIES) < line->used; i++)\n"
+     "	for (uint32_t i = 0; i + (line->used == HF_INDEX_LINE_ENTRIES) < line->used; i++)\n"
      "		table_add(&map->now,",
-     [MAP_UNIT]),
+     [INDEX_UNIT]),
 
     # ---- the wire
     ("a bulk string's end is not looked at", "src/server/resp.c",

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "map/map.h"
+#include "map/index.h"
 
 #define ENTRIES 300000u
 
@@ -31,93 +31,93 @@ static uint64_t hash_of(uint64_t i) {
 	return i * 0x9e3779b97f4a7c15u;
 }
 
-static bool holds(const struct hf_map *map, uint64_t hash, uint64_t value) {
-	struct hf_map_cursor cursor;
-	uint64_t found = hf_map_first(map, hash, &cursor);
+static bool holds(const struct hf_index *map, uint64_t hash, uint64_t value) {
+	struct hf_index_cursor cursor;
+	uint64_t found = hf_index_first(map, hash, &cursor);
 	while (found != 0 && found != value)
-		found = hf_map_next(&cursor);
+		found = hf_index_next(&cursor);
 	return found == value;
 }
 
-static void put(struct hf_map *map, uint64_t hash, uint64_t value) {
+static void put(struct hf_index *map, uint64_t hash, uint64_t value) {
 	struct hf_err err;
-	assert_true(hf_map_reserve(map, &err));
-	hf_map_add(map, hash, value);
+	assert_true(hf_index_reserve(map, &err));
+	hf_index_add(map, hash, value);
 }
 
 static void finds_all_across_growth(void **state) {
-	struct hf_map map;
-	hf_map_init(&map, &heap);
+	struct hf_index map;
+	hf_index_init(&map, &heap);
 	assert_false(holds(&map, hash_of(1), 1));
 	for (uint64_t i = 1; i <= ENTRIES; i++) {
 		put(&map, hash_of(i), i);
 		assert_true(holds(&map, hash_of(i / 2 + 1), i / 2 + 1)); /* also while it moves */
-		assert_int_equal(hf_map_count(&map), i);
+		assert_int_equal(hf_index_count(&map), i);
 	}
 	for (uint64_t i = 1; i <= ENTRIES; i++)
 		assert_true(holds(&map, hash_of(i), i));
 	assert_false(holds(&map, hash_of(ENTRIES + 1), ENTRIES + 1));
 	/* 7/16 full at the least, and half as much again while it moves, or is about to. */
-	assert_true(hf_map_bytes(&map) <= ENTRIES * 64 / 5 * 16 / 7 * 3 / 2);
-	hf_map_fini(&map);
+	assert_true(hf_index_bytes(&map) <= ENTRIES * 64 / 5 * 16 / 7 * 3 / 2);
+	hf_index_fini(&map);
 }
 
 static void one_hash_holds_many_values(void **state) {
-	struct hf_map map;
-	hf_map_init(&map, &heap);
+	struct hf_index map;
+	hf_index_init(&map, &heap);
 	for (uint64_t i = 1; i <= 1000; i++)
 		put(&map, 0, i << 33);
 	for (uint64_t i = 1; i <= 1000; i++)
 		assert_true(holds(&map, 0, i << 33));
-	struct hf_map_cursor cursor;
-	uint64_t first = hf_map_first(&map, 0, &cursor);
+	struct hf_index_cursor cursor;
+	uint64_t first = hf_index_first(&map, 0, &cursor);
 	assert_int_equal(first & 0x1ffffffff, 0);
-	hf_map_replace(&cursor, HF_MAP_VALUE_MAX);
-	assert_int_equal(hf_map_first(&map, 0, &cursor), HF_MAP_VALUE_MAX);
-	hf_map_fini(&map);
+	hf_index_replace(&cursor, HF_INDEX_VALUE_MAX);
+	assert_int_equal(hf_index_first(&map, 0, &cursor), HF_INDEX_VALUE_MAX);
+	hf_index_fini(&map);
 }
 
 static void a_replaced_value_stays_replaced_while_the_table_moves(void **state) {
-	struct hf_map map;
-	hf_map_init(&map, &heap);
+	struct hf_index map;
+	hf_index_init(&map, &heap);
 	for (uint64_t i = 1; i <= 5000; i++) {
 		put(&map, hash_of(i), i);
 		/* Some of these are in the old table, some in the new one, some in both. */
-		struct hf_map_cursor cursor;
+		struct hf_index_cursor cursor;
 		uint64_t victim = i * 7919 % i + 1;
-		uint64_t found = hf_map_first(&map, hash_of(victim), &cursor);
+		uint64_t found = hf_index_first(&map, hash_of(victim), &cursor);
 		assert_true(found == victim || found == victim + 1000000);
-		hf_map_replace(&cursor, victim + 1000000);
-		assert_int_equal(hf_map_first(&map, hash_of(victim), &cursor), victim + 1000000);
+		hf_index_replace(&cursor, victim + 1000000);
+		assert_int_equal(hf_index_first(&map, hash_of(victim), &cursor), victim + 1000000);
 	}
 	for (uint64_t i = 1; i <= 5000; i++) {
-		struct hf_map_cursor cursor;
-		uint64_t found = hf_map_first(&map, hash_of(i), &cursor);
+		struct hf_index_cursor cursor;
+		uint64_t found = hf_index_first(&map, hash_of(i), &cursor);
 		assert_true(found == i || found == i + 1000000);
 	}
-	hf_map_fini(&map);
+	hf_index_fini(&map);
 }
 
 static void no_memory_changes_nothing(void **state) {
-	struct hf_map map;
+	struct hf_index map;
 	struct hf_err err;
-	hf_map_init(&map, &heap);
+	hf_index_init(&map, &heap);
 	uint64_t count;
 	put(&map, hash_of(1), 1);
 	count = 1;
 	map.allocator = &exhausted;
-	while (hf_map_reserve(&map, &err)) {
+	while (hf_index_reserve(&map, &err)) {
 		count++;
-		hf_map_add(&map, hash_of(count), count);
+		hf_index_add(&map, hash_of(count), count);
 	}
 	assert_int_equal(err.status, HF_NOMEM);
-	assert_int_equal(hf_map_count(&map), count);
+	assert_int_equal(hf_index_count(&map), count);
 	for (uint64_t i = 1; i <= count; i++)
 		assert_true(holds(&map, hash_of(i), i));
 	map.allocator = &heap;
 	put(&map, hash_of(count + 1), count + 1);
 	assert_true(holds(&map, hash_of(count + 1), count + 1));
-	hf_map_fini(&map);
+	hf_index_fini(&map);
 }
 
 /*
@@ -125,32 +125,32 @@ static void no_memory_changes_nothing(void **state) {
  * its steps: none, a few, and so many that the table is outgrown twice.
  */
 static void walk_with(uint64_t entries, uint64_t between) {
-	struct hf_map map;
-	uint64_t hashes[HF_MAP_LINE_ENTRIES], values[HF_MAP_LINE_ENTRIES];
+	struct hf_index map;
+	uint64_t hashes[HF_INDEX_LINE_ENTRIES], values[HF_INDEX_LINE_ENTRIES];
 	uint64_t line = 0, next = entries + 1;
 	uint8_t *seen = calloc(entries + 1, 1);
-	hf_map_init(&map, &heap);
+	hf_index_init(&map, &heap);
 	for (uint64_t i = 1; i <= entries; i++)
 		put(&map, hash_of(i), i);
-	while (!hf_map_settle(&map, 3))
+	while (!hf_index_settle(&map, 3))
 		put(&map, hash_of(next), next), next++;
-	hf_map_walk_begin(&map);
-	for (int count; (count = hf_map_walk_line(&map, &line, hashes, values)) >= 0;) {
+	hf_index_walk_begin(&map);
+	for (int count; (count = hf_index_walk_line(&map, &line, hashes, values)) >= 0;) {
 		for (int i = 0; i < count; i++) {
-			assert_int_equal(hashes[i], hash_of(values[i]) & HF_MAP_VALUE_MAX);
+			assert_int_equal(hashes[i], hash_of(values[i]) & HF_INDEX_VALUE_MAX);
 			if (values[i] <= entries)
 				assert_int_equal(seen[values[i]]++, 0);
 		}
 		for (uint64_t i = 0; i < between; i++, next++)
 			put(&map, hash_of(next), next);
 	}
-	hf_map_walk_end(&map);
+	hf_index_walk_end(&map);
 	for (uint64_t i = 1; i <= entries; i++)
 		assert_int_equal(seen[i], 1);
 	for (uint64_t i = 1; i < next; i++)
 		assert_true(holds(&map, hash_of(i), i));
-	assert_int_equal(hf_map_count(&map), next - 1);
-	hf_map_fini(&map);
+	assert_int_equal(hf_index_count(&map), next - 1);
+	hf_index_fini(&map);
 	free(seen);
 }
 
@@ -165,33 +165,33 @@ static void a_walk_sees_each_entry_once(void **state) {
 /* Ended in the middle, with the table outgrown; and never ended. */
 static void a_walk_may_be_left(void **state) {
 	for (int ends = 0; ends < 2; ends++) {
-		struct hf_map map;
-		hf_map_init(&map, &heap);
+		struct hf_index map;
+		hf_index_init(&map, &heap);
 		for (uint64_t i = 1; i <= 200; i++)
 			put(&map, hash_of(i), i);
-		assert_true(hf_map_settle(&map, 1000));
-		hf_map_walk_begin(&map);
-		uint64_t bytes = hf_map_bytes(&map);
+		assert_true(hf_index_settle(&map, 1000));
+		hf_index_walk_begin(&map);
+		uint64_t bytes = hf_index_bytes(&map);
 		for (uint64_t i = 201; i <= 5000; i++)
 			put(&map, hash_of(i), i);
-		assert_true(hf_map_bytes(&map) > bytes);
-		bytes = hf_map_bytes(&map);
+		assert_true(hf_index_bytes(&map) > bytes);
+		bytes = hf_index_bytes(&map);
 		if (ends) {
-			hf_map_walk_end(&map);
-			assert_true(hf_map_bytes(&map) <
+			hf_index_walk_end(&map);
+			assert_true(hf_index_bytes(&map) <
 				    bytes); /* what was kept for it is given back */
 		}
-		hf_map_fini(&map);
+		hf_index_fini(&map);
 	}
 }
 
 static void a_presized_map_does_not_grow(void **state) {
 	const uint64_t counts[] = { 1, 279, 280, 281, 5000 };
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-		struct hf_map map;
+		struct hf_index map;
 		struct hf_err err;
-		hf_map_init(&map, &heap);
-		assert_true(hf_map_presize(&map, counts[i], &err));
+		hf_index_init(&map, &heap);
+		assert_true(hf_index_presize(&map, counts[i], &err));
 		map.allocator = &exhausted;
 		/* The last may ask for a successor, which is not needed. */
 		for (uint64_t k = 1; k <= counts[i]; k++)
@@ -199,7 +199,7 @@ static void a_presized_map_does_not_grow(void **state) {
 		map.allocator = &heap;
 		for (uint64_t k = 1; k <= counts[i]; k++)
 			assert_true(holds(&map, hash_of(k), k));
-		hf_map_fini(&map);
+		hf_index_fini(&map);
 	}
 }
 
