@@ -47,3 +47,9 @@ const char *hf_status_name(enum hf_status status) {
 	};
 	return (unsigned)status < sizeof(names) / sizeof(names[0]) ? names[status] : "UNKNOWN";
 }
+
+enum hf_status hf_err_tell(const struct hf_err *err, char *text, size_t cap) {
+	if (cap > 0)
+		snprintf(text, cap, "%s", err->text);
+	return err->status;
+}

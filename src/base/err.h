@@ -28,6 +28,9 @@ bool hf_fail(struct hf_err *err, enum hf_status status, const char *fmt, ...) HF
 /* As hf_fail, with strerror(sys_errno) appended. */
 bool hf_fail_sys(struct hf_err *err, int sys_errno, const char *fmt, ...) HF_PRINTF(3, 4);
 
+/* For the public API: the error's text into `text` (of `cap` bytes), its status returned. */
+enum hf_status hf_err_tell(const struct hf_err *err, char *text, size_t cap);
+
 /* The first word on the wire and in logs: "REFUSED", "STALE", ... */
 const char *hf_status_name(enum hf_status status);
 

@@ -9,6 +9,7 @@ import tempfile
 
 PROGRAM = r"""
 #include <holdfast.h>
+#include <holdfast/ring.h>
 #include <stdio.h>
 #define TEXT(s) { s, sizeof(s) - 1 }
 int main(void) {
@@ -35,8 +36,8 @@ LIBRARIES = {
     "liburing.so.2": "liburing2",
     "libxxhash.so.0": "libxxhash0",
 }
-FILES = ["bin/holdfast", "include/holdfast.h", "share/man/man1/holdfast.1", "lib*/**/libholdfast.a",
-         "lib*/**/libholdfast.so", "lib*/**/libholdfast.so.0", "lib*/**/pkgconfig/holdfast.pc"]
+FILES = ["bin/holdfast", "include/holdfast.h", "include/holdfast/ring.h", "share/man/man1/holdfast.1",
+         "lib*/**/libholdfast.a", "lib*/**/libholdfast.so", "lib*/**/libholdfast.so.0", "lib*/**/pkgconfig/holdfast.pc"]
 
 
 def output_of(*words, **options):
@@ -63,9 +64,11 @@ def check_libraries(path):
             sys.exit(f"{path} needs {library}, which is not among the libraries that it may need")
 
 
-def check_symbols(library, header):
-    with open(header, encoding="utf-8") as file:
-        declared = set(re.findall(r"^HF_API[^;(]*?\b(hf_\w+)\(", file.read(), re.M))
+def check_symbols(library, headers):
+    declared = set()
+    for header in headers:
+        with open(header, encoding="utf-8") as file:
+            declared |= set(re.findall(r"^HF_API[^;(]*?\b(hf_\w+)\(", file.read(), re.M))
     names = output_of("nm", "-D", "--defined-only", "--format=posix", library).splitlines()
     exported = {line.split()[0] for line in names}
     if not declared or declared != exported:
@@ -103,7 +106,7 @@ def main():
             check_libraries(found[name])
         if dynamic(found["libholdfast.so"], "SONAME") != ["libholdfast.so.0"]:
             sys.exit(f"SONAME is {dynamic(found['libholdfast.so'], 'SONAME')}, want libholdfast.so.0")
-        check_symbols(found["libholdfast.so"], found["holdfast.h"])
+        check_symbols(found["libholdfast.so"], [path for name, path in found.items() if name.endswith(".h")])
         version = output_of(found["holdfast"], "--version")
         if not re.search(r"\d+\.\d+\.\d+", version):
             sys.exit(f"holdfast --version printed {version!r}")

@@ -16,6 +16,7 @@ GOOD = {
     "ARCHITECTURE.md": TABLE,
     "src/base/err.h": '#include "holdfast.h"\n',
     "src/os/disk.c": '#include <fcntl.h>\n#include "base/err.h"\nint f(void) { return open("a", 0); }\n',
+    "src/machine/ring.c": '#include "holdfast/ring.h"\n',
     "src/machine/step.c": '#include <string.h>\n#include "base/err.h"\n/* time(0) and "open()" are only words here */\n'
                           'int g(struct s *s) { return s->open("time("); }\n',
 }
@@ -28,6 +29,8 @@ BAD = [
     ({"src/machine/a.c": 'void *h(void) { return malloc(1); }\n'}, "src/machine/a.c:1: malloc() needs 'memory'"),
     ({"src/base/a.c": '#include "err.h"\n'}, "src/base/a.c:1: no src/err.h"),
     ({"src/machine/a.c": '#include "holdfast.h"\n'}, "comes through"),
+    ({"src/os/a.c": '#include "holdfast/ring.h"\n'}, "src/os/a.c:1: src/os may include only os base, not src/machine"),
+    ({"src/machine/a.c": '#include "holdfast/rung.h"\n'}, "no folder of src has the code of that name"),
     ({"src/new/a.c": "\n"}, "'new' has no row"),
     ({"src/base/a.h": '#include "base/b.h"\n', "src/base/b.h": '#include "base/a.h"\n'}, "in a circle"),
     ({"ARCHITECTURE.md": TABLE.replace("| errors | |", "| errors | machine |")}, "the table has a cycle"),
