@@ -86,7 +86,8 @@ static void take_and_tell(struct snapshots *snapshots) {
 	/* The new one is durable in its place: those older than the one before it may go. */
 	bool ok = taken &&
 		  hf_snapshot_keep(&engine->dir, snapshots->lsn, snapshots->before_lsn, &why);
-	if (!ok && !atomic_load(&snapshots->quit))
+	/* A log that has stopped has told its reason, which is this one's, too. */
+	if (!ok && !atomic_load(&snapshots->quit) && !hf_log_stopped(engine->log))
 		tell(engine, &why);
 	hf_mutex_lock(&snapshots->mutex);
 	snapshots->outcome = (struct hf_snapshot_outcome){ .err = err };

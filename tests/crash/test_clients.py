@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""P1, P2 and P4 under load: kill -9 while several clients write and one reads.
+"""P1, P2 and P4 under load: kill -9 while several clients write, one reads, and snapshots are taken.
 
     test_clients.py [--kills N] [--kills-per-log N] [--bookings N] [--threads N] [--seed N]
 
@@ -12,6 +12,7 @@ exactly once.
 """
 
 import argparse
+import collections
 import pathlib
 import random
 import sys
@@ -29,10 +30,13 @@ CLIENTS = 6
 
 
 def load_and_kill(server, bookings, acknowledged, kill_at):
-    """One life of the server: killed at so many replies, or (None) when all is booked. What was read."""
+    """One life of the server: killed at so many replies, or (None) when all is booked.
+
+    What was read, and how many snapshots were taken.
+    """
     clients = [shelf.Client(server, bookings[c], acknowledged[c]) for c in range(CLIENTS)]
-    reader = shelf.Reader(server)
-    for thread in clients + [reader]:
+    reader, taker = shelf.Reader(server), shelf.Taker(server)
+    for thread in clients + [reader, taker]:
         thread.start()
     if kill_at is not None:
         while sum(map(len, acknowledged)) < kill_at and any(c.is_alive() for c in clients):
@@ -43,15 +47,17 @@ def load_and_kill(server, bookings, acknowledged, kill_at):
         assert client.refusal is None and client.wrong is None, client.refusal or client.wrong
     server.kill9()
     reader.join()
-    return reader.seen
+    taker.join()
+    return reader.seen, taker.taken
 
 
 def one_log(rng, args, kills):
-    """A new log, and so many kills; how many events it had."""
+    """A new log, and so many kills; counts of what it had."""
     bookings = [shelf.bookings_of(rng, c, args.bookings) for c in range(CLIENTS)]
     keys = shelf.keys_of(sum(bookings, []))
     acknowledged = [{} for _ in range(CLIENTS)]
     seen = {}
+    counts = collections.Counter()
     step = args.bookings * CLIENTS // (kills + 1)
     with Server(contracts={"shelf": shelf.CONTRACT},
                 args=["--threads", args.threads, "--segment-size", "1048576"]) as server:
@@ -59,20 +65,24 @@ def one_log(rng, args, kills):
             kill_at = None
             if round_number <= kills:
                 kill_at = sum(map(len, acknowledged)) + rng.randrange(step)
-            seen.update(load_and_kill(server, bookings, acknowledged, kill_at))
+            read, taken = load_and_kill(server, bookings, acknowledged, kill_at)
+            seen.update(read)
             server.restart()
             merged = {k: v for part in acknowledged for k, v in part.items()}
             with resp.Connection(server.connect()) as connection:
                 total = shelf.check(connection, keys, merged, seen)
                 lsn, _hash = connection.call("HF.HASH")
                 assert lsn == total + 1, f"{total} events and a contract, and LSN {lsn}: a hole"
+                counts["from a snapshot"] += shelf.recovered_from_snapshot(connection)
+            counts["snapshots"] += taken
         assert total == len(merged) == args.bookings * CLIENTS, (total, len(merged))
         with resp.Connection(server.connect()) as connection:
             for key in keys:
                 expected = sum(n for part in bookings for k, _id, n in part if k == key)
                 got = feeds.as_dict(connection.call("HF.GET", "shelf", key))
                 assert int(got["pieces"]) == expected, f"{key}: {got}, {expected} pieces were sent"
-    return total, len(seen)
+    counts["events"], counts["versions"] = total, len(seen)
+    return counts
 
 
 def main():
@@ -84,7 +94,7 @@ def main():
     parser.add_argument("--seed", type=int, default=9)
     args = parser.parse_args()
     print("seed", args.seed)
-    done = applied = read = 0
+    done, counts = 0, collections.Counter()
     for log_number in range(1 << 30):
         kills = min(args.kills_per_log, args.kills - done)
         if kills <= 0:
@@ -92,12 +102,14 @@ def main():
         # The seed of each log is told, so that one alone can be had again.
         seed = f"{args.seed}/{log_number}"
         try:
-            total, versions = one_log(random.Random(seed), args, kills)
+            counts += one_log(random.Random(seed), args, kills)
         except BaseException:
             print(f"log {log_number} of seed {args.seed}")
             raise
-        done, applied, read = done + kills, applied + total, read + versions
-    print(f"{done} kills: {applied} events acknowledged and applied once, {read} versions read")
+        done += kills
+    print(f"{done} kills: {counts['events']} events acknowledged and applied once, {counts['versions']} versions read, "
+          f"{counts['snapshots']} snapshots taken, {counts['from a snapshot']} starts from one")
+    assert counts["from a snapshot"] > 0, "no start was from a snapshot: this test shows less than it says"
 
 
 if __name__ == "__main__":

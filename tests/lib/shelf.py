@@ -2,6 +2,7 @@
 
     bookings_of      what a client will book
     Client, Reader   threads that write and read until the server is gone
+    Taker            a thread that has snapshots taken until then
     check            every acknowledged booking is there, once, as its reply said
     retry            every acknowledged booking, sent again, gets its reply again
 
@@ -9,6 +10,7 @@
 """
 
 import threading
+import time
 
 import feeds
 import resp
@@ -16,6 +18,7 @@ import resp
 PIPELINE = 32
 AGAIN = 100  # events before the first unanswered one that a client sends again
 HISTORY_COUNT = 1000
+REST_SECONDS = 0.002  # between two snapshots
 SHARED = "shared"
 CONTRACT = """\
 ---
@@ -111,6 +114,30 @@ class Reader(threading.Thread):
             pass  # the kill
         finally:
             self.connection.close()
+
+
+class Taker(threading.Thread):
+    """Has one snapshot taken behind the other for as long as it can; `taken`: how many."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.connection = resp.Connection(server.connect())
+        self.taken = 0
+
+    def run(self):
+        try:
+            while True:
+                self.taken += not isinstance(self.connection.call("HF.SNAPSHOT"), resp.Error)
+                time.sleep(REST_SECONDS)
+        except (resp.Closed, OSError):
+            pass  # the kill
+        finally:
+            self.connection.close()
+
+
+def recovered_from_snapshot(connection):
+    """Did the server begin with a snapshot?"""
+    return b"\r\nrecovered_snapshot_lsn:0\r\n" not in connection.call("INFO")
 
 
 def history(connection, key):

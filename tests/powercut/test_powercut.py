@@ -5,7 +5,7 @@
 
 `holdfast serve` writes to ext4 on a loop device on a disk of our own (disk.c), which forgets what
 was not flushed, or keeps a random part of it. The plug is pulled within a random write or flush
-under the load of several clients; in every third round a write, or every flush from some instant
+under the load of several clients, while snapshots are taken; in every third round a write, or every flush from some instant
 on, fails instead. Then the file system comes up as after any loss of power, and
   - `holdfast log verify` proves the log, and serve starts on it;
   - every acknowledged event is in its entity's history with the version and LSN of the reply, and
@@ -34,7 +34,7 @@ CLIENTS = 3
 PIPELINE = 4
 SEGMENTS = ["--segment-size", "1048576"]
 SIZE = 250  # of keys and ids: a log soon has several segments
-BOOKINGS = 3000  # per client: more than are booked before the cuts of one disk
+BOOKINGS = 6000  # per client: more than are booked before the cuts of most disks
 CUTS_PER_DISK = (2, 4, 8)
 OPERATIONS_MAX = (25, 240, 240)  # the disk's writes and flushes until the cut: in the start, or under load
 STOP_SECONDS = 30
@@ -49,7 +49,7 @@ class Log:
         self.bookings = [shelf.bookings_of(rng, c, BOOKINGS, SIZE) for c in range(CLIENTS)]
         self.keys = shelf.keys_of(sum(self.bookings, []))
         self.acknowledged = [{} for _ in range(CLIENTS)]
-        self.segments = 0
+        self.segments = self.taken = self.from_snapshot = 0
 
     def check(self, machine):
         """What must hold of it when the machine is up again."""
@@ -61,6 +61,7 @@ class Log:
             replayed = tool("replay", data, "--json")
         with Server(contracts={"shelf": shelf.CONTRACT}, data=data, args=SEGMENTS) as server, \
                 resp.Connection(server.connect()) as connection:
+            self.from_snapshot += shelf.recovered_from_snapshot(connection)
             lsn, digest = connection.call("HF.HASH")
             if replayed["lsn"] > 0:
                 expected = [replayed["lsn"], replayed["state_hash"].encode()]
@@ -101,16 +102,19 @@ class Round:
                     args=self.args) as server:
             clients = [shelf.Client(server, self.log.bookings[c], self.log.acknowledged[c], PIPELINE)
                        for c in range(CLIENTS)]
-            for client in clients:
-                client.start()
+            taker = shelf.Taker(server)
+            for thread in [*clients, taker]:
+                thread.start()
             for client in clients:
                 client.join()
                 assert client.wrong is None, client.wrong
                 # An id's first use may have to be read from the disk.
                 assert client.refusal is None or client.refusal.startswith(("STOPPED", "IO ")), client.refusal
-            # A single write may have been ext4's own, of which nobody is told.
-            if self.kind != "fail-write" or not self._still_serves(server):
+            all_booked = all(len(known) == BOOKINGS for known in self.log.acknowledged)
+            # A single write may have been ext4's own, or a snapshot's, of which no client is told.
+            if not (all_booked or self.kind == "fail-write") or not self._still_serves(server):
                 self._expect_stop(server)
+            self.log.taken += taker.taken
 
     def _still_serves(self, server):
         try:
@@ -176,7 +180,7 @@ def main():
     if why_not is not None:
         skip(why_not)
     print("seed", args.seed)
-    done = acknowledged = segments = 0
+    done = acknowledged = segments = taken = from_snapshot = 0
     with machines.Machine() as machine:
         check_that_it_can_fail(machine, random.Random(args.seed))
         before = machine.report()[1]
@@ -192,8 +196,10 @@ def main():
             done += count
             acknowledged += sum(map(len, log.acknowledged))
             segments = max(segments, log.segments)
+            taken, from_snapshot = taken + log.taken, from_snapshot + log.from_snapshot
         counts = {k: v - before[k] for k, v in machine.report()[1].items()}
-    print(f"{done} cuts, {acknowledged} events acknowledged, none lost; logs of up to {segments} segments; {counts}")
+    print(f"{done} cuts, {acknowledged} events acknowledged, none lost; logs of up to {segments} segments, "
+          f"{taken} snapshots, {from_snapshot} starts from one; {counts}")
 
 
 if __name__ == "__main__":
