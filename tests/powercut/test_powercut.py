@@ -5,8 +5,8 @@
 
 `holdfast serve` writes to ext4 on a loop device on a disk of our own (disk.c), which forgets what
 was not flushed, or keeps a random part of it. The plug is pulled within a random write or flush
-under the load of several clients, while snapshots are taken; in every third round a write, or every flush from some instant
-on, fails instead. Then the file system comes up as after any loss of power, and
+under the load of several clients, while snapshots are taken; in every third round a write, or every
+flush from some instant on, fails instead. Then the file system comes up as after any loss of power, and
   - `holdfast log verify` proves the log, and serve starts on it;
   - every acknowledged event is in its entity's history with the version and LSN of the reply, and
     its retry gets that reply again; the LSNs have no hole; HF.HASH is what `replay` computes;
