@@ -8,12 +8,12 @@
 #include "os/memory.h"
 
 static uint32_t bucket_of(struct hf_span name) {
-	return (uint32_t)XXH3_64bits(name.data, name.len) % FAMILY_BUCKETS;
+	return (uint32_t)XXH3_64bits(name.data, name.len) % CONTRACT_BUCKETS;
 }
 
 uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name) {
 	uint32_t bucket = bucket_of(name);
-	for (; engine->family_buckets[bucket] != 0; bucket = (bucket + 1) % FAMILY_BUCKETS) {
+	for (; engine->family_buckets[bucket] != 0; bucket = (bucket + 1) % CONTRACT_BUCKETS) {
 		uint32_t family = engine->family_buckets[bucket] - 1u;
 		if (hf_span_equal(name, engine->families[family].name))
 			return family;
@@ -22,10 +22,18 @@ uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name) {
 }
 
 struct contract_slot *hf_slot_by_ref(struct hf_engine *engine, uint32_t ref) {
-	for (uint32_t i = engine->slot_count; i-- > 0;)
-		if (engine->slots[i].ref == ref)
-			return &engine->slots[i];
+	uint32_t bucket = ref % CONTRACT_BUCKETS;
+	for (; engine->slot_buckets[bucket] != 0; bucket = (bucket + 1) % CONTRACT_BUCKETS)
+		if (engine->slots[engine->slot_buckets[bucket] - 1].ref == ref)
+			return &engine->slots[engine->slot_buckets[bucket] - 1];
 	return NULL;
+}
+
+static void put_in_bucket(uint16_t *buckets, uint32_t from, uint32_t number) {
+	uint32_t bucket = from % CONTRACT_BUCKETS;
+	while (buckets[bucket] != 0)
+		bucket = (bucket + 1) % CONTRACT_BUCKETS;
+	buckets[bucket] = (uint16_t)(number + 1);
 }
 
 static uint32_t ref_of(const struct hf_contract *contract) {
@@ -126,11 +134,10 @@ bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	}
 	engine->slots[engine->slot_count] = slot;
+	put_in_bucket(engine->slot_buckets, slot.ref, engine->slot_count);
 	if (is_new) {
-		uint32_t bucket = bucket_of(hf_span_of(contract->name));
-		while (engine->family_buckets[bucket] != 0)
-			bucket = (bucket + 1) % FAMILY_BUCKETS;
-		engine->family_buckets[bucket] = (uint16_t)(engine->family_count + 1);
+		put_in_bucket(engine->family_buckets, bucket_of(hf_span_of(contract->name)),
+			      engine->family_count);
 		family = engine->family_count++;
 		engine->families[family].name = hf_span_of(contract->name);
 	} else {
@@ -149,6 +156,7 @@ void hf_contracts_free(struct hf_engine *engine) {
 	}
 	engine->slot_count = engine->family_count = 0;
 	memset(engine->family_buckets, 0, sizeof(engine->family_buckets));
+	memset(engine->slot_buckets, 0, sizeof(engine->slot_buckets));
 }
 
 /* Logs an admitted contract, for which the log has room, and puts it in force. */

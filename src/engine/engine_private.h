@@ -17,8 +17,8 @@
 #include "os/disk.h"
 #include "os/random.h"
 
-#define FAMILY_BUCKETS \
-	4096u /* of the look-up by name: at least twice HF_CONTRACTS_MAX, a power of two */
+#define CONTRACT_BUCKETS \
+	4096u /* of the look-ups by name and by ref: at least twice HF_CONTRACTS_MAX */
 #define REPLAY_BATCH \
 	64u /* records looked ahead, so that their memory is there when they are applied */
 
@@ -125,7 +125,8 @@ struct hf_engine {
 	uint32_t slot_count;
 	struct family families[HF_CONTRACTS_MAX];
 	uint32_t family_count;
-	uint16_t family_buckets[FAMILY_BUCKETS]; /* family + 1; 0: empty */
+	uint16_t family_buckets[CONTRACT_BUCKETS]; /* family + 1; 0: empty */
+	uint16_t slot_buckets[CONTRACT_BUCKETS];   /* slot + 1, by ref */
 
 	struct hf_index entities; /* address of struct entity */
 	struct hf_index ids;	  /* position of the record */
