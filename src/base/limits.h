@@ -5,10 +5,11 @@
 #define HF_BASE_LIMITS_H
 
 /* Names and keys */
-#define HF_NAME_MAX 63u	 /* contract, state, event, field and param names */
-#define HF_KEY_MAX 255u	 /* entity keys; at least 1 */
-#define HF_ID_MAX 255u	 /* idempotency ids; at least 1 */
-#define HF_BYTES_MAX 64u /* N of a bytes(N) field or param */
+#define HF_NAME_MAX 63u		  /* contract, state, event, field and param names */
+#define HF_KEY_MAX 255u		  /* entity keys; at least 1 */
+#define HF_ID_MAX 255u		  /* idempotency ids; at least 1 */
+#define HF_PLAIN_VALUE_MAX 65536u /* the value of a plain key */
+#define HF_BYTES_MAX 64u	  /* N of a bytes(N) field or param */
 
 /* Contracts */
 #define HF_CONTRACT_TEXT_MAX 65536u
@@ -77,6 +78,7 @@
 #undef HF_TRANSITIONS_MAX
 #undef HF_BLOCK_MAX
 #undef HF_HISTORY_MAX
+#undef HF_PLAIN_VALUE_MAX
 #undef HF_RECORD_MAX
 #undef HF_FRAME_MAX
 #undef HF_SEGMENT_SIZE_MIN
@@ -93,6 +95,7 @@
 #define HF_TRANSITIONS_MAX 256u
 #define HF_BLOCK_MAX 512u
 #define HF_HISTORY_MAX 32u
+#define HF_PLAIN_VALUE_MAX 600u
 #define HF_RECORD_MAX 1280u
 #define HF_FRAME_MAX 4096u
 #define HF_SEGMENT_SIZE_MIN 8192u

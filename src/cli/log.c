@@ -36,6 +36,7 @@ struct dump {
 	uint32_t count;
 	struct hf_contract *contracts[HF_CONTRACTS_MAX];
 	struct hf_diagnostics diagnostics;
+	uint8_t value[HF_PLAIN_VALUE_MAX];
 };
 
 static const struct hf_contract *contract_of(const struct dump *dump, uint32_t ref) {
@@ -144,20 +145,61 @@ static bool dump_event(struct dump *dump, const struct hf_record *record, struct
 	return true;
 }
 
+static bool dump_set(struct dump *dump, const struct hf_record *record, struct hf_err *err) {
+	struct hf_span key;
+	size_t len;
+	if (!hf_set_body_get(record->body, &key, dump->value, &len))
+		return hf_fail(err, HF_CORRUPT,
+			       "LSN %llu: this record of a plain key does not parse",
+			       (ull)record->lsn);
+	printf(dump->json ? "{\"lsn\":%llu,\"time_ns\":%lld,\"set\":" : "%llu %lld set ",
+	       (ull)record->lsn, (long long)record->time_ns);
+	put_bytes(dump, key);
+	printf(dump->json ? ",\"value\":" : " = ");
+	put_bytes(dump, hf_span(dump->value, len));
+	printf(dump->json ? "}\n" : "\n");
+	return true;
+}
+
+static bool dump_delete(struct dump *dump, const struct hf_record *record, struct hf_err *err) {
+	struct hf_reader reader = hf_reader(record->body);
+	printf(dump->json ? "{\"lsn\":%llu,\"time_ns\":%lld,\"delete\":[" : "%llu %lld delete",
+	       (ull)record->lsn, (long long)record->time_ns);
+	for (bool first = true; reader.at < reader.end; first = false) {
+		struct hf_span key;
+		if (!hf_delete_body_next(&reader, &key))
+			return hf_fail(err, HF_CORRUPT, "LSN %llu: this deletion does not parse",
+				       (ull)record->lsn);
+		printf("%s", !dump->json ? " " : first ? "" : ",");
+		put_bytes(dump, key);
+	}
+	printf(dump->json ? "]}\n" : "\n");
+	return true;
+}
+
+static bool dump_record(struct dump *dump, const struct hf_record *record, struct hf_err *err) {
+	switch (record->type) {
+	case HF_RECORD_CONTRACT:
+		return dump_contract(dump, record, err);
+	case HF_RECORD_EVENT:
+		return dump_event(dump, record, err);
+	case HF_RECORD_SET:
+		return dump_set(dump, record, err);
+	case HF_RECORD_DELETE:
+		return dump_delete(dump, record, err);
+	default:
+		return hf_fail(err, HF_CORRUPT, "LSN %llu: unknown type of record",
+			       (ull)record->lsn);
+	}
+}
+
 static bool dump_records(void *arg, const struct hf_record *records, uint32_t count,
 			 struct hf_err *err) {
 	struct dump *dump = arg;
-	for (uint32_t i = 0; i < count; i++) {
-		bool ok = records[i].type == HF_RECORD_CONTRACT
-				  ? dump_contract(dump, &records[i], err)
-			  : records[i].type == HF_RECORD_EVENT
-				  ? dump_event(dump, &records[i], err)
-				  : hf_fail(err, HF_CORRUPT, "LSN %llu: unknown type of record",
-					    (ull)records[i].lsn);
-		if (!ok)
-			return false;
-	}
-	return true;
+	bool ok = true;
+	for (uint32_t i = 0; ok && i < count; i++)
+		ok = dump_record(dump, &records[i], err);
+	return ok;
 }
 
 /* The snapshots beside a log, all proven; newest first. */

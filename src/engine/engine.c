@@ -31,6 +31,7 @@ void hf_engine_empty(struct hf_engine *engine) {
 	hf_index_init(&engine->entities, &allocator);
 	hf_index_init(&engine->ids, &allocator);
 	hf_arena_free(&engine->arena);
+	hf_plain_free(engine);
 	engine->state_hash[0] = engine->state_hash[1] = 0;
 }
 
@@ -163,6 +164,8 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.contracts = engine->family_count,
 		.entities = hf_index_count(&engine->entities),
 		.ids = hf_index_count(&engine->ids),
+		.plain_keys = engine->plain.count,
+		.memory_plain = hf_plain_bytes(engine),
 		.log_bytes = log.bytes,
 		.segments = log.segments,
 		.segment_size = log.segment_size,

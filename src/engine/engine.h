@@ -158,6 +158,43 @@ typedef void hf_count_fn(void *arg, const char *state, uint64_t entities);
 void hf_engine_count(struct hf_engine *engine, struct hf_span contract, hf_count_fn *fn, void *arg,
 		     struct hf_reply *ret);
 
+/* ---- plain keys (under the lock): byte strings without a contract, as Redis's are ---- */
+
+/* HF_NOTFOUND, without a text, if there is none. The value is valid until the next request. */
+void hf_engine_plain_get(struct hf_engine *engine, struct hf_span key, struct hf_span *ret_value,
+			 struct hf_reply *ret);
+
+enum hf_plain_when { HF_PLAIN_ALWAYS, HF_PLAIN_ABSENT, HF_PLAIN_PRESENT, HF_PLAIN_EQUAL };
+
+struct hf_plain_set {
+	struct hf_span key, value;
+	enum hf_plain_when when;
+	struct hf_span equal; /* HF_PLAIN_EQUAL: only if this is the value */
+};
+/* Called before the change, with the value that is there, or NULL. */
+typedef void hf_plain_old_fn(void *arg, const struct hf_span *value);
+/*
+ * `old` may be NULL; it is not called where the request is wrong. HF_OK with *ret_set false: the
+ * condition did not hold.
+ */
+void hf_engine_plain_set(struct hf_engine *engine, const struct hf_plain_set *set,
+			 hf_plain_old_fn *old, void *arg, bool *ret_set, struct hf_reply *ret);
+/* Adds to the number that is the value; 0 if there is none. HF_BADPARAM: in Redis's words. */
+void hf_engine_plain_add(struct hf_engine *engine, struct hf_span key, int64_t by,
+			 int64_t *ret_value, struct hf_reply *ret);
+/* All or nothing, in one record; a key that is named twice is deleted once. */
+void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys, uint32_t count,
+			    uint64_t *ret_deleted, struct hf_reply *ret);
+/*
+ * The keys of one bucket, from cursor 0 on; returns the next cursor, 0 at the end. A key that is
+ * there all the while is called at least once.
+ */
+typedef void hf_plain_key_fn(void *arg, struct hf_span key);
+uint64_t hf_engine_plain_scan(struct hf_engine *engine, uint64_t cursor, hf_plain_key_fn *key,
+			      void *arg, struct hf_reply *ret);
+
+/* ---- all ---- */
+
 /* The state hash after the LSN in ret->lsn. */
 void hf_engine_hash(struct hf_engine *engine, uint8_t ret_hash[16], struct hf_reply *ret);
 
@@ -196,12 +233,14 @@ struct hf_engine_info {
 	char flush_text[160]; /* one line: how a flush is made, and what it relies on */
 	bool io_uring, direct_io, synced;
 	uint64_t last_lsn, committed_lsn;
-	uint64_t events, contracts, entities, ids;
+	uint64_t events, contracts, entities, ids,
+		plain_keys; /* events: writes of plain keys, too */
 	uint64_t log_bytes, segments,
 		segment_size;  /* log_bytes: written since the log's beginning, padding included */
 	uint64_t record_bytes; /* of them, records */
 	uint64_t flushes, flushed_events;		    /* since open */
 	uint64_t memory_entities, memory_ids, memory_index; /* bytes held for ever */
+	uint64_t memory_plain;				    /* of plain keys and their table */
 	uint64_t recovered_events, recovered_ns, cut_bytes;
 	uint64_t recovered_snapshot_lsn;       /* recovery began there; 0: at the log's beginning */
 	uint64_t snapshot_lsn, snapshot_bytes; /* of the newest good one; 0: there is none */

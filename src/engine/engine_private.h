@@ -29,18 +29,39 @@
  */
 struct entity {
 	uint64_t position; /* of its last event's record */
-	/* Of its last record whose version is a multiple of HF_SKIP_VERSIONS, 0: none. */
+	/*
+	 * Of its last record whose version is a multiple of HF_SKIP_VERSIONS, 0: none. Of a plain
+	 * key: bytes of its value.
+	 */
 	uint64_t skip;
 	uint64_t lsn;
 	int64_t time_ns;
-	uint16_t slot; /* of the contract that judged its last event */
+	uint16_t slot; /* of the contract that judged its last event, or SLOT_PLAIN */
 	uint16_t block_size : 15;
 	uint16_t saved : 1; /* compared with the saver's mark */
 	uint16_t state;
 	uint8_t key_len;
 	uint8_t zero;
 	uint64_t version;
-	uint8_t data[]; /* the block, then the key; zeros to a multiple of 8 */
+	uint8_t data[]; /* the block or value, then the key; zeros to a multiple of 8 */
+};
+
+#define SLOT_PLAIN UINT16_MAX /* a plain key: no contract */
+_Static_assert(HF_CONTRACTS_MAX < SLOT_PLAIN, "no contract has this slot");
+
+/* A plain key in its bucket. */
+struct plain {
+	struct plain *next;
+	struct entity entity;
+};
+
+/* The plain keys: see plain.c. */
+struct plain_table {
+	struct plain ***segments; /* of buckets */
+	uint64_t segment_count, segment_room;
+	uint64_t buckets, count;
+	uint64_t bytes;	      /* of the keys themselves */
+	uint64_t deleted_lsn; /* the last that ended a key: what is not there depends on it */
 };
 
 #define ENTITY_HASHED_FROM offsetof(struct entity, state)
@@ -128,6 +149,7 @@ struct hf_engine {
 	uint16_t family_buckets[CONTRACT_BUCKETS]; /* family + 1; 0: empty */
 	uint16_t slot_buckets[CONTRACT_BUCKETS];   /* slot + 1, by ref */
 
+	struct plain_table plain;
 	struct hf_index entities; /* address of struct entity */
 	struct hf_index ids;	  /* position of the record */
 	struct arena arena;
@@ -155,6 +177,7 @@ struct hf_engine {
 	_Alignas(8) uint8_t view_block[HF_BLOCK_MAX];
 	char text[HF_ERR_TEXT_MAX];
 	uint8_t scratch[HF_RECORD_MAX];
+	uint8_t value[HF_PLAIN_VALUE_MAX]; /* being replayed */
 	struct replay_step steps[REPLAY_BATCH];
 };
 
@@ -196,8 +219,12 @@ struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uin
  * ahead of need.
  */
 struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash);
+/* Bytes of its block, or of a plain key's value. */
+static inline size_t hf_entity_block(const struct entity *entity) {
+	return entity->slot == SLOT_PLAIN ? entity->skip : entity->block_size;
+}
 static inline struct hf_span hf_entity_key(const struct entity *entity) {
-	return hf_span(entity->data + entity->block_size, entity->key_len);
+	return hf_span(entity->data + hf_entity_block(entity), entity->key_len);
 }
 /*
  * The entity's state and fields as the newest text of its family sees them; for no entity, those
@@ -221,7 +248,7 @@ struct change {
 };
 /* Bytes that it takes in memory, and as an image in a snapshot. */
 static inline size_t hf_entity_size(const struct entity *entity) {
-	return (sizeof(*entity) + entity->block_size + entity->key_len + 7) / 8 * 8;
+	return (sizeof(*entity) + hf_entity_block(entity) + entity->key_len + 7) / 8 * 8;
 }
 /*
  * What stands behind `at` in a chunk: an entity, or one that has moved away and left its place
@@ -239,6 +266,34 @@ HF_MUST bool hf_change_reserve(struct hf_engine *engine, const struct change *ch
 			       struct hf_err *err);
 void hf_change_apply(struct hf_engine *engine, const struct change *change);
 void hf_arena_free(struct arena *arena);
+/* Adds (sign 1) or takes away (sign -1) one entity's, or plain key's, share of the state hash. */
+void hf_entity_hash_share(struct hf_engine *engine, const struct entity *entity, uint64_t sign);
+
+/* ---- plain.c */
+
+/* NULL if there is none. */
+const struct entity *hf_plain_find(const struct hf_engine *engine, struct hf_span key);
+/* The first key of a bucket; NULL: it is empty, or behind the last one. */
+struct plain *hf_plain_bucket(const struct hf_engine *engine, uint64_t bucket);
+
+/* A key that is about to get a value. */
+struct plain_change {
+	struct plain *plain; /* that will hold it */
+	struct plain **link; /* to the one that is there, NULL: none */
+};
+/* Makes sure that hf_plain_apply_set, called next, cannot fail. */
+HF_MUST bool hf_plain_reserve(struct hf_engine *engine, struct hf_span key, size_t value_len,
+			      struct plain_change *ret, struct hf_err *err);
+/* What a new value does to memory; for requests and replay alike. */
+void hf_plain_apply_set(struct hf_engine *engine, const struct plain_change *change,
+			struct hf_span value, const struct hf_record *record);
+/* False: there is no such key. */
+HF_MUST bool hf_plain_apply_delete(struct hf_engine *engine, struct hf_span key, uint64_t lsn);
+/* Takes a plain key over from a snapshot; its bytes have been checked. */
+HF_MUST bool hf_plain_restore(struct hf_engine *engine, const struct entity *image,
+			      struct hf_err *err);
+uint64_t hf_plain_bytes(const struct hf_engine *engine);
+void hf_plain_free(struct hf_engine *engine);
 
 /* ---- snapshot.c */
 

@@ -3,7 +3,8 @@
  *
  * The state hash is the sum, over all entities, of XXH3-128 of (state, key length, version, fields,
  * key), seeded with the first 8 bytes of the hash of the contract that judged the entity's last
- * event; the two halves are summed apart, modulo 2^64. A sum does not depend on order, and changes
+ * event (of a plain key: with PLAIN_SEED, its value in the fields' place, state 0); the two halves
+ * are summed apart, modulo 2^64. A sum does not depend on order, and changes
  * by one subtraction and one addition per event.
  */
 #include <stddef.h>
@@ -12,6 +13,8 @@
 
 #include "engine/engine_private.h"
 #include "os/memory.h"
+
+#define PLAIN_SEED 0x6e69616c70u /* "plain" */
 
 _Static_assert(sizeof(struct entity) == 48, "bytes per entity count");
 _Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + sizeof(struct chunk) <
@@ -66,7 +69,7 @@ uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id) {
 
 static bool is_entity(const struct hf_engine *engine, const struct entity *entity, uint32_t family,
 		      struct hf_span key) {
-	return hf_span_equal(hf_entity_key(entity), key) &&
+	return hf_span_equal(hf_span(entity->data + entity->block_size, entity->key_len), key) &&
 	       engine->slots[entity->slot].family == family;
 }
 
@@ -124,15 +127,26 @@ void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
 	*ret_block = engine->view_block;
 }
 
-/* Adds (sign 1) or takes away (sign -1) one entity's share of the state hash. */
-static void hash_entity(struct hf_engine *engine, const struct entity *entity, uint64_t sign) {
-	uint64_t seed;
-	memcpy(&seed, engine->slots[entity->slot].contract->hash, sizeof(seed));
+static inline void hash_bytes(struct hf_engine *engine, const struct entity *entity, size_t block,
+			      uint64_t seed, uint64_t sign) {
 	const uint8_t *from = (const uint8_t *)entity + ENTITY_HASHED_FROM;
-	size_t len = sizeof(*entity) - ENTITY_HASHED_FROM + entity->block_size + entity->key_len;
+	size_t len = sizeof(*entity) - ENTITY_HASHED_FROM + block + entity->key_len;
 	XXH128_hash_t hash = XXH3_128bits_withSeed(from, len, seed);
 	engine->state_hash[0] += sign * hash.low64;
 	engine->state_hash[1] += sign * hash.high64;
+}
+
+static void hash_entity(struct hf_engine *engine, const struct entity *entity, uint64_t sign) {
+	uint64_t seed;
+	memcpy(&seed, engine->slots[entity->slot].contract->hash, sizeof(seed));
+	hash_bytes(engine, entity, entity->block_size, seed, sign);
+}
+
+void hf_entity_hash_share(struct hf_engine *engine, const struct entity *entity, uint64_t sign) {
+	if (entity->slot == SLOT_PLAIN)
+		hash_bytes(engine, entity, entity->skip, PLAIN_SEED, sign);
+	else
+		hash_entity(engine, entity, sign);
 }
 
 static size_t entity_size(uint16_t block_size, size_t key_len) {

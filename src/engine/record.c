@@ -18,14 +18,29 @@
  *             16  1  length of the name
  *             17     name, text
  *
+ *   set        0  1  length of the key
+ *              1     key
+ *                    value, in pieces: 1 byte of length, 1 to 255, and so many bytes; all but the last
+ *                    have 255. So no 512 bytes of a record are all zeros, whatever the value is: see
+ *                    src/log/append.c
+ *
+ *   delete     0  1  length of a key, and it; one or more of them, all different
+ *
  * v is a LEB128 varint. Distances are between positions of records.
  */
 #include "engine/record.h"
 
 #include "frame/frame.h"
 
+#define PIECE_MAX 255u
+
 _Static_assert(HF_EVENT_BODY_MAX + HF_RECORD_OVERHEAD <= HF_RECORD_MAX,
 	       "every event fits into a record");
+_Static_assert(1 + HF_KEY_MAX + HF_PLAIN_VALUE_MAX + HF_PLAIN_VALUE_MAX / PIECE_MAX + 1 +
+			       HF_RECORD_OVERHEAD <=
+		       HF_RECORD_MAX,
+	       "every plain key fits into a record");
+_Static_assert(HF_KEY_MAX + PIECE_MAX < HF_SECTOR, "no sector of a record is all zeros");
 _Static_assert(17 + HF_NAME_MAX + HF_CONTRACT_TEXT_MAX + HF_RECORD_OVERHEAD <= HF_RECORD_MAX,
 	       "every contract fits into a record");
 
@@ -118,6 +133,53 @@ bool hf_event_params_get(const struct hf_event *event, struct hf_span params,
 		}
 	}
 	return !reader.bad && reader.at == reader.end;
+}
+
+size_t hf_set_body_max(size_t key_len, size_t value_len) {
+	return 1 + key_len + value_len + (value_len + PIECE_MAX - 1) / PIECE_MAX;
+}
+
+size_t hf_set_body_put(struct hf_span key, struct hf_span value, uint8_t *body, size_t body_max) {
+	struct hf_writer writer = { .at = body, .end = body + body_max };
+	hf_write_u8(&writer, (uint8_t)key.len);
+	hf_write_span(&writer, key);
+	for (size_t at = 0; at < value.len;) {
+		size_t len = value.len - at < PIECE_MAX ? value.len - at : PIECE_MAX;
+		hf_write_u8(&writer, (uint8_t)len);
+		hf_write_span(&writer, hf_span(value.data + at, len));
+		at += len;
+	}
+	return (size_t)(writer.at - body);
+}
+
+bool hf_set_body_get(struct hf_span body, struct hf_span *ret_key, uint8_t *ret_value,
+		     size_t *ret_len) {
+	struct hf_reader reader = hf_reader(body);
+	*ret_key = hf_read_span(&reader, hf_read_u8(&reader));
+	*ret_len = 0;
+	for (size_t len = PIECE_MAX; !reader.bad && reader.at < reader.end;) {
+		if (len != PIECE_MAX)
+			return false; /* behind the last piece */
+		len = hf_read_u8(&reader);
+		struct hf_span piece = hf_read_span(&reader, len);
+		if (len == 0 || reader.bad || *ret_len + len > HF_PLAIN_VALUE_MAX)
+			return false;
+		memcpy(ret_value + *ret_len, piece.data, len);
+		*ret_len += len;
+	}
+	return !reader.bad && ret_key->len > 0;
+}
+
+size_t hf_delete_body_put(struct hf_span key, uint8_t *body, size_t body_max) {
+	struct hf_writer writer = { .at = body, .end = body + body_max };
+	hf_write_u8(&writer, (uint8_t)key.len);
+	hf_write_span(&writer, key);
+	return (size_t)(writer.at - body);
+}
+
+bool hf_delete_body_next(struct hf_reader *reader, struct hf_span *ret_key) {
+	*ret_key = hf_read_span(reader, hf_read_u8(reader));
+	return !reader->bad && ret_key->len > 0;
 }
 
 size_t hf_contract_body_max(const struct hf_contract *contract) {

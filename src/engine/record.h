@@ -43,7 +43,15 @@ HF_MUST bool hf_event_body_get(struct hf_span body, struct hf_event_record *ret)
 /* The params of an event record; bytes borrowed. False: they are not those of `event`. */
 HF_MUST bool hf_event_params_get(const struct hf_event *event, struct hf_span params,
 				 struct hf_value *ret);
-/* `fallback`: the name of a contract whose text has no title. */
+/* Bytes that the body of the record takes at most by which a plain key gets a value. */
+size_t hf_set_body_max(size_t key_len, size_t value_len);
+size_t hf_set_body_put(struct hf_span key, struct hf_span value, uint8_t *body, size_t body_max);
+/* `ret_value` has room for HF_PLAIN_VALUE_MAX bytes; the key is borrowed. False: it is none. */
+HF_MUST bool hf_set_body_get(struct hf_span body, struct hf_span *ret_key, uint8_t *ret_value,
+			     size_t *ret_len);
+/* One key of the body of a record by which plain keys go; behind the ones before. */
+size_t hf_delete_body_put(struct hf_span key, uint8_t *body, size_t body_max);
+HF_MUST bool hf_delete_body_next(struct hf_reader *reader, struct hf_span *ret_key);
 size_t hf_contract_body_max(const struct hf_contract *contract);
 size_t hf_contract_body_put(const struct hf_contract *contract, uint8_t *body, size_t body_max);
 HF_MUST bool hf_contract_body_get(struct hf_span body, struct hf_span *ret_hash,

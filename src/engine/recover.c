@@ -42,9 +42,22 @@ static bool load_contracts(struct loading *loading, struct hf_err *err) {
 	       corrupt(loading, 0, err, "more than its contracts is in this block");
 }
 
+static const char *age_flaw(const struct hf_snapshot_head *head, const struct entity *image) {
+	if (image->key_len == 0 || image->zero != 0 || image->version == 0)
+		return "impossible entity";
+	return image->lsn > head->lsn || image->position >= head->position
+		       ? "an entity's last event is younger than the snapshot"
+		       : NULL;
+}
+
 /* Could the engine have such an entity at the snapshot's LSN? */
 static const char *flaw(struct hf_engine *engine, const struct hf_snapshot_head *head,
 			const struct entity *image) {
+	if (image->slot == SLOT_PLAIN) {
+		if (image->block_size != 0 || image->saved != 0 || image->state != 0)
+			return "impossible plain key";
+		return age_flaw(head, image);
+	}
 	if (image->slot >= engine->slot_count)
 		return "an entity names a contract that is not there";
 	const struct contract_slot *slot = &engine->slots[image->slot];
@@ -53,12 +66,23 @@ static const char *flaw(struct hf_engine *engine, const struct hf_snapshot_head 
 		return "an entity is not as its contract says";
 	if (slot != hf_newest(engine, slot->family) && slot->state_map[image->state] == UINT16_MAX)
 		return "an entity is in a state that its contract has no more";
-	if (image->key_len == 0 || image->zero != 0 || image->version == 0)
-		return "impossible entity";
-	if (image->lsn > head->lsn || image->position >= head->position ||
-	    image->skip > image->position)
+	if (image->skip > image->position)
 		return "an entity's last event is younger than the snapshot";
-	return NULL;
+	return age_flaw(head, image);
+}
+
+/* The image at `at` of the payload, which begins at a multiple of 8, as every image does. */
+static bool image_at(const struct loading *loading, size_t at, const struct entity **ret,
+		     struct hf_err *err) {
+	size_t left = loading->block.payload.len - at;
+	const struct entity *image = (const struct entity *)(loading->block.payload.data + at);
+	if (left < sizeof(*image) ||
+	    (image->slot == SLOT_PLAIN && image->skip > HF_PLAIN_VALUE_MAX) ||
+	    left < hf_entity_size(image))
+		return corrupt(loading, at, err, "an entity does not fit its block");
+	const char *what = flaw(loading->engine, &loading->head, image);
+	*ret = image;
+	return what == NULL || corrupt(loading, at, err, what);
 }
 
 /* The entities of a batch, all placed; into the index. */
@@ -80,25 +104,28 @@ static bool load_entities(struct loading *loading, struct hf_err *err) {
 	uint32_t batch = 0;
 	size_t at = 0;
 	for (uint32_t i = 0; i < loading->block.items; i++) {
-		/* The block begins at a multiple of 8, and so does every image in it. */
-		const struct entity *image = (const struct entity *)(payload.data + at);
-		if (payload.len - at < sizeof(*image) || payload.len - at < hf_entity_size(image))
-			return corrupt(loading, at, err, "an entity does not fit its block");
-		const char *what = flaw(engine, &loading->head, image);
-		if (what != NULL)
-			return corrupt(loading, at, err, what);
+		const struct entity *image;
+		if (!image_at(loading, at, &image, err))
+			return false;
+		at += hf_entity_size(image);
+		if (image->slot == SLOT_PLAIN) {
+			if (!hf_plain_restore(engine, image, err))
+				return false;
+			continue;
+		}
 		hashes[batch] = hf_entity_hash(engine, engine->slots[image->slot].family,
 					       hf_entity_key(image));
 		hf_index_prefetch(&engine->entities, hashes[batch]);
 		if (!hf_entity_restore(engine, image, &entities[batch], err))
 			return false;
-		at += hf_entity_size(image);
-		if (++batch == BATCH || i + 1 == loading->block.items) {
-			if (!index_entities(engine, entities, hashes, batch, err))
-				return false;
-			batch = 0;
-		}
+		if (++batch < BATCH)
+			continue;
+		if (!index_entities(engine, entities, hashes, batch, err))
+			return false;
+		batch = 0;
 	}
+	if (!index_entities(engine, entities, hashes, batch, err))
+		return false;
 	return at == payload.len ||
 	       corrupt(loading, at, err, "more than its entities is in this block");
 }
@@ -130,6 +157,7 @@ static bool presize(struct loading *loading, struct hf_err *err) {
 	const struct hf_snapshot_head *head = &loading->head;
 	struct hf_engine *engine = loading->engine;
 	if (head->entities > loading->reader.size / sizeof(struct entity) ||
+	    head->plain_keys > loading->reader.size / sizeof(struct entity) ||
 	    head->ids > loading->reader.size / ID_IMAGE || head->contracts > HF_CONTRACTS_MAX)
 		return hf_snapshot_corrupt(&loading->reader, 0, err,
 					   "the head announces more than the file can hold");
@@ -182,22 +210,23 @@ static bool load(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
 
 /* ---- holdfast replay --verify ---- */
 
+/* What the engine has under the image's key. */
+static const struct entity *find_same(struct hf_engine *engine, const struct entity *image) {
+	struct hf_span key = hf_entity_key(image);
+	if (image->slot == SLOT_PLAIN)
+		return hf_plain_find(engine, key);
+	uint32_t family = engine->slots[image->slot].family;
+	return hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key, NULL);
+}
+
 static bool same_entities(struct loading *loading, struct hf_err *err) {
 	struct hf_engine *engine = loading->engine;
-	struct hf_span payload = loading->block.payload;
 	size_t at = 0;
 	for (uint32_t i = 0; i < loading->block.items; i++) {
-		const struct entity *image = (const struct entity *)(payload.data + at);
-		if (payload.len - at < sizeof(*image) || payload.len - at < hf_entity_size(image))
-			return corrupt(loading, at, err, "an entity does not fit its block");
-		const char *what = flaw(engine, &loading->head, image);
-		if (what != NULL)
-			return corrupt(loading, at, err, what);
-		uint32_t family = engine->slots[image->slot].family;
-		struct hf_span key = hf_entity_key(image);
-		const struct entity *entity =
-			hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key,
-				       NULL);
+		const struct entity *image;
+		if (!image_at(loading, at, &image, err))
+			return false;
+		const struct entity *entity = find_same(engine, image);
 		if (entity == NULL || hf_entity_size(entity) != hf_entity_size(image) ||
 		    memcmp(entity, image, hf_entity_size(image)) != 0)
 			return corrupt(loading, at, err,
@@ -232,6 +261,7 @@ static bool same_totals(const struct loading *loading, struct hf_err *err) {
 		head->state_hash[1] == engine->state_hash[1] && head->events == engine->events &&
 		head->contracts == engine->slot_count && head->time_ns == engine->logged_ns &&
 		head->entities == hf_index_count(&engine->entities) &&
+		head->plain_keys == engine->plain.count &&
 		head->ids == hf_index_count(&engine->ids)) ||
 	       hf_snapshot_corrupt(&loading->reader, HF_SNAPSHOT_HEADER_SIZE, err,
 				   "the state hash or a total is not what the log makes up to this "

@@ -199,6 +199,58 @@ static bool replay_event(struct hf_engine *engine, const struct hf_record *recor
 	return true;
 }
 
+static bool replay_set(struct hf_engine *engine, const struct hf_record *record,
+		       struct hf_err *err) {
+	struct plain_change change;
+	struct hf_span key;
+	size_t len;
+	if (!hf_set_body_get(record->body, &key, engine->value, &len))
+		return differs(record, NULL, err, "this record of a plain key does not parse");
+	if (!hf_plain_reserve(engine, key, len, &change, err))
+		return false;
+	hf_plain_apply_set(engine, &change, hf_span(engine->value, len), record);
+	return true;
+}
+
+static bool replay_delete(struct hf_engine *engine, const struct hf_record *record,
+			  struct hf_err *err) {
+	struct hf_reader reader = hf_reader(record->body);
+	do {
+		struct hf_span key;
+		if (!hf_delete_body_next(&reader, &key))
+			return differs(record, NULL, err, "this deletion does not parse");
+		if (!hf_plain_apply_delete(engine, key, record->lsn))
+			return differs(record, NULL, err, "it deletes a key that is not there");
+	} while (reader.at < reader.end);
+	engine->events++;
+	return true;
+}
+
+/* Whatever is no event. */
+static bool replay_other(struct hf_engine *engine, const struct hf_record *record,
+			 struct hf_err *err) {
+	bool ok;
+	if (record->type != HF_RECORD_CONTRACT && record->time_ns < engine->now_ns)
+		return differs(record, NULL, err,
+			       "its log time is before that of the record before it");
+	switch (record->type) {
+	case HF_RECORD_CONTRACT:
+		ok = replay_contract(engine, record, err);
+		break;
+	case HF_RECORD_SET:
+		ok = replay_set(engine, record, err);
+		break;
+	case HF_RECORD_DELETE:
+		ok = replay_delete(engine, record, err);
+		break;
+	default:
+		ok = differs(record, NULL, err, "unknown type of record");
+	}
+	if (ok)
+		engine->now_ns = engine->logged_ns = record->time_ns;
+	return ok;
+}
+
 /* The snapshots up to here: each was taken between two frames, so it was taken exactly here. */
 static bool compare_snapshots(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
 	while (engine->snapshots_ahead_count > 0) {
@@ -218,7 +270,7 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 	uint32_t done = 0;
 	while (done < count) {
 		uint32_t ahead = 0;
-		/* Up to the next contract: what comes behind it may be about it. */
+		/* Up to the next record of another kind: if a contract, what follows may be of it. */
 		for (; ahead < REPLAY_BATCH && done + ahead < count &&
 		       records[done + ahead].type == HF_RECORD_EVENT;
 		     ahead++)
@@ -230,13 +282,10 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 			if (!replay_event(engine, &records[done + i], &engine->steps[i], err))
 				return false;
 		done += ahead;
-		if (done < count && records[done].type == HF_RECORD_CONTRACT) {
-			if (!replay_contract(engine, &records[done], err))
+		if (done < count && records[done].type != HF_RECORD_EVENT) {
+			if (!replay_other(engine, &records[done], err))
 				return false;
-			engine->now_ns = engine->logged_ns = records[done].time_ns;
 			done++;
-		} else if (done < count && records[done].type != HF_RECORD_EVENT) {
-			return differs(&records[done], NULL, err, "unknown type of record");
 		}
 	}
 	return compare_snapshots(engine, records[count - 1].lsn, err);

@@ -6,7 +6,8 @@
  * *unsaved*, by turning what their `saved` bit means. The thread here walks the arena and copies
  * entity after entity, in slices of some microseconds under the lock; a request that is about to
  * change an unsaved entity copies it first (hf_entity_save). Entities made since are born saved.
- * Ids are never removed, and never change: those of the LSN have a position before its end.
+ * Ids are never removed, and never change: those of the LSN have a position before its end. Plain
+ * keys are saved as entities are; their table is walked behind the arena.
  *
  * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it
  * to the requests. If they fill it all the same, the disk is slower than they are, and they wait
@@ -43,6 +44,7 @@ struct pass {
 	size_t memory_bytes;
 	const struct chunk *chunk; /* the walk; NULL behind its end */
 	const uint8_t *at, *end;
+	uint64_t bucket; /* of the plain keys; the walk's next */
 };
 
 /* ---- images: under the lock ------------------------------------------------------------------ */
@@ -93,7 +95,7 @@ void hf_saver_make_room(struct hf_engine *engine) {
 }
 
 /* Some of the walk. False: it is at its end. */
-static bool walk_slice(struct pass *pass) {
+static bool walk_entities(struct pass *pass) {
 	struct hf_engine *engine = pass->engine;
 	size_t copied = 0;
 	for (uint32_t i = 0; i < SLICE_STEPS && copied < SLICE_BYTES && pass->chunk != NULL; i++) {
@@ -111,6 +113,28 @@ static bool walk_slice(struct pass *pass) {
 		hf_entity_save(engine, entity);
 	}
 	return pass->chunk != NULL;
+}
+
+/* Keys only ever move to buckets behind their own: none is missed. */
+static bool walk_plain(struct pass *pass) {
+	struct hf_engine *engine = pass->engine;
+	size_t copied = 0;
+	for (uint32_t i = 0; i < SLICE_STEPS && copied < SLICE_BYTES; i++) {
+		if (pass->bucket >= engine->plain.buckets)
+			return false;
+		struct plain *plain = hf_plain_bucket(engine, pass->bucket++);
+		for (; plain != NULL; plain = plain->next) {
+			if (plain->entity.saved == engine->saver.mark)
+				continue;
+			copied += hf_entity_size(&plain->entity);
+			hf_entity_save(engine, &plain->entity);
+		}
+	}
+	return true;
+}
+
+static bool walk_slice(struct pass *pass) {
+	return walk_entities(pass) || walk_plain(pass);
 }
 
 /* ---- the pass ---------------------------------------------------------------------------- */
@@ -144,7 +168,7 @@ static void rest_from_disk(void *arg, uint64_t wrote_ns) {
 
 static bool make_blocks(struct pass *pass, struct hf_err *err) {
 	hf_engine_lock(pass->engine);
-	uint64_t count = pass->engine->arena.bytes / ARENA_SHARE / HF_SNAPSHOT_BLOCK_MAX;
+	uint64_t count = (pass->engine->arena.bytes + pass->engine->plain.bytes) / ARENA_SHARE / HF_SNAPSHOT_BLOCK_MAX;
 	hf_engine_unlock(pass->engine);
 	count = count < BLOCKS_MIN ? BLOCKS_MIN : count > BLOCKS_MAX ? BLOCKS_MAX : count;
 	pass->memory_bytes = (count + 1) * HF_SNAPSHOT_BLOCK_MAX;
@@ -175,6 +199,7 @@ static void begin(struct pass *pass, const struct hf_log_place *place) {
 		.events = engine->events,
 		.contracts = engine->slot_count,
 		.entities = hf_index_count(&engine->entities),
+		.plain_keys = engine->plain.count,
 		.ids = hf_index_count(&engine->ids),
 		.taken_ns = hf_clock_wall_ns(),
 	};

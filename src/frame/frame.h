@@ -128,7 +128,12 @@ void hf_frame_put(struct hf_frame *frame, uint32_t seed, uint8_t *bytes);
 HF_MUST bool hf_frame_get(const uint8_t *bytes, uint32_t seed, uint64_t position,
 			  struct hf_frame *ret);
 
-enum hf_record_type { HF_RECORD_CONTRACT = 1, HF_RECORD_EVENT = 2 };
+enum hf_record_type {
+	HF_RECORD_CONTRACT = 1,
+	HF_RECORD_EVENT = 2,
+	HF_RECORD_SET = 3,    /* a plain key gets a value */
+	HF_RECORD_DELETE = 4, /* plain keys go */
+};
 
 struct hf_record {
 	uint64_t position;

@@ -11,8 +11,8 @@
 #include "os/clock.h"
 #include "os/memory.h"
 
-#define SNAPSHOT_VERSION 1u
-#define HEAD_LEN 120u
+#define SNAPSHOT_VERSION 2u
+#define HEAD_LEN 128u
 #define PIECE 32768u /* written at once: a flush of the log waits behind no more than this */
 
 _Static_assert(HF_SNAPSHOT_BLOCK_MAX % HF_SNAPSHOT_ALIGNMENT == 0, "the largest block is whole");
@@ -112,6 +112,7 @@ bool hf_snapshot_write_head(struct hf_snapshot_writer *writer, const struct hf_s
 	hf_write_u64(&out, head->entities);
 	hf_write_u64(&out, head->ids);
 	hf_write_u64(&out, (uint64_t)head->taken_ns);
+	hf_write_u64(&out, head->plain_keys);
 	HF_ASSERT(out.at == out.end);
 	return hf_snapshot_write(writer, HF_SNAPSHOT_HEAD, 1, block, HEAD_LEN, err);
 }
@@ -239,9 +240,11 @@ static bool read_head(struct hf_snapshot_reader *reader, struct hf_snapshot_head
 	ret->record_bytes = hf_read_u64(&in);
 	ret->events = hf_read_u64(&in);
 	ret->contracts = reader->left[HF_SNAPSHOT_CONTRACTS] = hf_read_u64(&in);
-	ret->entities = reader->left[HF_SNAPSHOT_ENTITIES] = hf_read_u64(&in);
+	ret->entities = hf_read_u64(&in);
 	ret->ids = reader->left[HF_SNAPSHOT_IDS] = hf_read_u64(&in);
 	ret->taken_ns = (int64_t)hf_read_u64(&in);
+	ret->plain_keys = hf_read_u64(&in);
+	reader->left[HF_SNAPSHOT_ENTITIES] = ret->entities + ret->plain_keys;
 	if (in.bad || in.at != in.end)
 		return hf_snapshot_corrupt(reader, block.offset, err,
 					   "impossible length of a head");

@@ -78,6 +78,7 @@ struct hf_snapshot_head {
 	uint64_t record_bytes;
 	uint64_t events;
 	uint64_t contracts, entities, ids;
+	uint64_t plain_keys; /* their images stand among the entities' */
 	int64_t taken_ns;
 };
 

@@ -14,7 +14,8 @@ enum hf_command_flags {
 	HF_COMMAND_WRITE = 1,	 /* changes the log */
 	HF_COMMAND_IN_MULTI = 2, /* is executed between MULTI and EXEC, too */
 	HF_COMMAND_ADMIN = 4,
-	HF_COMMAND_SLOW = 8, /* may take a millisecond, or reply a megabyte: others go first */
+	HF_COMMAND_SLOW = 8,  /* may take a millisecond, or reply a megabyte: others go first */
+	HF_COMMAND_KEYS = 16, /* all strings from first_key on are keys */
 };
 
 struct hf_command {
@@ -22,7 +23,7 @@ struct hf_command {
 	hf_command_fn *run; /* NULL: the subcommands do it */
 	int arity;	    /* strings, with the name; negative: at least so many */
 	unsigned flags;
-	int first_key; /* position of the entity's key, 0 if there is none */
+	int first_key; /* position of the first key, 0 if there is none */
 	const char *group;
 	const char *syntax; /* of the arguments */
 	const char *summary;
@@ -54,7 +55,10 @@ bool hf_snapshot_reply(struct hf_loop *loop);
 hf_command_fn hf_cmd_get, hf_cmd_history, hf_cmd_count, hf_cmd_hash, hf_cmd_snapshot;
 hf_command_fn hf_cmd_contract_list, hf_cmd_contract_show, hf_cmd_contract_check,
 	hf_cmd_contract_load, hf_cmd_contract_help;
-hf_command_fn hf_cmd_dbsize, hf_cmd_type;
+
+/* command_plain.c */
+hf_command_fn hf_cmd_plain_get, hf_cmd_plain_set, hf_cmd_setnx, hf_cmd_del, hf_cmd_exists,
+	hf_cmd_mget, hf_cmd_incr, hf_cmd_incrby, hf_cmd_scan, hf_cmd_type, hf_cmd_dbsize;
 
 /* command_client.c */
 hf_command_fn hf_cmd_hello, hf_cmd_auth, hf_cmd_ping, hf_cmd_echo, hf_cmd_quit, hf_cmd_reset,

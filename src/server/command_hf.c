@@ -431,31 +431,3 @@ void hf_cmd_contract_help(struct hf_loop *loop, struct hf_conn *conn,
 	}
 	hf_out_end_array(&conn->out, begun, count);
 }
-
-/* ---- Redis's own, answered from the engine ----------------------------------------------- */
-
-void hf_cmd_dbsize(struct hf_loop *loop, struct hf_conn *conn,
-		   const struct hf_resp_command *request) {
-	struct hf_engine_info info;
-	hf_engine_lock(loop->engine);
-	gate_on_all(loop, conn, &info);
-	hf_engine_unlock(loop->engine);
-	hf_out_int(&conn->out, (int64_t)info.entities);
-}
-
-void hf_cmd_type(struct hf_loop *loop, struct hf_conn *conn,
-		 const struct hf_resp_command *request) {
-	struct hf_span name = request->argv[1];
-	const uint8_t *colon = name.len > 0 ? memchr(name.data, ':', name.len) : NULL;
-	struct hf_reply reply = { .status = HF_NOTFOUND };
-	if (colon != NULL) {
-		struct hf_entity_view view;
-		size_t contract_len = (size_t)(colon - name.data);
-		hf_engine_lock(loop->engine);
-		hf_engine_get(loop->engine, hf_span(name.data, contract_len),
-			      hf_span(colon + 1, name.len - contract_len - 1), &view, &reply);
-		hf_engine_unlock(loop->engine);
-		hf_conn_gate(conn, reply.durable_at);
-	}
-	hf_out_simple(&conn->out, reply.status == HF_OK ? "entity" : "none");
-}

@@ -40,7 +40,7 @@ static void reply_command(struct hf_out *out, const struct hf_command *command) 
 	if (admin)
 		hf_out_simple(out, "admin");
 	hf_out_int(out, command->first_key);
-	hf_out_int(out, command->first_key);
+	hf_out_int(out, command->flags & HF_COMMAND_KEYS ? -1 : command->first_key);
 	hf_out_int(out, command->first_key > 0);
 	hf_out_array(out, 0); /* ACL categories */
 	hf_out_array(out, 0); /* tips */
@@ -231,7 +231,7 @@ static uint64_t resident_bytes(void) {
 
 static void info_memory(const struct figures *figures, struct hf_text *text) {
 	uint64_t used = figures->engine.memory_entities + figures->engine.memory_ids +
-			figures->engine.memory_index;
+			figures->engine.memory_index + figures->engine.memory_plain;
 	add_number(text, "used_memory", used);
 	hf_text_add(text, "used_memory_human:%.2fM\r\n", (double)used / 1048576);
 	add_number(text, "used_memory_rss", resident_bytes());
@@ -277,6 +277,7 @@ static void info_holdfast(const struct figures *figures, struct hf_text *text) {
 	add_number(text, "contracts", engine->contracts);
 	add_number(text, "entities", engine->entities);
 	add_number(text, "ids", engine->ids);
+	add_number(text, "plain_keys", engine->plain_keys);
 	add_number(text, "log_bytes", engine->log_bytes);
 	add_number(text, "log_record_bytes", engine->record_bytes);
 	add_number(text, "log_segments", engine->segments);
@@ -286,6 +287,7 @@ static void info_holdfast(const struct figures *figures, struct hf_text *text) {
 	add_number(text, "memory_entities", engine->memory_entities);
 	add_number(text, "memory_ids", engine->memory_ids);
 	add_number(text, "memory_index", engine->memory_index);
+	add_number(text, "memory_plain", engine->memory_plain);
 	add_number(text, "recovered_events", engine->recovered_events);
 	add_number(text, "recovered_ms", engine->recovered_ns / 1000000);
 	add_number(text, "recovered_cut_bytes", engine->cut_bytes);
@@ -301,9 +303,10 @@ static void info_holdfast(const struct figures *figures, struct hf_text *text) {
 }
 
 static void info_keyspace(const struct figures *figures, struct hf_text *text) {
-	if (figures->engine.entities > 0)
+	uint64_t keys = figures->engine.entities + figures->engine.plain_keys;
+	if (keys > 0)
 		hf_text_add(text, "db0:keys=%llu,expires=0,avg_ttl=0\r\n",
-			    (unsigned long long)figures->engine.entities);
+			    (unsigned long long)keys);
 }
 
 static const struct section {

@@ -1,0 +1,369 @@
+/*
+ * The commands on plain keys: Redis's strings, on the same log as the entities. Replies and errors
+ * are Redis's, word for word where clients look at them; as everywhere, none is sent before all
+ * that it depends on is durable.
+ */
+#include "server/command.h"
+
+#define SCAN_COUNT_DEFAULT 10u
+#define SCAN_COUNT_MAX 10000u
+#define SCAN_BUCKETS_MAX 10u /* looked at, for each key that is wanted */
+
+static void reply_failure(struct hf_conn *conn, const struct hf_reply *reply) {
+	/* What was wrong with the request is told as Redis does. */
+	const char *word = reply->status == HF_BADPARAM ? "ERR" : hf_status_name(reply->status);
+	hf_out_error(&conn->out, word, reply->text);
+}
+
+static void reply_value(struct hf_out *out, enum hf_status status, struct hf_span value) {
+	if (status == HF_OK)
+		hf_out_bulk(out, value);
+	else
+		hf_out_null(out);
+}
+
+/* ---- reads ------------------------------------------------------------------------------- */
+
+void hf_cmd_plain_get(struct hf_loop *loop, struct hf_conn *conn,
+		      const struct hf_resp_command *request) {
+	struct hf_span value;
+	struct hf_reply reply;
+	hf_engine_lock(loop->engine);
+	hf_engine_plain_get(loop->engine, request->argv[1], &value, &reply);
+	hf_conn_gate(conn, reply.durable_at);
+	reply_value(&conn->out, reply.status, value);
+	hf_engine_unlock(loop->engine);
+}
+
+void hf_cmd_mget(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
+	hf_out_array(&conn->out, request->argc - 1);
+	hf_engine_lock(loop->engine);
+	for (uint32_t i = 1; i < request->argc; i++) {
+		struct hf_span value;
+		struct hf_reply reply;
+		hf_engine_plain_get(loop->engine, request->argv[i], &value, &reply);
+		hf_conn_gate(conn, reply.durable_at);
+		reply_value(&conn->out, reply.status, value);
+	}
+	hf_engine_unlock(loop->engine);
+}
+
+void hf_cmd_exists(struct hf_loop *loop, struct hf_conn *conn,
+		   const struct hf_resp_command *request) {
+	int64_t count = 0;
+	hf_engine_lock(loop->engine);
+	for (uint32_t i = 1; i < request->argc; i++) {
+		struct hf_span value;
+		struct hf_reply reply;
+		hf_engine_plain_get(loop->engine, request->argv[i], &value, &reply);
+		hf_conn_gate(conn, reply.durable_at);
+		count += reply.status == HF_OK;
+	}
+	hf_engine_unlock(loop->engine);
+	hf_out_int(&conn->out, count);
+}
+
+/* `contract:key` names an entity, unless a plain key has this name. Under the lock. */
+static bool is_entity(struct hf_loop *loop, struct hf_conn *conn, struct hf_span name) {
+	const uint8_t *colon = name.len > 0 ? memchr(name.data, ':', name.len) : NULL;
+	struct hf_entity_view view;
+	struct hf_reply reply;
+	if (colon == NULL)
+		return false;
+	size_t contract_len = (size_t)(colon - name.data);
+	hf_engine_get(loop->engine, hf_span(name.data, contract_len),
+		      hf_span(colon + 1, name.len - contract_len - 1), &view, &reply);
+	hf_conn_gate(conn, reply.durable_at);
+	return reply.status == HF_OK;
+}
+
+void hf_cmd_type(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
+	struct hf_span value;
+	struct hf_reply reply;
+	hf_engine_lock(loop->engine);
+	hf_engine_plain_get(loop->engine, request->argv[1], &value, &reply);
+	hf_conn_gate(conn, reply.durable_at);
+	const char *type = reply.status == HF_OK		     ? "string"
+			   : is_entity(loop, conn, request->argv[1]) ? "entity"
+								     : "none";
+	hf_engine_unlock(loop->engine);
+	hf_out_simple(&conn->out, type);
+}
+
+void hf_cmd_dbsize(struct hf_loop *loop, struct hf_conn *conn,
+		   const struct hf_resp_command *request) {
+	struct hf_engine_info info;
+	hf_engine_lock(loop->engine);
+	hf_engine_info(loop->engine, &info);
+	hf_conn_gate(conn, info.last_lsn);
+	hf_engine_unlock(loop->engine);
+	hf_out_int(&conn->out, (int64_t)(info.entities + info.plain_keys));
+}
+
+/* ---- writes ------------------------------------------------------------------------------ */
+
+static void show_old(void *arg, const struct hf_span *value) {
+	struct hf_out *out = arg;
+	if (value == NULL)
+		hf_out_null(out);
+	else
+		hf_out_bulk(out, *value);
+}
+
+/* Sets, and replies the error if that cannot be; or, where it is wanted, the old value. */
+static bool set(struct hf_loop *loop, struct hf_conn *conn, const struct hf_plain_set *set,
+		bool wants_old, bool *ret_set) {
+	struct hf_out *out = &conn->out;
+	struct hf_reply reply;
+	uint64_t begun = hf_out_end(out);
+	hf_engine_lock(loop->engine);
+	hf_engine_plain_set(loop->engine, set, wants_old ? show_old : NULL, out, ret_set, &reply);
+	loop->queued = true;
+	hf_conn_gate(conn, reply.durable_at);
+	if (reply.status != HF_OK) {
+		hf_out_cancel(out, begun);
+		reply_failure(conn, &reply);
+	}
+	hf_engine_unlock(loop->engine);
+	return reply.status == HF_OK;
+}
+
+/* The options behind SET's value. False: the reply is an error. */
+static bool read_set_options(struct hf_conn *conn, const struct hf_resp_command *request,
+			     struct hf_plain_set *set, bool *ret_get) {
+	for (uint32_t i = 3; i < request->argc; i++) {
+		struct hf_span option = request->argv[i];
+		enum hf_plain_when when = hf_span_is_nocase(option, "nx")     ? HF_PLAIN_ABSENT
+					  : hf_span_is_nocase(option, "xx")   ? HF_PLAIN_PRESENT
+					  : hf_span_is_nocase(option, "ifeq") ? HF_PLAIN_EQUAL
+									      : HF_PLAIN_ALWAYS;
+		if (hf_span_is_nocase(option, "get") && !*ret_get) {
+			*ret_get = true;
+			continue;
+		}
+		bool lacks_value = when == HF_PLAIN_EQUAL && i + 1 == request->argc;
+		if (when == HF_PLAIN_ALWAYS || set->when != HF_PLAIN_ALWAYS || lacks_value) {
+			hf_out_errorf(&conn->out,
+				      "syntax error at argument %u of SET: it takes NX, XX or IFEQ "
+				      "value, and GET; keys do not expire",
+				      i);
+			return false;
+		}
+		set->when = when;
+		if (when == HF_PLAIN_EQUAL)
+			set->equal = request->argv[++i];
+	}
+	return true;
+}
+
+void hf_cmd_plain_set(struct hf_loop *loop, struct hf_conn *conn,
+		      const struct hf_resp_command *request) {
+	struct hf_plain_set wanted = { .key = request->argv[1], .value = request->argv[2] };
+	bool wants_old = false, is_set;
+	if (!read_set_options(conn, request, &wanted, &wants_old) ||
+	    !set(loop, conn, &wanted, wants_old, &is_set) || wants_old)
+		return;
+	if (is_set)
+		hf_out_simple(&conn->out, "OK");
+	else
+		hf_out_null(&conn->out);
+}
+
+void hf_cmd_setnx(struct hf_loop *loop, struct hf_conn *conn,
+		  const struct hf_resp_command *request) {
+	struct hf_plain_set wanted = { .key = request->argv[1],
+				       .value = request->argv[2],
+				       .when = HF_PLAIN_ABSENT };
+	bool is_set;
+	if (set(loop, conn, &wanted, false, &is_set))
+		hf_out_int(&conn->out, is_set);
+}
+
+void hf_cmd_del(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
+	struct hf_reply reply;
+	uint64_t deleted;
+	hf_engine_lock(loop->engine);
+	hf_engine_plain_delete(loop->engine, request->argv + 1, request->argc - 1, &deleted,
+			       &reply);
+	loop->queued = true;
+	hf_conn_gate(conn, reply.durable_at);
+	if (reply.status == HF_OK)
+		hf_out_int(&conn->out, (int64_t)deleted);
+	else
+		reply_failure(conn, &reply);
+	hf_engine_unlock(loop->engine);
+}
+
+static void add(struct hf_loop *loop, struct hf_conn *conn, struct hf_span key, int64_t by) {
+	struct hf_reply reply;
+	int64_t value = 0;
+	hf_engine_lock(loop->engine);
+	hf_engine_plain_add(loop->engine, key, by, &value, &reply);
+	loop->queued = true;
+	hf_conn_gate(conn, reply.durable_at);
+	if (reply.status == HF_OK)
+		hf_out_int(&conn->out, value);
+	else
+		reply_failure(conn, &reply);
+	hf_engine_unlock(loop->engine);
+}
+
+void hf_cmd_incr(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
+	add(loop, conn, request->argv[1], 1);
+}
+
+void hf_cmd_incrby(struct hf_loop *loop, struct hf_conn *conn,
+		   const struct hf_resp_command *request) {
+	int64_t by;
+	if (hf_span_i64(request->argv[2], &by))
+		add(loop, conn, request->argv[1], by);
+	else
+		hf_out_errorf(&conn->out, "value is not an integer or out of range");
+}
+
+/* ---- SCAN -------------------------------------------------------------------------------- */
+
+/*
+ * One item of a pattern against one byte: `[a-z]`, `[^a]`, `?`, `\x` or a byte. Returns what is
+ * behind the item.
+ */
+static struct hf_span match_item(struct hf_span pattern, uint8_t byte, bool *ret_matches) {
+	const uint8_t *at = pattern.data, *end = at + pattern.len;
+	if (*at != '[') {
+		bool escaped = *at == '\\' && at + 1 < end;
+		at += escaped;
+		*ret_matches = *at == byte || (*at == '?' && !escaped);
+		return hf_span(at + 1, (size_t)(end - at) - 1);
+	}
+	at++;
+	bool negated = at < end && *at == '^', found = false;
+	for (at += negated; at < end && *at != ']'; at++) {
+		at += *at == '\\' && at + 1 < end;
+		uint8_t low = *at, high = low;
+		if (end - at >= 3 && at[1] == '-') {
+			at += 2;
+			high = *at;
+		}
+		found |= low <= high ? byte >= low && byte <= high : byte >= high && byte <= low;
+	}
+	*ret_matches = found != negated;
+	at += at < end;
+	return hf_span(at, (size_t)(end - at));
+}
+
+/*
+ * Redis's glob patterns. On a mismatch only the last `*` takes one byte more: the time is bounded
+ * by the product of both lengths.
+ */
+static bool matches(struct hf_span pattern, struct hf_span text) {
+	struct hf_span star = { 0 }, star_text = { 0 };
+	bool has_star = false;
+	for (;;) {
+		bool same = false;
+		struct hf_span rest;
+		if (pattern.len > 0 && pattern.data[0] == '*') {
+			has_star = true;
+			star = pattern = hf_span(pattern.data + 1, pattern.len - 1);
+			star_text = text;
+			continue;
+		}
+		if (pattern.len == 0 && text.len == 0)
+			return true;
+		if (pattern.len > 0 && text.len > 0)
+			rest = match_item(pattern, text.data[0], &same);
+		if (same) {
+			pattern = rest;
+			text = hf_span(text.data + 1, text.len - 1);
+			continue;
+		}
+		if (!has_star || star_text.len == 0)
+			return false;
+		text = star_text = hf_span(star_text.data + 1, star_text.len - 1);
+		pattern = star;
+	}
+}
+
+struct scan {
+	struct hf_out *out;	/* NULL: the keys are only counted */
+	struct hf_span pattern; /* data NULL: all */
+	uint64_t count;		/* that is wanted */
+	bool strings;		/* TYPE string, or none given: there are no others */
+	uint64_t seen, shown;
+};
+
+static void show_key(void *arg, struct hf_span key) {
+	struct scan *scan = arg;
+	scan->seen++;
+	if (!scan->strings || (scan->pattern.data != NULL && !matches(scan->pattern, key)))
+		return;
+	if (scan->out != NULL)
+		hf_out_bulk(scan->out, key);
+	scan->shown++;
+}
+
+static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command *request,
+			      struct scan *scan) {
+	for (uint32_t i = 2; i < request->argc; i += 2) {
+		struct hf_span option = request->argv[i];
+		struct hf_span value =
+			i + 1 < request->argc ? request->argv[i + 1] : hf_span(NULL, 0);
+		if (value.data == NULL) {
+			hf_out_errorf(&conn->out, "syntax error");
+			return false;
+		}
+		if (hf_span_is_nocase(option, "match")) {
+			scan->pattern = value;
+		} else if (hf_span_is_nocase(option, "type")) {
+			scan->strings = hf_span_is_nocase(value, "string");
+		} else if (!hf_span_is_nocase(option, "count")) {
+			hf_out_errorf(&conn->out, "syntax error");
+			return false;
+		} else if (!hf_span_u64(value, &scan->count) || scan->count == 0) {
+			hf_out_errorf(&conn->out, "value is not an integer or out of range");
+			return false;
+		}
+	}
+	if (scan->count > SCAN_COUNT_MAX)
+		scan->count = SCAN_COUNT_MAX;
+	return true;
+}
+
+/* As many buckets as it takes for the keys that are wanted. The next cursor; 0 at the end. */
+static uint64_t walk(struct hf_loop *loop, struct scan *scan, uint64_t cursor,
+		     struct hf_reply *ret) {
+	scan->seen = scan->shown = 0;
+	uint64_t buckets = scan->count * SCAN_BUCKETS_MAX;
+	do
+		cursor = hf_engine_plain_scan(loop->engine, cursor, show_key, scan, ret);
+	while (cursor != 0 && scan->seen < scan->count && --buckets > 0);
+	return cursor;
+}
+
+void hf_cmd_scan(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
+	struct hf_out *out = &conn->out;
+	struct scan scan = { .count = SCAN_COUNT_DEFAULT, .strings = true };
+	struct hf_reply reply;
+	uint64_t cursor;
+	if (!hf_span_u64(request->argv[1], &cursor)) {
+		hf_out_errorf(out, "invalid cursor");
+		return;
+	}
+	if (!read_scan_options(conn, request, &scan))
+		return;
+	char text[24];
+	struct hf_text next = hf_text(text, sizeof(text));
+	hf_engine_lock(loop->engine);
+	/* Twice: the next cursor and the number of keys stand before the keys. */
+	hf_text_add(&next, "%llu", (unsigned long long)walk(loop, &scan, cursor, &reply));
+	hf_out_array(out, 2);
+	hf_out_text(out, text);
+	hf_out_array(out, scan.shown);
+	scan.out = out;
+	(void)walk(loop, &scan, cursor, &reply);
+	hf_engine_unlock(loop->engine);
+	hf_conn_gate(conn, reply.durable_at);
+}
