@@ -7,8 +7,6 @@
 
 #include "machine/machine.h"
 
-#define TEXT_MAX 256u
-
 void actor_fail(const struct actor *actor, const char *fmt, ...) {
 	va_list args;
 	fflush(stdout);
@@ -23,8 +21,8 @@ void actor_fail(const struct actor *actor, const char *fmt, ...) {
 
 /* ---- names: of different lengths, so that records are ---- */
 
-static struct hf_span key_text(uint32_t key, char *buf) {
-	int len = snprintf(buf, TEXT_MAX, "k%u%.*s", key, (int)(key * 7 % 40),
+struct hf_span actor_key_text(uint32_t key, char *buf) {
+	int len = snprintf(buf, ACTOR_TEXT_MAX, "k%u%.*s", key, (int)(key * 7 % 40),
 			   "........................................");
 	return hf_span(buf, (size_t)len);
 }
@@ -32,8 +30,8 @@ static struct hf_span key_text(uint32_t key, char *buf) {
 static struct hf_span id_text(uint32_t id, char *buf) {
 	if (id == 0)
 		return hf_span(buf, 0);
-	int len =
-		snprintf(buf, TEXT_MAX, "id%u%*s", id, id % 8 == 0 ? 200 : (int)(id * 5 % 30), "");
+	int len = snprintf(buf, ACTOR_TEXT_MAX, "id%u%*s", id,
+			   id % 8 == 0 ? 200 : (int)(id * 5 % 30), "");
 	return hf_span(buf, (size_t)len);
 }
 
@@ -85,7 +83,7 @@ uint64_t actor_ceiling(const struct actor *actor) {
 	return actor->engine == NULL ? actor->ceiling : actor->model->last;
 }
 
-static void check_hash(struct actor *actor, uint64_t lsn) {
+void actor_check_hash(struct actor *actor, uint64_t lsn) {
 	uint8_t hash[16];
 	struct hf_reply reply;
 	hf_engine_hash(actor->engine, hash, &reply);
@@ -95,6 +93,15 @@ static void check_hash(struct actor *actor, uint64_t lsn) {
 	if (lsn > 0 && memcmp(hash, actor->model->records[lsn].hash, sizeof(hash)) != 0)
 		actor_fail(actor, "the state hash after LSN %llu is another one than it was",
 			   (unsigned long long)lsn);
+}
+
+void actor_keep_hash(struct actor *actor) {
+	uint64_t last = actor->model->last;
+	struct hf_reply reply;
+	hf_engine_hash(actor->engine, actor->model->records[last].hash, &reply);
+	if (reply.lsn != last)
+		actor_fail(actor, "the hash is that of LSN %llu, not of %llu",
+			   (unsigned long long)reply.lsn, (unsigned long long)last);
 }
 
 void actor_check_recovered(struct actor *actor) {
@@ -107,7 +114,7 @@ void actor_check_recovered(struct actor *actor) {
 		actor_fail(actor, "LSN %llu was recovered, and only %llu was ever sent",
 			   (unsigned long long)committed, (unsigned long long)ceiling);
 	hf_engine_lock(actor->engine);
-	check_hash(actor, committed);
+	actor_check_hash(actor, committed);
 	hf_engine_unlock(actor->engine);
 	model_cut(actor->model, committed);
 	actor->shown = committed;
@@ -122,7 +129,7 @@ void actor_verify(struct actor *actor) {
 	uint64_t lsn = hf_engine_committed(actor->engine);
 	if (lsn < actor->floor || lsn > actor->ceiling)
 		actor_fail(actor, "replay --verify: it ends at LSN %llu", (unsigned long long)lsn);
-	check_hash(actor, lsn);
+	actor_check_hash(actor, lsn);
 	struct hf_engine *engine = actor->engine;
 	actor->engine = NULL;
 	if (!hf_engine_close(engine, &err))
@@ -131,7 +138,7 @@ void actor_verify(struct actor *actor) {
 
 /* ---- requests ---- */
 
-static bool is_of_the_world(const struct actor *actor, enum hf_status status) {
+bool actor_is_of_the_world(const struct actor *actor, enum hf_status status) {
 	return (actor->damage && status == HF_CORRUPT) ||
 	       (actor->faults && (status == HF_NOMEM || status == HF_IO || status == HF_STOPPED));
 }
@@ -165,7 +172,7 @@ static void check_answer(const struct actor *actor, const struct model_request *
 /* Under the lock. False: a fault was in the way, and nothing has changed. */
 static bool send_one(struct actor *actor, const struct model_request *request,
 		     struct model_answer *ret) {
-	char key[TEXT_MAX], id[TEXT_MAX], param[24];
+	char key[ACTOR_TEXT_MAX], id[ACTOR_TEXT_MAX], param[24];
 	snprintf(param, sizeof(param), "%llu", (unsigned long long)request->param);
 	struct hf_arg arg = {
 		.name = hf_span_of(request->event == FILL ? "n" : "q"),
@@ -175,7 +182,7 @@ static bool send_one(struct actor *actor, const struct model_request *request,
 		request->event == PLACE || request->event == FILL || request->event == AMEND;
 	struct hf_send send = {
 		.contract = hf_span_of(model_contract_names[request->contract]),
-		.key = key_text(request->key, key),
+		.key = actor_key_text(request->key, key),
 		.event = hf_span_of(model_event_names[request->event]),
 		.args = &arg,
 		.arg_count = has_param,
@@ -189,20 +196,17 @@ static bool send_one(struct actor *actor, const struct model_request *request,
 		hf_engine_touch(actor->engine, &send);
 	}
 	hf_engine_send(actor->engine, &send, &reply);
-	if (is_of_the_world(actor, reply.status)) {
-		check_hash(actor, actor->model->last);
+	if (actor_is_of_the_world(actor, reply.status)) {
+		actor_check_hash(actor, actor->model->last);
 		return false;
 	}
 	uint64_t last = actor->model->last;
 	*ret = model_send(actor->model, request);
 	check_answer(actor, request, ret, &reply);
 	if (actor->model->last > last) {
-		hf_engine_hash(actor->engine, actor->model->records[last + 1].hash, &reply);
-		if (reply.lsn != last + 1)
-			actor_fail(actor, "the hash is that of LSN %llu, not of %llu",
-				   (unsigned long long)reply.lsn, (unsigned long long)last + 1);
+		actor_keep_hash(actor);
 	} else {
-		check_hash(actor, last);
+		actor_check_hash(actor, last);
 	}
 	return true;
 }
@@ -215,7 +219,7 @@ bool actor_load(struct actor *actor, enum model_contract contract, uint32_t vers
 	hf_engine_lock(actor->engine);
 	hf_engine_contract_load(actor->engine, hf_span_of(model_texts[contract][version - 1]), "?",
 				&reply);
-	bool world = is_of_the_world(actor, reply.status);
+	bool world = actor_is_of_the_world(actor, reply.status);
 	if (!world && reply.status != HF_OK)
 		actor_fail(actor, "loading %s version %u: %s %s", model_contract_names[contract],
 			   version, hf_status_name(reply.status), reply.text);
@@ -228,7 +232,7 @@ bool actor_load(struct actor *actor, enum model_contract contract, uint32_t vers
 				   (unsigned long long)last);
 		hf_engine_hash(actor->engine, actor->model->records[last].hash, &reply);
 	} else {
-		check_hash(actor, actor->model->last);
+		actor_check_hash(actor, actor->model->last);
 	}
 	hf_engine_flush(actor->engine);
 	hf_engine_unlock(actor->engine);
@@ -283,12 +287,12 @@ static struct model_request invent(struct actor *actor) {
 
 static void look_at_entity(struct actor *actor, enum model_contract contract, uint32_t key,
 			   uint64_t *ret_version) {
-	char buf[TEXT_MAX];
+	char buf[ACTOR_TEXT_MAX];
 	const struct model_entity *want = &actor->model->entities[contract][key];
 	struct hf_entity_view view;
 	struct hf_reply reply;
-	hf_engine_get(actor->engine, hf_span_of(model_contract_names[contract]), key_text(key, buf),
-		      &view, &reply);
+	hf_engine_get(actor->engine, hf_span_of(model_contract_names[contract]),
+		      actor_key_text(key, buf), &view, &reply);
 	*ret_version = want->version;
 	if (want->version == 0) {
 		if (reply.status != HF_NOTFOUND)
@@ -321,7 +325,7 @@ static void check_past(void *arg, const struct hf_history_event *event) {
 	if (event->lsn == 0 || event->lsn > actor->model->last)
 		actor_fail(actor, "a history shows LSN %llu", (unsigned long long)event->lsn);
 	const struct model_record *want = &actor->model->records[event->lsn];
-	char id[TEXT_MAX];
+	char id[ACTOR_TEXT_MAX];
 	if (want->is_contract || want->request.contract != history->contract ||
 	    want->request.key != history->key || want->after.version != event->version ||
 	    event->version != history->next || event->time_ns < history->time_ns ||
@@ -336,16 +340,16 @@ static void check_past(void *arg, const struct hf_history_event *event) {
 
 static void look_at_history(struct actor *actor, enum model_contract contract, uint32_t key,
 			    uint64_t version) {
-	char buf[TEXT_MAX];
+	char buf[ACTOR_TEXT_MAX];
 	struct history history = { .actor = actor, .contract = contract, .key = key };
 	struct hf_reply reply;
 	history.next = 1 + sim_below(&actor->random, (uint32_t)version);
 	uint64_t end = history.next + HF_HISTORY_MAX <= version ? history.next + HF_HISTORY_MAX
 								: version + 1;
 	hf_engine_history(actor->engine, hf_span_of(model_contract_names[contract]),
-			  key_text(key, buf), history.next, HF_HISTORY_MAX, check_past, &history,
-			  &reply);
-	if (is_of_the_world(actor, reply.status))
+			  actor_key_text(key, buf), history.next, HF_HISTORY_MAX, check_past,
+			  &history, &reply);
+	if (actor_is_of_the_world(actor, reply.status))
 		return;
 	if (reply.status != HF_OK || history.next != end)
 		actor_fail(actor, "the history of key %u breaks off at version %llu: %s", key,
@@ -397,9 +401,10 @@ void actor_look(struct actor *actor) {
 		hf_engine_count(actor->engine, hf_span_of(model_contract_names[contract]),
 				check_count, &counts, &reply);
 	}
+	plain_look(actor);
 	if (actor->model->last > 0)
 		retry_one(actor);
-	check_hash(actor, actor->model->last);
+	actor_check_hash(actor, actor->model->last);
 	hf_engine_unlock(actor->engine);
 }
 
@@ -441,7 +446,7 @@ static void snapshot(struct actor *actor) {
 		sim_event_wait(actor->commit_fd);
 		poll(actor);
 	}
-	if (outcome.err.status != HF_OK && !is_of_the_world(actor, outcome.err.status))
+	if (outcome.err.status != HF_OK && !actor_is_of_the_world(actor, outcome.err.status))
 		actor_fail(actor, "a snapshot: %s", outcome.err.text);
 	if (outcome.lsn > hf_engine_committed(actor->engine))
 		actor_fail(actor, "a snapshot of LSN %llu, which is not durable",
@@ -458,8 +463,10 @@ bool actor_step(struct actor *actor) {
 		struct client *client = &actor->clients[sim_below(random, actor->client_count)];
 		if (client->waits)
 			continue;
-		client->request = invent(actor);
-		client->waits = send_one(actor, &client->request, &client->answer);
+		bool plain = sim_once_in(random, 4);
+		client->request = plain ? plain_invent(actor) : invent(actor);
+		client->waits = plain ? plain_send(actor, &client->request, &client->answer)
+				      : send_one(actor, &client->request, &client->answer);
 	}
 	hf_engine_flush(actor->engine);
 	hf_engine_unlock(actor->engine);

@@ -10,6 +10,7 @@
 #include "os/sim/sim.h"
 
 #define CLIENTS_MAX 128u
+#define ACTOR_TEXT_MAX 256u
 
 /* Has one request on its way at most, and sees its answer when it is durable. */
 struct client {
@@ -41,6 +42,20 @@ struct actor {
 void actor_crowd(struct actor *actor);
 /* Prints what is wrong, and how to see it again; ends the program. */
 _Noreturn void actor_fail(const struct actor *actor, const char *fmt, ...) HF_PRINTF(2, 3);
+
+/* The engine's state hash is that of `lsn`. Under the lock, as is what follows. */
+void actor_check_hash(struct actor *actor, uint64_t lsn);
+/* Keeps the engine's state hash as that of the model's last LSN. */
+void actor_keep_hash(struct actor *actor);
+/* Is this failure one that the world may be the reason of? */
+bool actor_is_of_the_world(const struct actor *actor, enum hf_status status);
+struct hf_span actor_key_text(uint32_t key, char *buf); /* ACTOR_TEXT_MAX */
+
+/* plain.c: what a client might do to a plain key; sends it, as send_one in actor.c; and reads one. */
+struct model_request plain_invent(struct actor *actor);
+HF_MUST bool plain_send(struct actor *actor, const struct model_request *request,
+			struct model_answer *ret);
+void plain_look(struct actor *actor);
 
 /* Opens the engine; false with `err` if it refuses. */
 HF_MUST bool actor_open(struct actor *actor, struct hf_err *err);

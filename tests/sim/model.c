@@ -155,6 +155,33 @@ struct model_answer model_send(struct model *model, const struct model_request *
 	return judge(model, request);
 }
 
+struct model_answer model_plain(struct model *model, const struct model_request *request) {
+	struct model_entity *entity = &model->entities[PLAIN][request->key];
+	struct model_entity next = *entity;
+	struct model_answer none = {
+		.durable_at = entity->version > 0 ? entity->lsn : model->deleted_lsn,
+	};
+	bool is_number = entity->version == 0 || entity->filled == 0;
+	if (request->event == ADD && !is_number)
+		none.status = HF_BADPARAM;
+	if (none.status != HF_OK || (request->event == DELETE && entity->version == 0) ||
+	    (request->event == SET && request->has_ifversion && entity->version > 0))
+		return none;
+	next.version = request->event == DELETE ? 0 : entity->version + 1;
+	next.qty = request->param + (request->event == ADD ? entity->qty : 0);
+	next.filled = request->event == SET ? request->padding : 0;
+	if (request->event == DELETE)
+		next = (struct model_entity){ 0 };
+	next.lsn = ++model->last;
+	*entity = next;
+	if (request->event == DELETE)
+		model->deleted_lsn = next.lsn;
+	model->records[next.lsn] = (struct model_record){ .request = *request, .after = next };
+	return (struct model_answer){ .lsn = next.lsn,
+				      .version = next.version,
+				      .durable_at = next.lsn };
+}
+
 void model_load(struct model *model, enum model_contract contract, uint32_t version) {
 	model->contract_versions[contract] = version;
 	model->contract_lsns[contract] = ++model->last;
@@ -181,6 +208,7 @@ void model_cut(struct model *model, uint64_t lsn) {
 	memset(model->contract_versions, 0, sizeof(model->contract_versions));
 	memset(model->contract_lsns, 0, sizeof(model->contract_lsns));
 	model->last = lsn;
+	model->deleted_lsn = 0; /* all that is left is durable */
 	for (uint64_t i = 1; i <= lsn; i++) {
 		const struct model_record *record = &model->records[i];
 		const struct model_request *request = &record->request;

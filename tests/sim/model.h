@@ -1,6 +1,6 @@
 /*
  * model.h - what Holdfast should answer, written a second time, as simply as can be: two fixed
- * contracts, whose rules stand here by hand, and the list of all that was accepted.
+ * contracts, whose rules stand here by hand, plain keys, and the list of all that was accepted.
  */
 #ifndef TESTS_SIM_MODEL_H
 #define TESTS_SIM_MODEL_H
@@ -11,7 +11,8 @@
 #define MODEL_IDS 512u
 #define MODEL_LSNS 1024u
 
-enum model_contract { ORDER, DOOR, CONTRACTS };
+/* Plain keys have no contract, and are kept beside those that have one. */
+enum model_contract { ORDER, DOOR, CONTRACTS, PLAIN = CONTRACTS, KINDS };
 enum model_event {
 	PLACE,	/* order(q) */
 	FILL,	/* order(n) */
@@ -23,6 +24,9 @@ enum model_event {
 	UNLOCK,
 	NONSENSE, /* no contract has it */
 	EVENTS,
+	SET, /* a plain key; `param`, then `padding` zeros */
+	ADD,
+	DELETE,
 };
 
 /* The texts that are loaded: model_texts[contract][version - 1]. */
@@ -35,16 +39,17 @@ struct model_request {
 	uint32_t key;
 	enum model_event event;
 	uint64_t param;
-	uint32_t id; /* 0: none */
-	bool has_ifversion;
+	uint32_t id;	    /* 0: none */
+	bool has_ifversion; /* SET: only if it is not there */
 	uint64_t ifversion;
+	uint32_t padding;
 };
 
 struct model_entity {
 	uint64_t version; /* 0: is not there */
 	uint64_t lsn;
 	const char *state;
-	uint64_t qty, filled;
+	uint64_t qty, filled; /* of a plain key: its number, and its padding */
 };
 
 /* One LSN. */
@@ -57,7 +62,8 @@ struct model_record {
 };
 
 struct model {
-	struct model_entity entities[CONTRACTS][MODEL_KEYS];
+	struct model_entity entities[KINDS][MODEL_KEYS];
+	uint64_t deleted_lsn; /* the last that ended a plain key */
 	uint64_t contract_lsns[CONTRACTS];
 	uint32_t contract_versions[CONTRACTS]; /* 0: not loaded */
 	uint64_t last;
@@ -74,6 +80,8 @@ struct model_answer {
 
 /* Judges, and takes what is accepted. */
 struct model_answer model_send(struct model *model, const struct model_request *request);
+/* Likewise of a plain key. */
+struct model_answer model_plain(struct model *model, const struct model_request *request);
 /* A text that takes force. */
 void model_load(struct model *model, enum model_contract contract, uint32_t version);
 /* Forgets what came after `lsn`. */
