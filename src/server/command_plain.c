@@ -318,11 +318,12 @@ static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command
 			scan->pattern = value;
 		} else if (hf_span_is_nocase(option, "type")) {
 			scan->strings = hf_span_is_nocase(value, "string");
-		} else if (!hf_span_is_nocase(option, "count")) {
-			hf_out_errorf(&conn->out, "syntax error");
-			return false;
-		} else if (!hf_span_u64(value, &scan->count) || scan->count == 0) {
+		} else if (hf_span_is_nocase(option, "count") &&
+			   !hf_span_u64(value, &scan->count)) {
 			hf_out_errorf(&conn->out, "value is not an integer or out of range");
+			return false;
+		} else if (!hf_span_is_nocase(option, "count") || scan->count == 0) {
+			hf_out_errorf(&conn->out, "syntax error");
 			return false;
 		}
 	}

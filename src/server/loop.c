@@ -385,7 +385,8 @@ bool hf_loop_pass(struct hf_loop *loop) {
 		hf_engine_lock(loop->engine);
 		if (commit)
 			hf_engine_commit_poll(loop->engine, loop->commit_fd);
-		else
+		/* Not instead: what was queued after the commit waits for nobody but us. */
+		if (loop->queued)
 			hf_engine_flush(loop->engine);
 		hf_engine_unlock(loop->engine);
 		loop->queued = false;

@@ -6,7 +6,7 @@ tests/list, or its command with other arguments; the cheapest that catches it is
 """
 LOG_UNIT, ENGINE_UNIT, INDEX_UNIT = "unit-log", "unit-engine", "unit-index"
 MACHINE_UNIT, RESP_UNIT, HOSTILE = "unit-machine", "unit-resp", "hostile-crowds"
-SIM, SNAPSHOT, SNAPSHOT_UNIT = "sim --count 200000", "snapshot", "unit-snapshot"
+SIM, SNAPSHOT, SNAPSHOT_UNIT, PLAIN = "sim --count 200000", "snapshot", "unit-snapshot", "plain"
 
 BUGS = [
     # ---- the log: what is acknowledged is on the disk
@@ -323,4 +323,30 @@ BUGS = [
      "		if (lsns[i] != newest && lsns[i] != before &&",
      "		if (lsns[i] != newest && lsns[i] != before + 1 &&",
      [SNAPSHOT]),
+
+    # ---- plain keys
+    ("a commit swallows what was queued behind it", "src/server/loop.c",
+     "		if (loop->queued)\n			hf_engine_flush(loop->engine);",
+     "		if (loop->queued && !commit)\n			hf_engine_flush(loop->engine);",
+     [PLAIN]),
+    ("a plain key that is overwritten is not saved for the snapshot under way", "src/engine/plain.c",
+     "		save(engine, &old->entity);\n",
+     "",
+     [SIM]),
+    ("a plain key that is deleted is not saved for the snapshot under way", "src/engine/plain.c",
+     "	save(engine, &plain->entity);\n",
+     "",
+     [SIM]),
+    ("what is not there does not depend on its end", "src/engine/plain.c",
+     "	engine->plain.deleted_lsn = lsn;\n",
+     "",
+     [SIM]),
+    ("a split bucket keeps what is no longer its own", "src/engine/plain.c",
+     "		if (bucket_of(hash, table->buckets) != made) {",
+     "		if (hash % 8 == 7 || bucket_of(hash, table->buckets) != made) {",
+     [SIM]),
+    ("INCRBY wraps round", "src/engine/plain.c",
+     "	if (__builtin_add_overflow(now, by, &sum)) {",
+     "	if (__builtin_add_overflow(now, by, &sum) && by == 1) {",
+     [PLAIN]),
 ]

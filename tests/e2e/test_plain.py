@@ -1,0 +1,207 @@
+#!/usr/bin/python3
+"""Plain keys beside a real Redis: the same commands, the same replies; also after a kill, and after a replay.
+
+    test_plain.py [--examples N] [--seed N]
+
+Random commands go to redis-server and to Holdfast. Every reply must be the same, of an error what stands
+before its explanation. Now and then Holdfast is killed with -9 or takes a snapshot; nothing may be lost.
+IFEQ, which Debian's Redis has not, is held against what GET says. At the end `holdfast replay --verify`
+must make the same state hash as the server did.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/lib")]
+sys.dont_write_bytecode = True
+
+import resp  # noqa: E402
+from server import Server, holdfast, skip  # noqa: E402
+
+KEYS = [b"a", b"b", b"c:d", b"key with \r\n\x00 bytes", b"k" * 255, *(b"n%d" % i for i in range(12))]
+VALUES = [b"", b"0", b"1", b"-1", b"10", b"9223372036854775807", b"-9223372036854775808", b"007", b" 1", b"+1", b"-0",
+          b"1.0", b"x", b"\x00" * 700, b"\x00" * 65536, b"hello world", b"\r\n", bytes(range(256))]
+PATTERNS = [b"*", b"?", b"n*", b"n[0-3]", b"n[^0-3]*", b"[ab]", b"*:*", b"key*bytes", b"n1?", b"\\a", b"[a-", b"n[3-0]",
+            b"*n*", b"**", b"", b"[]", b"[^]", b"a\\", b"*\\*"]
+
+
+class Redis:
+    """A redis-server of its own."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="holdfast-test-")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.process = subprocess.Popen(["redis-server", "--port", str(port), "--dir", self.dir, "--save", "",
+                                         "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                self.connection = resp.Connection(socket.create_connection(("127.0.0.1", port)))
+                return
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        raise AssertionError("redis-server does not start")
+
+    def close(self):
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.dir)
+
+
+def command(rng):
+    """A random command, mostly a right one."""
+    key, value = rng.choice(KEYS), rng.choice(VALUES)
+    some = [rng.choice(KEYS) for _ in range(rng.randrange(1, 5))]
+    options = rng.choice([[], [], [], [b"NX"], [b"xx"], [b"GET"], [b"NX", b"get"], [b"XX", b"GET"], [b"NX", b"XX"],
+                          [b"GET", b"GET", b"NX", b"XX"], [b"what"]])
+    return rng.choice([
+        [b"SET", key, value, *options], [b"set", key, value], [b"GET", key], [b"SETNX", key, value], [b"DEL", *some],
+        [b"EXISTS", *some], [b"MGET", *some], [b"INCR", key], [b"INCR", key], [b"INCRBY", key, value],
+        [b"INCRBY", key, b"%d" % rng.randrange(-100, 100)], [b"TYPE", key], [b"DBSIZE"],
+        rng.choice([[b"GET"], [b"SET", key], [b"MGET"], [b"INCRBY", key], [b"SCAN"], [b"SCAN", b"x"],
+                    [b"SCAN", b"0", b"COUNT"], [b"SCAN", b"0", b"COUNT", b"0"], [b"SCAN", b"0", b"what", b"1"]]),
+    ])
+
+
+def comparable(reply):
+    """Of an error, the part that clients look for."""
+    if isinstance(reply, resp.Error):
+        return " ".join(reply.split()[:3])
+    return reply
+
+
+def scan(connection, *options):
+    """All keys that a whole iteration shows."""
+    cursor, keys = b"0", set()
+    while True:
+        cursor, some = connection.call("SCAN", cursor, *options)
+        keys |= set(some)
+        if cursor == b"0":
+            return keys
+
+
+def same_keys(ours, theirs, rng):
+    """All keys and values, and what some patterns choose of them."""
+    keys = sorted(scan(theirs))
+    assert sorted(scan(ours, "COUNT", rng.randrange(1, 30))) == keys
+    if keys:
+        assert ours.call("MGET", *keys) == theirs.call("MGET", *keys)
+    for pattern in rng.sample(PATTERNS, 6):
+        expected = scan(theirs, "MATCH", pattern, "COUNT", 1000)
+        got = scan(ours, "MATCH", pattern)
+        assert got == expected, f"MATCH {pattern}: {got}, Redis shows {expected}"
+    assert scan(ours, "TYPE", "string") == set(keys) and scan(ours, "TYPE", "hash") == set()
+
+
+def check_ifeq(ours, theirs, rng):
+    """SET IFEQ, told to Redis as a SET if it must have taken place."""
+    key, value, new = rng.choice(KEYS), rng.choice(VALUES), rng.choice(VALUES)
+    if rng.random() < 0.5:
+        value = theirs.call("GET", key) or value
+    before = theirs.call("GET", key)
+    options = ["GET"] if rng.random() < 0.3 else []
+    reply = ours.call("SET", key, new, "IFEQ", value, *options)
+    takes = before == value
+    assert reply == (before if options else "OK" if takes else None), (key, value, before, reply)
+    if takes:
+        theirs.call("SET", key, new)
+
+
+def one_life(rng, steps):
+    """A new Holdfast and a new Redis, and so many steps; the number of commands."""
+    redis = Redis()
+    theirs = redis.connection
+    server = Server(args=["--segment-size", "1048576", "--flush", rng.choice(["auto", "thread"])])
+    commands = 0
+    try:
+        server.start()
+        ours = resp.Connection(server.connect())
+        for _ in range(steps):
+            batch = [command(rng) for _ in range(rng.randrange(1, 30))]
+            for connection in ours, theirs:
+                connection.send_raw(b"".join(resp.encode(*words) for words in batch))
+            for words in batch:
+                got, expected = comparable(ours.read()), comparable(theirs.read())
+                assert got == expected, f"{words}: {got}, Redis says {expected}"
+            commands += len(batch)
+            check_ifeq(ours, theirs, rng)
+            act = rng.randrange(12)
+            if act == 0:
+                assert not isinstance(ours.call("HF.SNAPSHOT"), resp.Error)
+            elif act == 1:
+                state = ours.call("HF.HASH")
+                ours.close()
+                server.kill9()
+                server.restart()
+                ours = resp.Connection(server.connect())
+                assert ours.call("HF.HASH") == state
+            elif act == 2:
+                same_keys(ours, theirs, rng)
+        same_keys(ours, theirs, rng)
+        lsn, state_hash = ours.call("HF.HASH")
+        ours.close()
+        assert server.terminate() == 0
+        replay = subprocess.run([holdfast(), "replay", server.data_dir, "--verify", "--json"], capture_output=True,
+                                text=True, check=False)
+        assert replay.returncode == 0, replay.stderr
+        summary = json.loads(replay.stdout)
+        assert (summary["lsn"], summary["state_hash"].encode()) == (lsn, state_hash), summary
+        verified = subprocess.run([holdfast(), "log", "verify", server.data_dir], capture_output=True, check=False)
+        assert verified.returncode == 0, verified.stderr
+    finally:
+        server.close()
+        redis.close()
+    return commands
+
+
+def count_together(flush, clients=4, each=400):
+    """Several clients count one key up, each waiting for its reply: no count is lost, and no reply is forgotten."""
+    def count(connection, seen):
+        for _ in range(each):
+            seen.append(connection.call("INCR", "counter"))
+
+    with Server(args=["--segment-size", "1048576", "--flush", flush]) as server:
+        seen = [[] for _ in range(clients)]
+        threads = [threading.Thread(target=count, args=(resp.Connection(server.connect(10)), part)) for part in seen]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        got = sorted(sum(seen, []))
+        assert got == list(range(1, clients * each + 1)), f"{flush}: {len(got)} of {clients * each} replies came"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--examples", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    if shutil.which("redis-server") is None:
+        skip("redis-server is not installed (tools/setup test)")
+    for flush in "auto", "thread":
+        count_together(flush)
+    commands = 0
+    for number in range(args.examples):
+        seed = f"{args.seed}/{number}"
+        try:
+            commands += one_life(random.Random(seed), 60)
+        except BaseException:
+            print("seed", seed)
+            raise
+    print(f"{args.examples} lives, {commands} commands: the same replies as Redis's")
+
+
+if __name__ == "__main__":
+    main()
