@@ -138,7 +138,9 @@ const char *hf_log_stop_reason(const struct hf_log *log) {
 bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch, struct hf_record *ret,
 		 struct hf_err *err) {
 	bool whole = position >= FIRST && position < log->next;
-	struct hf_span rest = hf_span(log->bytes + position, whole ? log->next - position : 0);
+	struct hf_span rest = { 0 };
+	if (whole)
+		rest = hf_span(log->bytes + position, log->next - position);
 	whole = whole && hf_record_get(rest, position, ret) && hf_record_holds(ret, rest.data);
 	return whole || hf_fail(err, HF_CORRUPT, "no record stands here");
 }

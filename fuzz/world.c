@@ -41,6 +41,22 @@ static void send_event(struct hf_engine *engine, const char *key, const char *ev
 	HF_ASSERT(reply.status == HF_OK);
 }
 
+static void set_plain(struct hf_engine *engine, const char *key, struct hf_span value) {
+	struct hf_plain_set set = { .key = hf_span_of(key), .value = value };
+	struct hf_reply reply;
+	bool is_set;
+	hf_engine_plain_set(engine, &set, NULL, NULL, &is_set, &reply);
+	HF_ASSERT(reply.status == HF_OK && is_set);
+}
+
+static void delete_plain(struct hf_engine *engine, const char *key) {
+	struct hf_span name = hf_span_of(key);
+	struct hf_reply reply;
+	uint64_t deleted;
+	hf_engine_plain_delete(engine, &name, 1, &deleted, &reply);
+	HF_ASSERT(reply.status == HF_OK && deleted == 1);
+}
+
 void hf_fuzz_fill(struct hf_engine *engine) {
 	const struct hf_arg x = { hf_span_of("x"), hf_span_of("5") };
 	const struct hf_arg d = { hf_span_of("d"), hf_span_of("3") };
@@ -58,6 +74,11 @@ void hf_fuzz_fill(struct hf_engine *engine) {
 		send_event(engine, "a", "Add", &d, 1, i % 9 == 0 ? id : "");
 	}
 	send_event(engine, "b", "Set", set, 3, "id-b");
+	static const uint8_t zeros[300];
+	set_plain(engine, "p", hf_span_of("7"));
+	set_plain(engine, "q", hf_span(zeros, sizeof(zeros)));
+	set_plain(engine, "r", hf_span_of(""));
+	delete_plain(engine, "r");
 }
 
 void hf_fuzz_fill_more(struct hf_engine *engine) {
@@ -65,6 +86,8 @@ void hf_fuzz_fill_more(struct hf_engine *engine) {
 	const struct hf_arg d = { hf_span_of("d"), hf_span_of("1") };
 	send_event(engine, "a", "Add", &d, 1, "");
 	send_event(engine, "c", "New", &x, 1, "id-c");
+	set_plain(engine, "p", hf_span_of("8"));
+	delete_plain(engine, "q");
 }
 
 /* ---- asking -------------------------------------------------------------------------------- */
@@ -99,8 +122,20 @@ static void ask_entity(struct hf_engine *engine, struct hf_span name, struct hf_
 	HF_ASSERT(reply.status == HF_CORRUPT || (reply.status == HF_OK && version == view.version));
 }
 
+static void ask_plain(struct hf_engine *engine, struct hf_span key) {
+	struct hf_span value;
+	struct hf_reply reply;
+	hf_engine_plain_get(engine, key, &value, &reply);
+	HF_ASSERT(reply.status == HF_NOTFOUND || value.len <= HF_PLAIN_VALUE_MAX);
+}
+
+static void count_key(void *arg, struct hf_span key) {
+	HF_ASSERT(key.len > 0 && key.len <= HF_KEY_MAX);
+	(*(uint64_t *)arg)++;
+}
+
 void hf_fuzz_ask(struct hf_engine *engine) {
-	uint64_t entities = 0;
+	uint64_t entities = 0, plain_keys = 0, cursor = 0;
 	struct hf_engine_info info;
 	struct hf_reply reply;
 	const struct hf_contract *each;
@@ -113,4 +148,10 @@ void hf_fuzz_ask(struct hf_engine *engine) {
 	}
 	hf_engine_info(engine, &info);
 	HF_ASSERT(info.entities == entities);
+	ask_plain(engine, hf_span_of("p"));
+	ask_plain(engine, hf_span_of("q"));
+	do
+		cursor = hf_engine_plain_scan(engine, cursor, count_key, &plain_keys, &reply);
+	while (cursor != 0);
+	HF_ASSERT(info.plain_keys == plain_keys);
 }

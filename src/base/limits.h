@@ -63,6 +63,8 @@
 /* Snapshots */
 #define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */
 #define HF_SNAPSHOT_BLOCK_MAX 262144u	   /* one block of a file of one */
+#define HF_SNAPSHOT_PACE 16u /* times as long as a slice took, its walk stays away from the lock */
+#define HF_SNAPSHOT_DISK_PACE 4u /* times as long as a write took, it leaves the disk to the log */
 
 #define HF_ERR_TEXT_MAX 768u
 
@@ -88,6 +90,7 @@
 #undef HF_INDEX_LINES_FIRST
 #undef HF_ARENA_CHUNK
 #undef HF_SNAPSHOT_BLOCK_MAX
+#undef HF_SNAPSHOT_DISK_PACE
 #define HF_CONTRACT_TEXT_MAX 1024u
 #define HF_CONTRACTS_MAX 8u
 #define HF_STATES_MAX 64u
@@ -105,6 +108,7 @@
 #define HF_INDEX_LINES_FIRST 4u
 #define HF_ARENA_CHUNK 4096u
 #define HF_SNAPSHOT_BLOCK_MAX 8192u
+#define HF_SNAPSHOT_DISK_PACE 0u /* so that the log is often behind */
 #endif
 
 #endif

@@ -20,9 +20,9 @@
  *
  *   set        0  1  length of the key
  *              1     key
- *                    value, in pieces: 1 byte of length, 1 to 255, and so many bytes; all but the last
- *                    have 255. So no 512 bytes of a record are all zeros, whatever the value is: see
- *                    src/log/append.c
+ *                    value, in pieces: 1 byte of length, 1 to 255, and so many bytes; all but the
+ *                    last have 255. So no 512 bytes of a record are all zeros, whatever the value
+ *                    is: see src/log/append.c
  *
  *   delete     0  1  length of a key, and it; one or more of them, all different
  *

@@ -22,8 +22,6 @@
 #define SLICE_BYTES (HF_SNAPSHOT_BLOCK_MAX / 4) /* copied in one slice */
 #define SLICE_STEPS 4096u			/* entities looked at in one slice */
 #define SLICE_LINES 256u			/* of the index of ids */
-#define PACE 16u     /* times as long as a slice took, the walk stays away from the lock */
-#define DISK_PACE 4u /* times as long as a write took, it leaves the disk to the log */
 #define BLOCKS_MIN 8u
 #define BLOCKS_MAX 128u
 #define ARENA_SHARE 40u /* the ring has this part of what the entities take */
@@ -150,7 +148,7 @@ static bool quits(struct pass *pass, struct hf_err *err) {
 static void unlock_and_rest(struct pass *pass, uint64_t since) {
 	uint64_t held_ns = hf_clock_monotonic_ns() - since;
 	hf_engine_unlock(pass->engine);
-	uint64_t rest_ns = held_ns * PACE;
+	uint64_t rest_ns = held_ns * HF_SNAPSHOT_PACE;
 	hf_snapshots_sleep(pass->engine, rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
 }
 
@@ -161,14 +159,15 @@ static void rest_from_disk(void *arg, uint64_t wrote_ns) {
 	hf_engine_lock(pass->engine);
 	bool hurry = saver->saving && saver->full * 4 > saver->block_count * 3;
 	hf_engine_unlock(pass->engine);
-	uint64_t rest_ns = wrote_ns * DISK_PACE;
+	uint64_t rest_ns = wrote_ns * HF_SNAPSHOT_DISK_PACE;
 	if (!hurry)
 		hf_snapshots_sleep(pass->engine, rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
 }
 
 static bool make_blocks(struct pass *pass, struct hf_err *err) {
 	hf_engine_lock(pass->engine);
-	uint64_t count = (pass->engine->arena.bytes + pass->engine->plain.bytes) / ARENA_SHARE / HF_SNAPSHOT_BLOCK_MAX;
+	uint64_t count = (pass->engine->arena.bytes + pass->engine->plain.bytes) / ARENA_SHARE /
+			 HF_SNAPSHOT_BLOCK_MAX;
 	hf_engine_unlock(pass->engine);
 	count = count < BLOCKS_MIN ? BLOCKS_MIN : count > BLOCKS_MAX ? BLOCKS_MAX : count;
 	pass->memory_bytes = (count + 1) * HF_SNAPSHOT_BLOCK_MAX;

@@ -12,7 +12,8 @@ _Static_assert(HF_SCAN_WINDOW >= HF_FRAME_MAX, "every frame can be looked at as 
 _Static_assert(HF_LOG_RING_SIZE >= 8 * HF_FRAME_MAX, "a frame is written while others are filled");
 /*
  * Recovery tells a sector that was never written by its being all zeros. Of what a client sends,
- * only key and id stand side by side with nothing between them.
+ * only key and id stand side by side with nothing between them (values of plain keys come in
+ * pieces: src/engine/record.c).
  */
 _Static_assert(HF_KEY_MAX + HF_ID_MAX < HF_SECTOR, "no sector of a whole frame is all zeros");
 

@@ -166,21 +166,20 @@ def one_life(rng, steps):
     return commands
 
 
-def count_together(flush, clients=4, each=400):
-    """Several clients count one key up, each waiting for its reply: no count is lost, and no reply is forgotten."""
+def count_together(clients=4, each=200):
+    """Several clients count one key up: no count is lost or given twice."""
     def count(connection, seen):
         for _ in range(each):
             seen.append(connection.call("INCR", "counter"))
 
-    with Server(args=["--segment-size", "1048576", "--flush", flush]) as server:
+    with Server(args=["--segment-size", "1048576"]) as server:
         seen = [[] for _ in range(clients)]
-        threads = [threading.Thread(target=count, args=(resp.Connection(server.connect(10)), part)) for part in seen]
+        threads = [threading.Thread(target=count, args=(resp.Connection(server.connect()), part)) for part in seen]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        got = sorted(sum(seen, []))
-        assert got == list(range(1, clients * each + 1)), f"{flush}: {len(got)} of {clients * each} replies came"
+        assert sorted(sum(seen, [])) == list(range(1, clients * each + 1))
 
 
 def main():
@@ -190,8 +189,7 @@ def main():
     args = parser.parse_args()
     if shutil.which("redis-server") is None:
         skip("redis-server is not installed (tools/setup test)")
-    for flush in "auto", "thread":
-        count_together(flush)
+    count_together()
     commands = 0
     for number in range(args.examples):
         seed = f"{args.seed}/{number}"

@@ -325,10 +325,6 @@ BUGS = [
      [SNAPSHOT]),
 
     # ---- plain keys
-    ("a commit swallows what was queued behind it", "src/server/loop.c",
-     "		if (loop->queued)\n			hf_engine_flush(loop->engine);",
-     "		if (loop->queued && !commit)\n			hf_engine_flush(loop->engine);",
-     [PLAIN]),
     ("a plain key that is overwritten is not saved for the snapshot under way", "src/engine/plain.c",
      "		save(engine, &old->entity);\n",
      "",

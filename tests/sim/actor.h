@@ -51,7 +51,7 @@ void actor_keep_hash(struct actor *actor);
 bool actor_is_of_the_world(const struct actor *actor, enum hf_status status);
 struct hf_span actor_key_text(uint32_t key, char *buf); /* ACTOR_TEXT_MAX */
 
-/* plain.c: what a client might do to a plain key; sends it, as send_one in actor.c; and reads one. */
+/* plain.c: what a client might do to a plain key; sends it, as actor.c does events; reads one. */
 struct model_request plain_invent(struct actor *actor);
 HF_MUST bool plain_send(struct actor *actor, const struct model_request *request,
 			struct model_answer *ret);
