@@ -235,7 +235,7 @@ bool hf_plain_restore(struct hf_engine *engine, const struct entity *image, stru
 
 /* ---- requests ---------------------------------------------------------------------------- */
 
-/* What a reply about this key depends on: its last change, or, of one that is not there, any end. */
+/* What a reply about a key depends on: its last change, or, if it is not there, any end. */
 static uint64_t depends_on(const struct hf_engine *engine, const struct entity *entity) {
 	return entity != NULL ? entity->lsn : engine->plain.deleted_lsn;
 }
