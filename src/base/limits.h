@@ -60,6 +60,23 @@
 #define HF_RING_POINTS_MAX 1024u    /* for each unit of weight */
 #define HF_RING_PLACES_MAX 4194304u /* of all nodes */
 
+/* Counters and histograms */
+#define HF_STATS_NAME_MAX 255u
+#define HF_STATS_THREAD_NAME_MAX 31u
+#define HF_STATS_COUNTERS_MAX 1048576u /* of one struct hf_stats, gauges included */
+#define HF_STATS_COUNTERS_DEFAULT 1024u
+#define HF_STATS_HISTOGRAMS_MAX 4096u
+#define HF_STATS_HISTOGRAMS_DEFAULT 64u
+#define HF_STATS_THREADS_MAX 256u /* joined at a time */
+#define HF_ARCHIVER_QUEUE_MAX 1024u
+#define HF_ARCHIVER_WORKERS_MAX 64u
+/* Their breaker */
+#define HF_STATS_SLOW_NS_DEFAULT 100u	 /* a count, on average over a sample */
+#define HF_STATS_SAMPLE_EVERY 1024u	 /* quiescent points of a thread */
+#define HF_STATS_SLOW_SAMPLES 4u	 /* in a row, and it opens */
+#define HF_STATS_PAUSE_MIN_NS 100000000u /* until it tries again; doubled if that is slow, too */
+#define HF_STATS_PAUSE_MAX_NS 10000000000u
+
 /* Snapshots */
 #define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */
 #define HF_SNAPSHOT_BLOCK_MAX 262144u	   /* one block of a file of one */

@@ -10,6 +10,7 @@ import tempfile
 PROGRAM = r"""
 #include <holdfast.h>
 #include <holdfast/ring.h>
+#include <holdfast/stats.h>
 #include <stdio.h>
 #define TEXT(s) { s, sizeof(s) - 1 }
 int main(void) {
@@ -36,8 +37,8 @@ LIBRARIES = {
     "liburing.so.2": "liburing2",
     "libxxhash.so.0": "libxxhash0",
 }
-FILES = ["bin/holdfast", "include/holdfast.h", "include/holdfast/ring.h", "share/man/man1/holdfast.1",
-         "lib*/**/libholdfast.a", "lib*/**/libholdfast.so", "lib*/**/libholdfast.so.0", "lib*/**/pkgconfig/holdfast.pc"]
+FILES = ["bin/holdfast", "include/holdfast.h", "include/holdfast/ring.h", "include/holdfast/stats.h",
+         "share/man/man1/holdfast.1", "lib*/**/libholdfast.a", "lib*/**/libholdfast.so", "lib*/**/libholdfast.so.0", "lib*/**/pkgconfig/holdfast.pc"]
 
 
 def output_of(*words, **options):

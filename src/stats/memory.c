@@ -1,0 +1,103 @@
+/*
+ * memory.c - banks and cells: what is counted, and how it is added up.
+ */
+#include <string.h>
+
+#include "base/atomic.h"
+#include "base/memory.h"
+#include "stats/stats_private.h"
+
+#define OCTAVE_BYTES (OCTAVE * sizeof(uint64_t))
+
+static size_t counts_bytes(const struct hf_stats *stats) {
+	return (stats->counters_max * sizeof(uint64_t) + 63) / 64 * 64;
+}
+
+size_t hf_bank_bytes(const struct hf_stats *stats) {
+	return counts_bytes(stats) + stats->histograms_max * sizeof(struct hf_stats_cells);
+}
+
+uint8_t *hf_bank_init(const struct hf_stats *stats, struct bank *bank, uint8_t *at) {
+	bank->counts = (uint64_t *)at;
+	bank->cells = (struct hf_stats_cells *)(at + counts_bytes(stats));
+	return at + hf_bank_bytes(stats);
+}
+
+void hf_bank_fini(const struct hf_stats *stats, struct bank *bank) {
+	for (uint32_t i = 0; i < stats->histogram_count; i++)
+		for (uint32_t k = 0; k < HF_STATS_OCTAVES; k++)
+			hf_memory_free(bank->cells[i].octaves[k]);
+}
+
+/* All but the buckets. */
+static void add_sums(struct hf_stats_cells *to, const struct hf_stats_cells *from) {
+	to->sum += from->sum;
+	to->sum_high += from->sum_high + (to->sum < from->sum);
+	if (from->max > to->max)
+		to->max = from->max;
+}
+
+static void add_octave(uint64_t *to, const uint64_t *from) {
+	for (uint32_t i = 0; i < OCTAVE; i++)
+		to[i] += from[i];
+}
+
+void hf_cells_move(struct hf_stats_cells *to, struct hf_stats_cells *from) {
+	hf_plain_writes(from, sizeof(*from));
+	add_sums(to, from);
+	from->sum = from->sum_high = from->max = 0;
+	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++) {
+		uint64_t *octave = from->octaves[i];
+		if (octave == NULL)
+			continue;
+		hf_plain_writes(octave, OCTAVE_BYTES);
+		if (to->octaves[i] == NULL) {
+			to->octaves[i] = octave;
+			from->octaves[i] = NULL;
+		} else {
+			add_octave(to->octaves[i], octave);
+			memset(octave, 0, OCTAVE_BYTES);
+		}
+	}
+}
+
+bool hf_cells_reserve(struct hf_stats_cells *to, const struct hf_stats_cells *from) {
+	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++) {
+		if (from->octaves[i] == NULL || to->octaves[i] != NULL)
+			continue;
+		to->octaves[i] = hf_memory_new(OCTAVE_BYTES);
+		if (to->octaves[i] == NULL)
+			return false;
+	}
+	return true;
+}
+
+bool hf_cells_add(struct hf_stats_cells *to, const struct hf_stats_cells *from) {
+	if (!hf_cells_reserve(to, from))
+		return false;
+	add_sums(to, from);
+	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++)
+		if (from->octaves[i] != NULL)
+			add_octave(to->octaves[i], from->octaves[i]);
+	return true;
+}
+
+void hf_cells_copy(struct hf_stats_cells *to, const struct hf_stats_cells *from) {
+	to->sum = from->sum;
+	to->sum_high = from->sum_high;
+	to->max = from->max;
+	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++) {
+		if (from->octaves[i] != NULL)
+			memcpy(to->octaves[i], from->octaves[i], OCTAVE_BYTES);
+		else if (to->octaves[i] != NULL)
+			memset(to->octaves[i], 0, OCTAVE_BYTES);
+	}
+}
+
+uint64_t *hf_stats_octave(struct hf_stats_thread *thread, uint32_t slot, uint32_t octave) {
+	uint64_t *made = hf_memory_new(OCTAVE_BYTES);
+	if (made == NULL)
+		thread->counts[SLOT_LOST]++;
+	thread->cells[slot].octaves[octave] = made;
+	return made;
+}
