@@ -38,7 +38,8 @@ LIBRARIES = {
     "libxxhash.so.0": "libxxhash0",
 }
 FILES = ["bin/holdfast", "include/holdfast.h", "include/holdfast/ring.h", "include/holdfast/stats.h",
-         "share/man/man1/holdfast.1", "lib*/**/libholdfast.a", "lib*/**/libholdfast.so", "lib*/**/libholdfast.so.0", "lib*/**/pkgconfig/holdfast.pc"]
+         "share/man/man1/holdfast.1", "lib*/**/libholdfast.a", "lib*/**/libholdfast.so", "lib*/**/libholdfast.so.0",
+         "lib*/**/pkgconfig/holdfast.pc"]
 
 
 def output_of(*words, **options):
