@@ -108,6 +108,7 @@
 #undef HF_ARENA_CHUNK
 #undef HF_SNAPSHOT_BLOCK_MAX
 #undef HF_SNAPSHOT_DISK_PACE
+#undef HF_STATS_SAMPLE_EVERY
 #define HF_CONTRACT_TEXT_MAX 1024u
 #define HF_CONTRACTS_MAX 8u
 #define HF_STATES_MAX 64u
@@ -126,6 +127,7 @@
 #define HF_ARENA_CHUNK 4096u
 #define HF_SNAPSHOT_BLOCK_MAX 8192u
 #define HF_SNAPSHOT_DISK_PACE 0u /* so that the log is often behind */
+#define HF_STATS_SAMPLE_EVERY 16u
 #endif
 
 #endif

@@ -166,7 +166,7 @@ static void buckets_cover_every_value(void **state) {
 	assert_int_equal(hf_stats_bucket(UINT64_MAX), HF_STATS_OCTAVES * 128 - 1);
 	for (uint64_t i = 0; i < 256; i++)
 		assert_int_equal(hf_stats_bucket(i), i);
-	/* From each bucket to the next it is one step, and the step is 1/128 of the value at most. */
+	/* From each bucket to the next it is one step, 1/128 of the value at most. */
 	uint64_t low = 0;
 	for (uint32_t bucket = 0; bucket < HF_STATS_OCTAVES * 128; bucket++) {
 		uint64_t width = bucket < 256 ? 1 : (uint64_t)1 << (bucket / 128 - 1);

@@ -114,6 +114,8 @@ struct sim_faults {
 	uint32_t rot_read;    /* a bit of what is read */
 	uint32_t rot_rest;    /* a bit of what is durable, at some write */
 
+	uint32_t slow_clock_ns; /* what a reading of the monotonic clock takes longer */
+
 	bool no_direct; /* a file system without direct I/O */
 	bool no_uring;	/* a kernel without io_uring */
 

@@ -219,7 +219,8 @@ int64_t hf_clock_wall_ns(void) {
 }
 
 uint64_t hf_clock_monotonic_ns(void) {
-	return sim_world()->now_ns += 50;
+	struct sim *sim = sim_world();
+	return sim->now_ns += 50 + sim->faults.slow_clock_ns;
 }
 
 uint64_t hf_clock_cpu_ns(void) {
