@@ -14,6 +14,7 @@ help:
 	@echo 'make test       the quick tests: minutes.   tests/run NAME... runs just some'
 	@echo 'make test-full  all tests'
 	@echo 'make bench      the table of figures, beside Redis'
+	@echo 'make bench-stats  what counting and the ring cost'
 	@echo 'make fuzz       builds the fuzz targets and runs each for FUZZ_SECONDS (60)'
 	@echo 'make install    into PREFIX (/usr/local), below DESTDIR'
 	@echo 'make format     clang-format over the C files'
@@ -48,6 +49,10 @@ test-full: setup-test build build-asan build-tsan
 bench: setup-bench build
 	@bench/run
 
+bench-stats: build
+	@build/bench/stats
+	@build/bench/ring
+
 fuzz: setup-fuzz
 	@fuzz/run -s $(FUZZ_SECONDS)
 
@@ -63,4 +68,4 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz build-builds
 
 .NOTPARALLEL:
-.PHONY: all help build build-asan build-tsan demo test test-full bench fuzz install format clean
+.PHONY: all help build build-asan build-tsan demo test test-full bench bench-stats fuzz install format clean

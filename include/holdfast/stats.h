@@ -140,7 +140,7 @@ static inline void hf_gauge_set(struct hf_stats_thread *thread, struct hf_gauge 
 
 /* 0 to 7423. A bucket's values differ by less than 1/128 of the smallest; below 256 by nothing. */
 static inline uint32_t hf_stats_bucket(uint64_t value) {
-	uint32_t shift = 56 - (uint32_t)__builtin_clzll(value | 128);
+	uint32_t shift = (63 ^ (uint32_t)__builtin_clzll(value | 128)) - 7;
 	return shift * 128 + (uint32_t)(value >> shift);
 }
 
@@ -160,9 +160,9 @@ static inline void hf_record(struct hf_stats_thread *thread, struct hf_histogram
 			return;
 	}
 	octave[bucket % 128]++;
-	cells->sum += value;
-	cells->sum_high += cells->sum < value;
-	if (value > cells->max)
+	if (__builtin_expect(__builtin_add_overflow(cells->sum, value, &cells->sum), 0))
+		cells->sum_high++;
+	if (__builtin_expect(value > cells->max, 0))
 		cells->max = value;
 }
 

@@ -54,7 +54,7 @@
 #define HF_INDEX_LINES_FIRST 64u /* of an index's first table; a power of two */
 #define HF_ARENA_CHUNK 2097152u	 /* entities are laid down in chunks of this */
 
-/* Rings of consistent hashing; places have 8 + 2 + 2..4 bytes each, twice while one changes */
+/* Rings of consistent hashing; places have 24 bytes each at most, twice while one changes */
 #define HF_RING_NAME_MAX 255u
 #define HF_RING_NODES_MAX 8192u
 #define HF_RING_POINTS_MAX 1024u    /* for each unit of weight */
