@@ -65,7 +65,7 @@ struct hf_histogram {
 };
 
 /*
- * Names are 1 to 255 visible ASCII characters. HF_USAGE: it is none, or one of another kind;
+ * Names are 1 to 319 visible ASCII characters. HF_USAGE: it is none, or one of another kind;
  * HF_TOOBIG: no room is left; HF_NOMEM. *ret is zeros then.
  */
 HF_API enum hf_status hf_stats_counter(struct hf_stats *stats, const char *name,
@@ -115,6 +115,13 @@ HF_API void hf_stats_quiescent(struct hf_stats_thread *thread);
 HF_API void hf_stats_rest(struct hf_stats_thread *thread);
 HF_API void hf_stats_wake(struct hf_stats_thread *thread);
 
+/*
+ * Of a thread's handle that several threads use under a lock: how a snapshot gets its quiescent
+ * point when nobody comes by. `pass` takes the lock, calls hf_stats_quiescent, and lets go. It is
+ * called by hf_stats_take, which must not be called under that lock then. Once, after joining.
+ */
+HF_API void hf_stats_share(struct hf_stats_thread *thread, void (*pass)(void *arg), void *arg);
+
 /* Not for direct use: memory for an octave, or NULL, and that the breaker let something pass by. */
 HF_API uint64_t *hf_stats_octave(struct hf_stats_thread *thread, uint32_t slot, uint32_t octave);
 HF_API void hf_stats_skip(struct hf_stats_thread *thread);
@@ -144,9 +151,12 @@ static inline uint32_t hf_stats_bucket(uint64_t value) {
 	return shift * 128 + (uint32_t)(value >> shift);
 }
 
-/* Records a value, any. Where memory for an octave is missing, "stats.records_lost" counts it. */
-static inline void hf_record(struct hf_stats_thread *thread, struct hf_histogram histogram,
-			     uint64_t value) {
+/*
+ * Records a value, any, n times. Where memory for an octave is missing, "stats.records_lost" counts
+ * it, once.
+ */
+static inline void hf_record_n(struct hf_stats_thread *thread, struct hf_histogram histogram,
+			       uint64_t value, uint64_t n) {
 	if (__builtin_expect(thread->cells == NULL, 0)) {
 		hf_stats_skip(thread);
 		return;
@@ -159,11 +169,18 @@ static inline void hf_record(struct hf_stats_thread *thread, struct hf_histogram
 		if (octave == NULL)
 			return;
 	}
-	octave[bucket % 128]++;
-	if (__builtin_expect(__builtin_add_overflow(cells->sum, value, &cells->sum), 0))
+	__extension__ unsigned __int128 sum = (unsigned __int128)value * n;
+	octave[bucket % 128] += n;
+	cells->sum_high += (uint64_t)(sum >> 64);
+	if (__builtin_expect(__builtin_add_overflow(cells->sum, (uint64_t)sum, &cells->sum), 0))
 		cells->sum_high++;
 	if (__builtin_expect(value > cells->max, 0))
 		cells->max = value;
+}
+
+static inline void hf_record(struct hf_stats_thread *thread, struct hf_histogram histogram,
+			     uint64_t value) {
+	hf_record_n(thread, histogram, value, 1);
 }
 
 /* ---- snapshots ------------------------------------------------------------------------------- */

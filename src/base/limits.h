@@ -61,7 +61,7 @@
 #define HF_RING_PLACES_MAX 4194304u /* of all nodes */
 
 /* Counters and histograms */
-#define HF_STATS_NAME_MAX 255u
+#define HF_STATS_NAME_MAX 319u /* four names of a contract, and what stands between */
 #define HF_STATS_THREAD_NAME_MAX 31u
 #define HF_STATS_COUNTERS_MAX 1048576u /* of one struct hf_stats, gauges included */
 #define HF_STATS_COUNTERS_DEFAULT 1024u

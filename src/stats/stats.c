@@ -253,8 +253,17 @@ void hf_stats_leave(struct hf_stats_thread *thread) {
 		thread->levels[slot] = 0;
 	}
 	hf_stats_rest(thread);
+	seat->pass = NULL;
 	seat->taken = false;
 	hf_mutex_unlock(&stats->mutex);
+}
+
+void hf_stats_share(struct hf_stats_thread *thread, void (*pass)(void *arg), void *arg) {
+	struct seat *seat = (struct seat *)thread;
+	hf_mutex_lock(&seat->stats->mutex);
+	seat->pass = pass;
+	seat->arg = arg;
+	hf_mutex_unlock(&seat->stats->mutex);
 }
 
 static void pass_point(struct seat *seat) {
@@ -347,11 +356,27 @@ static bool wait_a_while(struct hf_stats *stats, uint64_t ns, uint64_t end_ns) {
 	return true;
 }
 
+/*
+ * Goes and gets the quiescent points of shared handles. Without the mutex: whoever has their lock
+ * may want it.
+ */
+static void pass_shared(struct hf_stats *stats) {
+	for (uint32_t i = 0; i < stats->seat_count; i++) {
+		const struct seat *seat = stats->seats[i];
+		if (seat->pass == NULL || hf_atomic_load(&seat->seen, HF_RELAXED) >= stats->epoch)
+			continue;
+		hf_mutex_unlock(&stats->mutex);
+		seat->pass(seat->arg);
+		hf_mutex_lock(&stats->mutex);
+	}
+}
+
 /* Waits, until `end_ns`, for who has not seen the flip yet, and collects. */
 static bool settle(struct hf_stats *stats, uint64_t end_ns) {
 	uint64_t step_ns = POLL_MIN_NS;
 	if (stats->settled == stats->epoch)
 		return true;
+	pass_shared(stats);
 	while (!all_have_seen(stats)) {
 		if (!wait_a_while(stats, step_ns, end_ns))
 			return false;

@@ -48,6 +48,8 @@ struct seat {
 
 	/* Under the mutex. */
 	bool taken;
+	void (*pass)(void *arg); /* NULL: one thread alone uses it */
+	void *arg;
 	char name[HF_STATS_THREAD_NAME_MAX + 1];
 };
 

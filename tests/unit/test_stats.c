@@ -542,6 +542,65 @@ static void no_effect_comes_before_its_cause(void **state) {
 	hf_stats_free(pair.stats);
 }
 
+/* A handle that several threads use, under a lock. */
+struct shared {
+	struct hf_mutex lock;
+	struct hf_stats *stats;
+	struct hf_stats_thread *thread;
+	struct hf_counter c;
+	struct hf_histogram h;
+	uint64_t running; /* atomic */
+};
+
+static void pass_shared(void *arg) {
+	struct shared *shared = arg;
+	hf_mutex_lock(&shared->lock);
+	hf_stats_quiescent(shared->thread);
+	hf_mutex_unlock(&shared->lock);
+}
+
+static void count_shared(void *arg) {
+	struct shared *shared = arg;
+	for (uint32_t i = 0; i < ROUNDS / 10; i++) {
+		hf_mutex_lock(&shared->lock);
+		hf_count(shared->thread, shared->c, 1);
+		hf_record_n(shared->thread, shared->h, UINT64_MAX - i, 3);
+		hf_mutex_unlock(&shared->lock);
+	}
+	hf_atomic_fetch_sub(&shared->running, 1, HF_RELEASE);
+}
+
+static void a_handle_may_be_shared_under_a_lock(void **state) {
+	struct shared shared = { .stats = new_stats(), .running = WORKERS };
+	struct hf_thread threads[WORKERS];
+	struct hf_err err;
+	struct hf_stats_snapshot *snapshot = new_snapshot(shared.stats);
+	struct hf_stats_summary summary;
+	hf_mutex_init(&shared.lock);
+	shared.c = counter(shared.stats, "c");
+	shared.h = histogram(shared.stats, "h");
+	shared.thread = join(shared.stats, "shared");
+	hf_stats_share(shared.thread, pass_shared, &shared);
+	for (uint32_t i = 0; i < WORKERS; i++)
+		assert_true(hf_thread_start(&threads[i], count_shared, &shared, &err));
+	bool done;
+	do {
+		done = hf_atomic_load(&shared.running, HF_ACQUIRE) == 0;
+		take(shared.stats, NULL, snapshot);
+		hf_stats_summary(snapshot, shared.h, &summary);
+		assert_int_equal(summary.count, 3 * hf_stats_count(snapshot, shared.c));
+		/* Each is hardly less than 2^64. */
+		assert_true(summary.count == 0 || summary.sum_high == summary.count - 1);
+	} while (!done);
+	assert_int_equal(summary.count, 3 * WORKERS * (ROUNDS / 10));
+	for (uint32_t i = 0; i < WORKERS; i++)
+		hf_thread_join(&threads[i]);
+	hf_stats_leave(shared.thread);
+	hf_mutex_fini(&shared.lock);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(shared.stats);
+}
+
 /* ---- the archiver ---------------------------------------------------------------------------- */
 
 struct shelf {
@@ -653,6 +712,7 @@ int main(void) {
 		cmocka_unit_test(a_late_thread_is_told),
 		cmocka_unit_test(a_snapshot_is_exact_while_threads_count),
 		cmocka_unit_test(no_effect_comes_before_its_cause),
+		cmocka_unit_test(a_handle_may_be_shared_under_a_lock),
 		cmocka_unit_test(what_finds_no_room_in_the_archive_is_counted),
 		cmocka_unit_test(a_bad_archiver_is_refused),
 	};
