@@ -70,6 +70,8 @@
 #define HF_STATS_THREADS_MAX 256u /* joined at a time */
 #define HF_ARCHIVER_QUEUE_MAX 1024u
 #define HF_ARCHIVER_WORKERS_MAX 64u
+#define HF_ENGINE_COUNTERS 16384u /* what an engine and its server have of these */
+#define HF_ENGINE_HISTOGRAMS 128u
 /* Their breaker */
 #define HF_STATS_SLOW_NS_DEFAULT 100u	 /* a count, on average over a sample */
 #define HF_STATS_SAMPLE_EVERY 1024u	 /* quiescent points of a thread */
@@ -109,6 +111,8 @@
 #undef HF_SNAPSHOT_BLOCK_MAX
 #undef HF_SNAPSHOT_DISK_PACE
 #undef HF_STATS_SAMPLE_EVERY
+#undef HF_ENGINE_COUNTERS
+#undef HF_ENGINE_HISTOGRAMS
 #define HF_CONTRACT_TEXT_MAX 1024u
 #define HF_CONTRACTS_MAX 8u
 #define HF_STATES_MAX 64u
@@ -128,6 +132,8 @@
 #define HF_SNAPSHOT_BLOCK_MAX 8192u
 #define HF_SNAPSHOT_DISK_PACE 0u /* so that the log is often behind */
 #define HF_STATS_SAMPLE_EVERY 16u
+#define HF_ENGINE_COUNTERS 128u
+#define HF_ENGINE_HISTOGRAMS 4u
 #endif
 
 #endif

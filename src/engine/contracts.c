@@ -113,6 +113,7 @@ static void slot_fini(struct contract_slot *slot) {
 	hf_memory_free(slot->counts);
 	hf_memory_free(slot->state_map);
 	hf_memory_free(slot->field_map);
+	hf_memory_free(slot->accepted);
 }
 
 bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract, uint64_t lsn,
@@ -146,6 +147,7 @@ bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract
 	}
 	engine->families[family].newest = engine->slot_count++;
 	engine->families[family].text_count++;
+	hf_figures_add_contract(engine, hf_newest(engine, family));
 	return true;
 }
 

@@ -37,6 +37,7 @@ void hf_engine_empty(struct hf_engine *engine) {
 
 static void engine_free(struct hf_engine *engine) {
 	hf_engine_empty(engine);
+	hf_figures_stop(engine);
 	hf_memory_free(engine->id_pairs);
 	if (engine->dir_open)
 		hf_dir_close(&engine->dir);
@@ -70,6 +71,7 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 		.progress = log_progress,
 		.notice = log_notice,
 		.committed = engine->committed == NULL ? NULL : log_committed,
+		.durable = engine->stats == NULL ? NULL : hf_figures_group,
 		.arg = engine,
 	};
 	if (!hf_log_open(&log, &engine->log, err))
@@ -95,6 +97,10 @@ bool hf_engine_open(const struct hf_engine_options *options, struct hf_engine **
 	engine->verify = options->verify;
 	hf_index_init(&engine->entities, &allocator);
 	hf_index_init(&engine->ids, &allocator);
+	if (!options->read_only && !hf_figures_start(engine, err)) {
+		engine_free(engine);
+		return false;
+	}
 	engine->dir_open = hf_dir_open(options->data_dir, !options->read_only, &engine->dir, err);
 	if (!engine->dir_open || (!options->read_only && !hf_dir_lock(&engine->dir, err)) ||
 	    !hf_random_u64(&engine->hash_seed, err) || !open_log(engine, options, err)) {
@@ -115,6 +121,8 @@ bool hf_engine_close(struct hf_engine *engine, struct hf_err *err) {
 void hf_engine_lock(struct hf_engine *engine) {
 	hf_log_lock(engine->log);
 	engine->now_is_fresh = false;
+	if (engine->counting != NULL)
+		hf_stats_quiescent(engine->counting);
 }
 
 void hf_engine_unlock(struct hf_engine *engine) {
@@ -170,8 +178,6 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.segments = log.segments,
 		.segment_size = log.segment_size,
 		.record_bytes = log.record_bytes,
-		.flushes = log.flushes,
-		.flushed_events = log.flushed_records,
 		.memory_entities = engine->arena.bytes,
 		.memory_ids = hf_index_bytes(&engine->ids),
 		.memory_index = hf_index_bytes(&engine->entities),

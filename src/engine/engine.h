@@ -20,6 +20,7 @@
 
 struct hf_engine;
 struct hf_contract;
+struct hf_stats;
 
 enum hf_flush_mode {
 	/* io_uring in the caller's thread; a log thread where io_uring is forbidden */
@@ -228,6 +229,12 @@ void hf_engine_snapshot_wait(struct hf_engine *engine, uint64_t ticket,
 
 /* ---- figures ---- */
 
+/*
+ * What the engine counts (figures.c), for others to count along; NULL if it is read_only. No
+ * snapshot of it may be taken under the lock.
+ */
+struct hf_stats *hf_engine_stats(struct hf_engine *engine);
+
 struct hf_engine_info {
 	const char *data_dir;
 	char flush_text[160]; /* one line: how a flush is made, and what it relies on */
@@ -238,7 +245,6 @@ struct hf_engine_info {
 	uint64_t log_bytes, segments,
 		segment_size;  /* log_bytes: written since the log's beginning, padding included */
 	uint64_t record_bytes; /* of them, records */
-	uint64_t flushes, flushed_events;		    /* since open */
 	uint64_t memory_entities, memory_ids, memory_index; /* bytes held for ever */
 	uint64_t memory_plain;				    /* of plain keys and their table */
 	uint64_t recovered_events, recovered_ns, cut_bytes;

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/record.h"
 #include "frame/frame.h"
+#include "holdfast/stats.h"
 #include "log/log.h"
 #include "log/snapshot.h"
 #include "machine/machine.h"
@@ -74,6 +75,23 @@ struct contract_slot {
 	uint16_t family;
 	uint64_t *counts;		 /* entities by state, judged last under this text */
 	uint16_t *state_map, *field_map; /* to the family's newest text; NULL in that one */
+	struct hf_counter *accepted;	 /* by transition; NULL: they are not counted */
+};
+
+/* Why a request was refused, as it is counted. */
+enum refusal {
+	REFUSAL_NOT_ALLOWED,
+	REFUSAL_GUARD,
+	REFUSAL_ARITHMETIC,
+	REFUSAL_INVARIANT,
+	REFUSAL_STALE,
+	REFUSAL_NOTFOUND,
+	REFUSAL_BADEVENT,
+	REFUSAL_BADPARAM,
+	REFUSAL_TOOBIG,
+	REFUSAL_STOPPED,
+	REFUSAL_OTHER,
+	REFUSALS,
 };
 
 /* All texts of one name. */
@@ -81,6 +99,7 @@ struct family {
 	struct hf_span name; /* of its contracts */
 	uint32_t newest;     /* slot */
 	uint32_t text_count;
+	struct hf_counter retried, refused[REFUSALS];
 };
 
 struct chunk {
@@ -165,6 +184,11 @@ struct hf_engine {
 	uint64_t id_pair_count, id_pair_room;
 
 	uint64_t recovered_events;
+
+	struct hf_stats *stats; /* NULL: read only */
+	struct hf_stats_thread *counting;
+	struct hf_counter refused[REFUSALS]; /* of requests for no contract */
+	struct hf_histogram group_records, group_bytes, durable_ns;
 
 	struct saver saver;
 	struct snapshots *snapshots;		/* NULL: read only */
@@ -354,6 +378,27 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 
 /* Compares the ids that share a hash; false if one was applied twice to its entity. */
 HF_MUST bool hf_verify_ids(struct hf_engine *engine, struct hf_err *err);
+
+/* ---- figures.c */
+
+HF_MUST bool hf_figures_start(struct hf_engine *engine, struct hf_err *err);
+void hf_figures_stop(struct hf_engine *engine); /* also if it has not started */
+/* A contract that is in force has its counters from now on. */
+void hf_figures_add_contract(struct hf_engine *engine, struct contract_slot *slot);
+
+/* Where a request stands in its judgement. */
+struct judged {
+	const struct contract_slot *slot; /* NULL: there is no such contract */
+	uint16_t state;
+	const uint8_t *block;
+	uint8_t event;
+	enum hf_verdict verdict;
+	struct hf_step step;
+};
+void hf_figures_count(struct hf_engine *engine, const struct judged *judged,
+		      const struct hf_reply *reply);
+/* A hf_log_options.durable; `arg` is the engine. */
+void hf_figures_group(void *arg, const struct hf_log_group *group);
 
 /* ---- send.c */
 

@@ -1,6 +1,6 @@
 /*
- * send.c - the main path: one event, from the request to the log and the map. hf_engine_send reads
- * top to bottom.
+ * send.c - the main path: one event, from the request to the log and the map. `judge` reads top to
+ * bottom.
  */
 #include <stdio.h>
 
@@ -200,17 +200,8 @@ static void refuse_stale(struct hf_engine *engine, const struct hf_send *send,
 	hf_reply_text(engine, HF_STALE, entity == NULL ? change->slot->lsn : entity->lsn, ret);
 }
 
-/* Where a request stands in its judgement. */
-struct judged {
-	uint16_t state;
-	const uint8_t *block;
-	uint8_t event;
-	struct hf_step step;
-};
-
 static void refuse_step(struct hf_engine *engine, const struct change *change,
-			const struct judged *judged, enum hf_verdict verdict,
-			struct hf_reply *ret) {
+			const struct judged *judged, struct hf_reply *ret) {
 	const struct hf_contract *contract = change->slot->contract;
 	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
 	hf_text_add_entity(&text, contract, change->key);
@@ -220,7 +211,7 @@ static void refuse_step(struct hf_engine *engine, const struct change *change,
 		hf_text_add(&text, " is %s (version %llu): ", contract->states[judged->state].name,
 			    (ull)change->entity->version);
 	hf_step_explain(contract, judged->state, judged->block, judged->event, engine->values,
-			change->time_ns, verdict, &judged->step, &text);
+			change->time_ns, judged->verdict, &judged->step, &text);
 	hf_reply_text(engine, HF_REFUSED,
 		      change->entity == NULL ? change->slot->lsn : change->entity->lsn, ret);
 }
@@ -313,7 +304,8 @@ static bool address(struct hf_engine *engine, const struct hf_send *send, struct
 	return true;
 }
 
-void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct hf_reply *ret) {
+static void judge(struct hf_engine *engine, const struct hf_send *send, struct judged *judged,
+		  struct hf_reply *ret) {
 	struct hf_err err, no_room;
 	struct change change;
 	uint32_t family;
@@ -330,6 +322,7 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		return;
 
 	/* Looked up before it is needed: the two indexes' memory is on its way meanwhile. */
+	judged->slot = change.slot;
 	const struct hf_contract *contract = change.slot->contract;
 	int event = hf_contract_event(contract, send->event);
 	struct entity *hint = send->hint != NULL ? send->hint : hf_entity_hint(engine, change.hash);
@@ -352,14 +345,14 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		return;
 	}
 
-	struct judged judged = { .event = (uint8_t)event };
+	judged->event = (uint8_t)event;
 	change.time_ns = hf_log_time(engine);
-	hf_entity_view(engine, change.slot, change.entity, &judged.state, &judged.block);
-	enum hf_verdict verdict =
-		hf_contract_step(contract, judged.state, judged.block, judged.event, engine->values,
-				 change.time_ns, engine->block, &judged.step);
-	if (verdict != HF_STEP_OK) {
-		refuse_step(engine, &change, &judged, verdict, ret);
+	hf_entity_view(engine, change.slot, change.entity, &judged->state, &judged->block);
+	judged->verdict =
+		hf_contract_step(contract, judged->state, judged->block, judged->event,
+				 engine->values, change.time_ns, engine->block, &judged->step);
+	if (judged->verdict != HF_STEP_OK) {
+		refuse_step(engine, &change, judged, ret);
 		return;
 	}
 
@@ -367,9 +360,9 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		hf_reply_err(engine, &no_room, 0, ret);
 		return;
 	}
-	change.state = judged.step.state;
+	change.state = judged->step.state;
 	change.block = engine->block;
-	if (!log_and_apply(engine, send, &change, &judged, &err)) {
+	if (!log_and_apply(engine, send, &change, judged, &err)) {
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
@@ -380,4 +373,11 @@ void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct
 		.version = change.version,
 		.lsn = change.lsn,
 	};
+}
+
+void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct hf_reply *ret) {
+	struct judged judged;
+	judged.slot = NULL;
+	judge(engine, send, &judged, ret);
+	hf_figures_count(engine, &judged, ret);
 }

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "log/log_private.h"
+#include "os/clock.h"
 
 _Static_assert(HF_FRAME_MAX >= HF_RECORD_MAX + HF_SECTOR, "every record fits into a frame");
 _Static_assert(HF_SEGMENT_SIZE_MIN >= HF_FRAME_MAX + HF_SECTOR, "every frame fits into a segment");
@@ -44,6 +45,7 @@ void hf_log_seal(struct hf_log *log) {
 		.len = len,
 		.last_lsn = log->last_lsn,
 		.record_count = log->frame.record_count,
+		.begun_ns = log->frame_begun_ns,
 	};
 	log->next = log->frame.position + len;
 	log->frame_open = false;
@@ -142,6 +144,8 @@ uint8_t *hf_log_begin(struct hf_log *log, size_t body_max, uint64_t *ret_lsn,
 void hf_log_end(struct hf_log *log, uint8_t type, int64_t time_ns, size_t body_len) {
 	HF_ASSERT(log->frame_open);
 	size_t size = body_len + HF_RECORD_OVERHEAD;
+	if (log->frame.record_count == 0)
+		log->frame_begun_ns = hf_clock_monotonic_ns();
 	log->last_lsn++;
 	uint8_t *bytes = hf_log_ring_at(log, log->next);
 	hf_record_put(bytes, log->next, type, log->last_lsn, time_ns, body_len);

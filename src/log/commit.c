@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "log/log_private.h"
+#include "os/clock.h"
 #include "os/event.h"
 
 void hf_log_wake(struct hf_log *log) {
@@ -78,10 +79,17 @@ static bool take_frame(struct hf_log *log) {
 static void frame_durable(struct hf_log *log) {
 	log->in_flight = false;
 	log->flushes++;
-	log->flushed_records += log->flying.record_count;
 	atomic_store_explicit(&log->committed, log->flying.last_lsn, memory_order_release);
 	if (log->witness_idle)
 		hf_cond_signal(&log->witness_work);
+	if (log->durable_hook == NULL || log->flying.record_count == 0)
+		return; /* a close mark */
+	const struct hf_log_group group = {
+		.records = log->flying.record_count,
+		.bytes = log->flying.len,
+		.lag_ns = hf_clock_monotonic_ns() - log->flying.begun_ns,
+	};
+	log->durable_hook(log->arg, &group);
 }
 
 static void frame_failed(struct hf_log *log, const struct hf_err *err) {

@@ -134,6 +134,7 @@ static struct hf_log *new_log(const struct hf_log_options *options) {
 	log->read_only = options->read_only;
 	log->notice = options->notice;
 	log->committed_hook = options->committed;
+	log->durable_hook = options->durable;
 	log->arg = options->arg;
 	log->witness_file = HF_FILE_CLOSED;
 	for (uint32_t i = 0; i < WRITE_FILES; i++)
@@ -249,8 +250,6 @@ void hf_log_info(const struct hf_log *log, struct hf_log_info *ret) {
 		.segments = log->made_segment + 1,
 		.bytes = log->next,
 		.record_bytes = log->record_bytes,
-		.flushes = log->flushes,
-		.flushed_records = log->flushed_records,
 		.scan_ns = log->scan_ns,
 		.cut_bytes = log->cut_bytes,
 	};

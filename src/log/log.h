@@ -77,6 +77,13 @@ struct hf_log_end {
 HF_MUST bool hf_log_scan(const struct hf_log_scan *scan, struct hf_log_end *ret,
 			 struct hf_err *err);
 
+/* What one write made durable: a group commit. */
+struct hf_log_group {
+	uint32_t records;
+	uint64_t bytes;	 /* padding included */
+	uint64_t lag_ns; /* since its first record was appended */
+};
+
 struct hf_log_options {
 	struct hf_dir *dir;    /* locked by the caller, who keeps it open */
 	uint64_t segment_size; /* of a new log; an old one keeps its own */
@@ -95,6 +102,8 @@ struct hf_log_options {
 	hf_log_notice_fn *notice;
 	/* NULL: none. From the log thread, without the lock, after a commit or the stop. */
 	void (*committed)(void *arg);
+	/* NULL: none. Under the lock, for each group of records. */
+	void (*durable)(void *arg, const struct hf_log_group *group);
 	void *arg;
 };
 
@@ -169,7 +178,6 @@ struct hf_log_info {
 	uint64_t segment_size, segments;
 	uint64_t bytes;			   /* frames and padding, since the log began */
 	uint64_t record_bytes;		   /* of these, records */
-	uint64_t flushes, flushed_records; /* since open */
 	uint64_t scan_ns;		   /* what recovery took */
 	uint64_t cut_bytes;		   /* of an unfinished group, at open */
 };

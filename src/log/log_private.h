@@ -29,6 +29,7 @@ struct sealed {
 	uint64_t len; /* padding included */
 	uint64_t last_lsn;
 	uint32_t record_count;
+	uint64_t begun_ns; /* monotonic: its first record */
 };
 
 struct segment_file {
@@ -46,7 +47,8 @@ struct hf_log {
 	bool read_only;
 	hf_log_notice_fn *notice;
 	void (*committed_hook)(void *arg);
-	void *arg; /* of both */
+	void (*durable_hook)(void *arg, const struct hf_log_group *group);
+	void *arg; /* of all three */
 
 	struct hf_mutex lock;
 	struct hf_cond work;   /* for the log thread: something to write, or quit */
@@ -63,6 +65,7 @@ struct hf_log {
 	uint64_t frame_position; /* of that frame */
 	bool frame_open;
 	struct hf_frame frame;
+	uint64_t frame_begun_ns; /* its first record */
 	uint64_t record_bytes;
 
 	/* Frames on their way. */
@@ -97,7 +100,7 @@ struct hf_log {
 	uint32_t witness_slot; /* written last */
 	uint64_t witnessed;    /* LSN */
 
-	uint64_t flushes, flushed_records, cut_bytes, scan_ns;
+	uint64_t flushes, cut_bytes, scan_ns;
 	struct hf_log_end end; /* of the scan at open */
 };
 

@@ -42,6 +42,8 @@ const struct hf_command hf_commands[] = {
 	  "holdfast", "text", "Checks a contract and puts it in force" },
 	{ "hf.contract|help", hf_cmd_contract_help, 2, 0, 0, "holdfast", "",
 	  "Lists the subcommands of HF.CONTRACT" },
+	{ "hf.stats", hf_cmd_stats, -1, HF_COMMAND_SLOW, 0, "holdfast", "[pattern ...]",
+	  "Replies all that was counted and measured, as of one instant" },
 	{ "hf.hash", hf_cmd_hash, 1, 0, 0, "holdfast", "", "Replies the state hash and its LSN" },
 	{ "hf.snapshot", hf_cmd_snapshot, 1, HF_COMMAND_ADMIN, 0, "holdfast", "",
 	  "Takes a snapshot; replies its LSN and bytes once it is on disk" },
@@ -225,27 +227,10 @@ static bool arity_fits(const struct hf_command *command, uint32_t argc) {
 				  : argc == (uint32_t)command->arity;
 }
 
-static void count(struct hf_loop *loop) {
-	uint64_t commands = atomic_load_explicit(&loop->commands, memory_order_relaxed);
-	atomic_store_explicit(&loop->commands, commands + 1, memory_order_relaxed);
-}
-
-bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
-		    const struct hf_resp_command *request) {
-	if (is_send(request->argv[0]) && request->argc >= 4 && !conn->in_multi) {
-		count(loop);
-		hf_cmd_send(loop, conn, request);
-		return true;
-	}
-	const struct hf_command *command = find(request);
-	if (command != NULL && (command->flags & HF_COMMAND_SLOW) && !hf_loop_has_turn(loop))
-		return false;
-	count(loop);
-	/* Replies are in the order of the requests. */
-	if (conn->queued > 0)
-		hf_loop_execute(loop);
+static void run_or_refuse(struct hf_loop *loop, struct hf_conn *conn,
+			  const struct hf_command *command, const struct hf_resp_command *request) {
 	if (!can_run(conn, command, request))
-		return true;
+		return;
 	if (!arity_fits(command, request->argc))
 		hf_out_errorf(&conn->out, "wrong number of arguments for '%s' command",
 			      command->name);
@@ -255,5 +240,22 @@ bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 			      "by itself, use ID for retries");
 	else
 		run(loop, conn, command, request);
+}
+
+bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
+		    const struct hf_resp_command *request) {
+	if (is_send(request->argv[0]) && request->argc >= 4 && !conn->in_multi) {
+		hf_cmd_send(loop, conn, request);
+		return true;
+	}
+	const struct hf_command *command = find(request);
+	if (command != NULL && (command->flags & HF_COMMAND_SLOW) && !hf_loop_has_turn(loop))
+		return false;
+	/* Replies are in the order of the requests. */
+	if (conn->queued > 0)
+		hf_loop_execute(loop);
+	uint32_t row = command == NULL ? hf_command_count : (uint32_t)(command - hf_commands);
+	run_or_refuse(loop, conn, command, request);
+	hf_loop_measure(loop, loop->server->latencies[row], 1);
 	return true;
 }

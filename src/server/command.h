@@ -5,6 +5,7 @@
 #ifndef HF_SERVER_COMMAND_H
 #define HF_SERVER_COMMAND_H
 
+#include "os/clock.h"
 #include "server/loop.h"
 
 typedef void hf_command_fn(struct hf_loop *loop, struct hf_conn *conn,
@@ -31,6 +32,7 @@ struct hf_command {
 
 extern const struct hf_command hf_commands[];
 extern const uint32_t hf_command_count;
+#define HF_COMMAND_SEND 0 /* HF.SEND's row */
 
 /*
  * Looks the command up, checks its arity and runs it. HF.SENDs may be left in the loop's batch.
@@ -72,5 +74,27 @@ hf_command_fn hf_cmd_command, hf_cmd_command_count, hf_cmd_command_info, hf_cmd_
 	hf_cmd_command_list;
 hf_command_fn hf_cmd_info, hf_cmd_config_get, hf_cmd_empty, hf_cmd_zero, hf_cmd_ok,
 	hf_cmd_no_cluster, hf_cmd_acl_whoami, hf_cmd_acl_list, hf_cmd_shutdown;
+
+/* command_stats.c */
+hf_command_fn hf_cmd_stats;
+HF_MUST bool hf_server_register(struct hf_server *server, struct hf_err *err);
+HF_MUST bool hf_loop_join_stats(struct hf_loop *loop, struct hf_err *err);
+/* Takes a snapshot of all figures into loop->figures. */
+void hf_loop_take_figures(struct hf_loop *loop);
+/* All counters, and histograms' numbers of values, whose names begin with `prefix`. */
+uint64_t hf_stats_sum_of(const struct hf_stats_snapshot *figures, const char *prefix);
+/* Adds INFO's lines about loop->figures. */
+void hf_info_figures(const struct hf_loop *loop, struct hf_text *text);
+
+/*
+ * What `count` commands took that have been executed together: all since the one before them in
+ * this pass.
+ */
+static inline void hf_loop_measure(struct hf_loop *loop, struct hf_histogram latency,
+				   uint32_t count) {
+	uint64_t now_ns = hf_clock_monotonic_ns();
+	hf_record_n(loop->counting, latency, now_ns - loop->now_ns, count);
+	loop->now_ns = now_ns;
+}
 
 #endif

@@ -158,32 +158,26 @@ void hf_cmd_command_docs(struct hf_loop *loop, struct hf_conn *conn,
 #define INFO_TEXT_MAX 8192u
 
 struct figures {
+	const struct hf_loop *loop;
 	struct hf_server *server;
 	struct hf_engine_info engine;
 	uint32_t clients;
-	uint64_t accepted, rejected, evicted, commands;
-	uint64_t client_memory, client_memory_max;
+	uint64_t accepted, client_memory_max;
 };
 
 static void read_figures(struct hf_loop *loop, struct figures *ret) {
 	struct hf_server *server = loop->server;
-	*ret = (struct figures){ .server = server };
+	*ret = (struct figures){ .loop = loop, .server = server };
 	hf_engine_lock(loop->engine);
 	hf_engine_info(loop->engine, &ret->engine);
 	hf_engine_unlock(loop->engine);
 	pthread_mutex_lock(&server->mutex);
 	ret->clients = server->conn_count;
 	ret->accepted = server->accepted;
-	ret->rejected = server->rejected;
 	pthread_mutex_unlock(&server->mutex);
-	for (uint32_t i = 0; i < server->loop_count; i++) {
-		const struct hf_loop *one = &server->loops[i];
-		ret->commands += atomic_load_explicit(&one->commands, memory_order_relaxed);
-		ret->evicted += atomic_load_explicit(&one->evicted, memory_order_relaxed);
-		ret->client_memory +=
-			atomic_load_explicit(&one->client_memory, memory_order_relaxed);
-		ret->client_memory_max += one->client_memory_max;
-	}
+	for (uint32_t i = 0; i < server->loop_count; i++)
+		ret->client_memory_max += server->loops[i].client_memory_max;
+	hf_loop_take_figures(loop);
 }
 
 static void add_number(struct hf_text *text, const char *name, uint64_t value) {
@@ -236,7 +230,9 @@ static void info_memory(const struct figures *figures, struct hf_text *text) {
 	hf_text_add(text, "used_memory_human:%.2fM\r\n", (double)used / 1048576);
 	add_number(text, "used_memory_rss", resident_bytes());
 	add_number(text, "maxmemory", 0);
-	add_number(text, "mem_clients_normal", figures->client_memory);
+	add_number(text, "mem_clients_normal",
+		   (uint64_t)hf_stats_level(figures->loop->figures,
+					    figures->server->client_memory));
 	add_number(text, "maxmemory_clients", figures->client_memory_max);
 }
 
@@ -249,10 +245,12 @@ static void info_persistence(const struct figures *figures, struct hf_text *text
 }
 
 static void info_stats(const struct figures *figures, struct hf_text *text) {
+	const struct hf_stats_snapshot *counted = figures->loop->figures;
 	add_number(text, "total_connections_received", figures->accepted);
-	add_number(text, "total_commands_processed", figures->commands);
-	add_number(text, "rejected_connections", figures->rejected);
-	add_number(text, "evicted_clients", figures->evicted);
+	add_number(text, "total_commands_processed", hf_stats_sum_of(counted, "latency_ns."));
+	add_number(text, "rejected_connections",
+		   hf_stats_count(counted, figures->server->rejected));
+	add_number(text, "evicted_clients", hf_stats_count(counted, figures->server->evicted));
 }
 
 static void info_replication(const struct figures *figures, struct hf_text *text) {
@@ -282,8 +280,7 @@ static void info_holdfast(const struct figures *figures, struct hf_text *text) {
 	add_number(text, "log_record_bytes", engine->record_bytes);
 	add_number(text, "log_segments", engine->segments);
 	add_number(text, "log_segment_size", engine->segment_size);
-	add_number(text, "flushes", engine->flushes);
-	add_number(text, "flushed_events", engine->flushed_events);
+	hf_info_figures(figures->loop, text);
 	add_number(text, "memory_entities", engine->memory_entities);
 	add_number(text, "memory_ids", engine->memory_ids);
 	add_number(text, "memory_index", engine->memory_index);

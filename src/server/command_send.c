@@ -74,6 +74,7 @@ void hf_cmd_send(struct hf_loop *loop, struct hf_conn *conn,
 		if (conn->queued > 0)
 			hf_loop_execute(loop);
 		hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+		hf_loop_measure(loop, loop->server->latencies[HF_COMMAND_SEND], 1);
 		return;
 	}
 	batch->conns[batch->count++] = conn;
@@ -104,6 +105,7 @@ void hf_send_execute(struct hf_loop *loop) {
 	/* Not at the end of the pass: a flush that is over must not wait for the rest of it. */
 	hf_engine_flush(loop->engine);
 	hf_engine_unlock(loop->engine);
+	hf_loop_measure(loop, loop->server->latencies[HF_COMMAND_SEND], batch->count);
 	batch->count = 0;
 	batch->arg_count = 0;
 	loop->queued = true;

@@ -309,9 +309,9 @@ static void evict(struct hf_loop *loop) {
 		kill_conn(loop, conn);
 		hf_conn_drop_input(conn);
 		hf_out_clear(&conn->out);
-		atomic_fetch_add(&loop->evicted, 1);
+		hf_count(loop->counting, loop->server->evicted, 1);
 	}
-	atomic_store_explicit(&loop->client_memory, loop->pool.used, memory_order_relaxed);
+	hf_gauge_set(loop->counting, loop->server->client_memory, (int64_t)loop->pool.used);
 }
 
 /* ---- the loop ---------------------------------------------------------------------------- */
@@ -374,6 +374,8 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	if (count == 0 && !more)
 		return false;
 
+	hf_stats_wake(loop->counting);
+	loop->now_ns = hf_clock_monotonic_ns();
 	bool commit = dispatch(loop, events, count);
 	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
 	if (count < EVENTS_MAX || ++loop->passes >= PASSES_MAX) {
@@ -396,6 +398,7 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	send_replies(loop);
 	evict(loop);
 	bury_dead(loop);
+	hf_stats_rest(loop->counting);
 	return true;
 }
 
@@ -447,7 +450,8 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	    !list_init(&loop->again, cap) || !list_init(&loop->round, cap) ||
 	    !list_init(&loop->unsettled, cap) || !list_init(&loop->dead, cap))
 		return hf_fail(err, HF_NOMEM, "no memory for the lists of %u clients", cap);
-	if (!hf_engine_commit_fd(loop->engine, &loop->commit_fd, err) ||
+	if (!hf_loop_join_stats(loop, err) ||
+	    !hf_engine_commit_fd(loop->engine, &loop->commit_fd, err) ||
 	    !watch(loop, loop->commit_fd, &loop->commit_source, err) ||
 	    !watch(loop, server->drain_fd, &server->drain_source, err))
 		return false;
@@ -459,6 +463,9 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 }
 
 void hf_loop_fini(struct hf_loop *loop) {
+	if (loop->counting != NULL)
+		hf_stats_leave(loop->counting);
+	hf_stats_snapshot_free(loop->figures);
 	hf_pool_fini(&loop->pool);
 	hf_memory_free(loop->dirty.items);
 	hf_memory_free(loop->waiting.items);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "holdfast/stats.h"
 #include "server/conn.h"
 #include "server/resp.h"
 
@@ -53,10 +54,9 @@ struct hf_loop {
 	uint64_t slow_bytes; /* asked and answered by them in this turn */
 	uint32_t passes;     /* since the last turn */
 	atomic_uint conn_count;
-	/* Written by this loop only. */
-	_Atomic uint64_t commands; /* executed */
-	_Atomic uint64_t evicted;  /* connections closed because of their memory */
-	_Atomic uint64_t client_memory;
+	struct hf_stats_thread *counting; /* rests between passes */
+	struct hf_stats_snapshot *figures;
+	uint64_t now_ns; /* the end of the last command, or the pass's beginning */
 
 	struct hf_conn *held; /* waits for the snapshot `held_ticket`; NULL: none does */
 	uint64_t held_ticket;
@@ -84,11 +84,14 @@ struct hf_server {
 	struct hf_source listen_source, stop_source, drain_source;
 	uint32_t loop_count;
 	struct hf_loop *loops;
+	struct hf_histogram *latencies; /* by row of hf_commands; the last: of what is none */
+	struct hf_counter evicted, rejected;
+	struct hf_gauge client_memory;
 
 	pthread_mutex_t mutex; /* guards what follows */
 	struct hf_conn *conns;
 	uint32_t conn_count;
-	uint64_t accepted, rejected;
+	uint64_t accepted; /* numbers the clients */
 };
 
 HF_MUST bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err *err);

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "os/clock.h"
 #include "os/memory.h"
+#include "server/command.h"
 #include "server/loop.h"
 
 #define BACKLOG 4096
@@ -151,7 +152,7 @@ bool hf_server_open(const struct hf_server_options *options, struct hf_server **
 	server->drain_source.kind = HF_SOURCE_DRAIN;
 	pthread_mutex_init(&server->mutex, NULL);
 	if (!raise_file_limit(server, err) || !make_files(server, err) ||
-	    !start_listening(server, options->listen, err) ||
+	    !start_listening(server, options->listen, err) || !hf_server_register(server, err) ||
 	    !make_loops(server, options->threads, err)) {
 		hf_server_close(server);
 		return false;
@@ -174,6 +175,7 @@ void hf_server_close(struct hf_server *server) {
 	for (uint32_t i = 0; i < server->loop_count; i++)
 		hf_loop_fini(&server->loops[i]);
 	hf_memory_free(server->loops);
+	hf_memory_free(server->latencies);
 	close_file(server->listen_fd);
 	close_file(server->stop_fd);
 	close_file(server->drain_fd);
@@ -283,13 +285,14 @@ void hf_server_forget(struct hf_server *server, struct hf_conn *conn) {
 	pthread_mutex_unlock(&server->mutex);
 }
 
-/* Counts the client that came; false if there are too many. */
+/* Counts the client that came; false if there are too many. In the first loop's thread. */
 static bool admit(struct hf_server *server) {
 	pthread_mutex_lock(&server->mutex);
 	bool admitted = server->conn_count < server->max_clients;
 	server->accepted += admitted;
-	server->rejected += !admitted;
 	pthread_mutex_unlock(&server->mutex);
+	if (!admitted)
+		hf_count(server->loops[0].counting, server->rejected, 1);
 	return admitted;
 }
 
