@@ -7,6 +7,7 @@ tests/list, or its command with other arguments; the cheapest that catches it is
 LOG_UNIT, ENGINE_UNIT, INDEX_UNIT = "unit-log", "unit-engine", "unit-index"
 MACHINE_UNIT, RESP_UNIT, HOSTILE = "unit-machine", "unit-resp", "hostile-crowds"
 SIM, SNAPSHOT, SNAPSHOT_UNIT, PLAIN = "sim --count 200000", "snapshot", "unit-snapshot", "plain"
+STATS_UNIT = "unit-stats"
 
 BUGS = [
     # ---- the log: what is acknowledged is on the disk
@@ -345,4 +346,55 @@ BUGS = [
      "	if (__builtin_add_overflow(now, by, &sum)) {",
      "	if (__builtin_add_overflow(now, by, &sum) && by == 1) {",
      [PLAIN]),
+    # ---- counters: exact, as of one instant
+    ("a snapshot of the counters waits for nobody", "src/stats/stats.c",
+     "	while (!all_have_seen(stats)) {",
+     "	while (!all_have_seen(stats) && stats->seat_count == 0) {",
+     [STATS_UNIT]),
+    ("what was collected stays in its bank", "src/stats/stats.c",
+     "			bank->counts[k] = 0;\n",
+     "",
+     [STATS_UNIT]),
+    ("a thread goes on in the old bank", "src/stats/stats.c",
+     "		seat->current = epoch;\n		hf_seat_point(seat);\n",
+     "		seat->current = epoch;\n",
+     [STATS_UNIT]),
+    ("the second flip does not wait for the first", "src/stats/stats.c",
+     "	if (stats->settled == stats->epoch)\n		return true;\n	pass_shared(stats);",
+     "	if (stats->settled + 1 >= stats->epoch)\n		return true;\n	pass_shared(stats);",
+     [STATS_UNIT]),
+    ("a gauge outlives its thread", "src/stats/stats.c",
+     "		counts[slot] -= thread->levels[slot];\n",
+     "",
+     [STATS_UNIT]),
+    ("a sum's carry is lost", "src/stats/memory.c",
+     "	to->sum_high += from->sum_high + (to->sum < from->sum);",
+     "	to->sum_high += from->sum_high;",
+     [STATS_UNIT]),
+    ("the breaker never closes", "src/stats/breaker.c",
+     "		set_open(seat, false, now_ns);",
+     "		set_open(seat, true, now_ns);",
+     ["sim-counting"]),
+    ("an open breaker counts some things", "src/stats/breaker.c",
+     "	seat->hot.cells = counts ? bank->cells : NULL;",
+     "	seat->hot.cells = !seat->rests ? bank->cells : NULL;",
+     ["sim-counting"]),
+    ("a retry counts as an event", "src/engine/figures.c",
+     "	} else if (reply->retried) {",
+     "	} else if (reply->retried && slot->accepted == NULL) {",
+     ["interop-stats"]),
+
+    # ---- the ring
+    ("a key at a node's place belongs to the next one", "src/map/ring.c",
+     "		if (table->places[middle] < place)",
+     "		if (table->places[middle] <= place)",
+     ["unit-ring"]),
+    ("48 bits of a place are the whole of it", "src/map/ring.c",
+     "	if (__builtin_expect(before == WINDOW || table->entries[i] >> OWNER_BITS == high, 0))",
+     "	if (__builtin_expect(before == WINDOW, 0))",
+     ["unit-ring"]),
+    ("a full window is the end of the search", "src/map/ring.c",
+     "	if (__builtin_expect(before == WINDOW || table->entries[i] >> OWNER_BITS == high, 0))",
+     "	if (__builtin_expect(table->entries[i] >> OWNER_BITS == high, 0))",
+     ["unit-ring"]),
 ]

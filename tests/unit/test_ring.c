@@ -81,6 +81,17 @@ static void a_key_belongs_to_the_next_place(void **state) {
 			assert_int_equal(hf_ring_find_place(ring, place),
 					 owner_by_definition(ring, weights, 5, points, place));
 		}
+		/* At a place, and right beside it. */
+		for (uint32_t point = 0; point < points; point++) {
+			char text[12] = "node-2";
+			memcpy(text + 6, &point, 4);
+			uint64_t place = XXH3_64bits(text, 10);
+			assert_int_equal(hf_ring_find_place(ring, place), 2);
+			for (uint64_t near = place - 2; near != place + 3; near++)
+				assert_int_equal(hf_ring_find_place(ring, near),
+						 owner_by_definition(ring, weights, 5, points,
+								     near));
+		}
 		assert_int_equal(hf_ring_find_place(ring, 0),
 				 owner_by_definition(ring, weights, 5, points, 0));
 		assert_int_equal(hf_ring_find_place(ring, UINT64_MAX),
