@@ -301,6 +301,7 @@ void hf_stats_wake(struct hf_stats_thread *thread) {
 		/* Either a flip from here on sees this, and waits; or we see the flip. */
 		hf_atomic_store(&seat->seen, epoch, HF_RELEASE);
 		hf_fence(HF_SEQ_CST);
+		/* Acquire, which the fence is already: ThreadSanitizer knows no fences. */
 		uint64_t now = hf_atomic_load(&seat->stats->epoch, HF_ACQUIRE);
 		if (now == epoch)
 			break;
