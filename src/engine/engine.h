@@ -153,6 +153,29 @@ void hf_engine_history(struct hf_engine *engine, struct hf_span contract, struct
 		       struct hf_reply *ret);
 
 /*
+ * The same a part at a time, for who cannot wait so long. The caller's memory. It borrows nothing:
+ * its versions are those there were at the beginning, and the log behind them does not change, so
+ * anything may happen in between.
+ */
+struct hf_history {
+	uint64_t from, to; /* versions; none if from > to */
+	uint64_t next;	   /* to be shown */
+	/* Where the way back to `from` has come to, and the next stride from there. */
+	uint64_t version, at, skip_version, skip;
+	uint64_t positions[HF_HISTORY_MAX];
+};
+static inline bool hf_history_over(const struct hf_history *history) {
+	return history->next > history->to;
+}
+void hf_engine_history_begin(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
+			     uint64_t from, uint64_t count, struct hf_history *history,
+			     struct hf_reply *ret);
+/* Reads at most `reads` records of the log, and calls `fn` for the events that it comes to. */
+HF_MUST bool hf_engine_history_step(struct hf_engine *engine, struct hf_history *history,
+				    uint32_t reads, hf_history_fn *fn, void *arg,
+				    struct hf_err *err);
+
+/*
  * Calls `fn` for each state of the contract's current version, in the file's order, [*] left out.
  */
 typedef void hf_count_fn(void *arg, const char *state, uint64_t entities);

@@ -67,35 +67,29 @@ static bool read_event(struct hf_engine *engine, uint64_t position, struct hf_re
 }
 
 /*
- * Collects the positions of versions [from, to], walking back: by strides where they end above
- * `to`.
+ * One record further back: by a stride where it ends above `to`. Notes the positions of versions
+ * [from, to].
  */
-static bool walk_back(struct hf_engine *engine, const struct entity *entity, uint64_t from,
-		      uint64_t to, uint64_t *positions, struct hf_err *err) {
+static bool walk_back(struct hf_engine *engine, struct hf_history *history, struct hf_err *err) {
 	struct hf_record record;
 	struct hf_event_record event;
-	uint64_t at = entity->position, version = entity->version;
-	uint64_t stride_version = version - version % HF_SKIP_VERSIONS;
-	uint64_t stride = entity->skip;
-	while (stride != 0 && stride_version >= to && stride_version < version) {
-		at = stride;
-		version = stride_version;
-		if (!read_event(engine, at, &record, &event, err))
+	if (history->skip != 0 && history->skip_version >= history->to) {
+		history->at = history->skip;
+		history->version = history->skip_version;
+		if (!read_event(engine, history->at, &record, &event, err))
 			return false;
-		stride = event.skip == 0 ? 0 : at - event.skip;
-		stride_version -= HF_SKIP_VERSIONS;
-	}
-	for (;;) {
-		if (version <= to)
-			positions[version - from] = at;
-		if (version == from)
-			return true;
-		if (!read_event(engine, at, &record, &event, err))
+		history->skip = event.skip == 0 ? 0 : history->at - event.skip;
+		history->skip_version -= HF_SKIP_VERSIONS;
+	} else {
+		if (!read_event(engine, history->at, &record, &event, err))
 			return false;
-		HF_ASSERT(event.version == version && event.back != 0);
-		at -= event.back;
-		version--;
+		HF_ASSERT(event.version == history->version && event.back != 0);
+		history->at -= event.back;
+		history->version--;
 	}
+	if (history->version <= history->to)
+		history->positions[history->version - history->from] = history->at;
+	return true;
 }
 
 static bool show(struct hf_engine *engine, uint64_t position, hf_history_fn *fn, void *arg,
@@ -125,10 +119,9 @@ static bool show(struct hf_engine *engine, uint64_t position, hf_history_fn *fn,
 	return true;
 }
 
-void hf_engine_history(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
-		       uint64_t from, uint64_t count, hf_history_fn *fn, void *arg,
-		       struct hf_reply *ret) {
-	uint64_t positions[HF_HISTORY_MAX];
+void hf_engine_history_begin(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
+			     uint64_t from, uint64_t count, struct hf_history *history,
+			     struct hf_reply *ret) {
 	const struct entity *entity = find(engine, contract, key, ret);
 	struct hf_err err;
 	if (entity == NULL)
@@ -141,18 +134,42 @@ void hf_engine_history(struct hf_engine *engine, struct hf_span contract, struct
 	}
 	if (from == 0)
 		from = 1;
-	if (from <= entity->version && count > 0) {
-		uint64_t to = entity->version - from < count ? entity->version : from + count - 1;
-		bool ok = walk_back(engine, entity, from, to, positions, &err);
-		for (uint64_t i = 0; ok && i <= to - from; i++)
-			ok = show(engine, positions[i], fn, arg, &err);
-		if (!ok) {
-			hf_reply_err(engine, &err, 0, ret);
-			return;
-		}
-	}
+	uint64_t version = entity->version;
+	bool some = from <= version && count > 0;
+	history->from = history->next = some ? from : 1;
+	history->to = !some ? 0 : version - from < count ? version : from + count - 1;
+	history->version = version;
+	history->at = entity->position;
+	history->skip_version = version - version % HF_SKIP_VERSIONS;
+	history->skip = entity->skip;
+	if (some && history->to == version)
+		history->positions[version - from] = entity->position;
 	const struct contract_slot *slot = &engine->slots[entity->slot];
 	reply_entity(entity, slot->contract->states[entity->state].name, ret);
+}
+
+bool hf_engine_history_step(struct hf_engine *engine, struct hf_history *history, uint32_t reads,
+			    hf_history_fn *fn, void *arg, struct hf_err *err) {
+	for (; reads > 0 && !hf_history_over(history); reads--) {
+		bool back = history->version > history->from;
+		if (back ? !walk_back(engine, history, err)
+			 : !show(engine, history->positions[history->next - history->from], fn, arg,
+				 err))
+			return false;
+		history->next += !back;
+	}
+	return true;
+}
+
+void hf_engine_history(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
+		       uint64_t from, uint64_t count, hf_history_fn *fn, void *arg,
+		       struct hf_reply *ret) {
+	struct hf_history history;
+	struct hf_err err;
+	hf_engine_history_begin(engine, contract, key, from, count, &history, ret);
+	while (ret->status == HF_OK && !hf_history_over(&history))
+		if (!hf_engine_history_step(engine, &history, UINT32_MAX, fn, arg, &err))
+			hf_reply_err(engine, &err, 0, ret);
 }
 
 void hf_engine_count(struct hf_engine *engine, struct hf_span contract, hf_count_fn *fn, void *arg,

@@ -366,6 +366,55 @@ static void history_is_found_from_any_version(void **state) {
 	assert_int_equal(fixture->reply.status, HF_TOOBIG);
 }
 
+static void fill_next(struct fixture *fixture, int *version) {
+	char params[16];
+	snprintf(params, sizeof(params), "n=%d", ++*version);
+	send_event(fixture, "h", "Fill", params);
+}
+
+/* A history read in steps shows what there was at its beginning, and reads no more than it may. */
+static void history_goes_on_while_events_come(void **state) {
+	struct fixture *fixture = *state;
+	enum { VERSIONS = 256, READS = 5 };
+	int version = 1;
+	send_full(fixture, "h", "Place", "q=100000 s=IBM", "place", -1);
+	while (version < VERSIONS)
+		fill_next(fixture, &version);
+	for (uint64_t from = 1; from <= VERSIONS; from += 51) {
+		struct hf_history history;
+		uint64_t steps = 0;
+		fixture->next_version = from;
+		hf_engine_lock(fixture->engine);
+		hf_engine_history_begin(fixture->engine, hf_span_of("order"), hf_span_of("h"), from,
+					HF_HISTORY_MAX, &history, &fixture->reply);
+		hf_engine_unlock(fixture->engine);
+		assert_int_equal(fixture->reply.status, HF_OK);
+		uint64_t end = fixture->reply.version;
+		for (; !hf_history_over(&history); steps++) {
+			hf_engine_lock(fixture->engine);
+			assert_true(hf_engine_history_step(fixture->engine, &history, READS,
+							   on_history, fixture, &fixture->err));
+			hf_engine_unlock(fixture->engine);
+			if (steps % 8 == 0)
+				fill_next(fixture, &version);
+		}
+		assert_int_equal(fixture->next_version, end + 1);
+		/* There, by strides; then back to `from`, and forward again. */
+		assert_in_range(steps, 2 * (end - from) / READS, 2 * (end - from) / READS + 16);
+	}
+	/* Strides: the oldest ones are as near as the newest. */
+	struct hf_history history;
+	fixture->next_version = 1;
+	hf_engine_lock(fixture->engine);
+	hf_engine_history_begin(fixture->engine, hf_span_of("order"), hf_span_of("h"), 1, 1,
+				&history, &fixture->reply);
+	assert_true(hf_engine_history_step(fixture->engine, &history, VERSIONS / 64 + 64,
+					   on_history, fixture, &fixture->err));
+	hf_engine_unlock(fixture->engine);
+	assert_true(hf_history_over(&history));
+	assert_int_equal(fixture->next_version, 2);
+}
+
 struct counts {
 	char text[256];
 };
@@ -602,6 +651,7 @@ int main(void) {
 		BOTH(every_outcome_waits_for_what_it_shows),
 		BOTH(replay_sees_the_time_that_was_logged),
 		BOTH(history_is_found_from_any_version),
+		BOTH(history_goes_on_while_events_come),
 		BOTH(a_contract_is_upgraded_only_where_nothing_is_stranded),
 		BOTH(order_of_entities_does_not_change_the_hash),
 		BOTH(a_failed_write_stops_everything),
