@@ -32,7 +32,7 @@
 #define HF_INLINE_MAX 65536u		     /* one inline command line */
 #define HF_CONNECTION_OUTPUT_PAUSE 1048576u  /* unread replies at which we stop reading */
 #define HF_CONNECTION_OUTPUT_SQUEEZED 65536u /* ... with half of the clients' memory used */
-#define HF_PASS_SLOW_BYTES 65536u	     /* slow commands and their replies, in one pass */
+#define HF_TURN_SLOW_BYTES 16384u	     /* slow commands and their replies, in one turn */
 #define HF_CONNECTIONS_DEFAULT 10000u
 #define HF_CONNECTIONS_MAX 65536u
 /* Buffers of all connections: so much a thread, and so much for each of --max-clients. */

@@ -54,6 +54,8 @@ void hf_send_execute(struct hf_loop *loop);
  * drains. False: it has to wait.
  */
 bool hf_snapshot_reply(struct hf_loop *loop);
+/* Goes on with loop->job, for a while. True: it is over, and the reply whole. */
+bool hf_job_step(struct hf_loop *loop);
 hf_command_fn hf_cmd_get, hf_cmd_history, hf_cmd_count, hf_cmd_hash, hf_cmd_snapshot;
 hf_command_fn hf_cmd_contract_list, hf_cmd_contract_show, hf_cmd_contract_check,
 	hf_cmd_contract_load, hf_cmd_contract_help;

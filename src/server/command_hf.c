@@ -6,10 +6,13 @@
  */
 #include "base/assert.h"
 #include "machine/machine.h"
+#include "os/clock.h"
 #include "os/memory.h"
 #include "server/command.h"
 
 #define HISTORY_COUNT_DEFAULT 100u
+#define STEP_READS 8u  /* of a history, with the engine's lock */
+#define STEP_NS 50000u /* of a history, while others wait */
 #define VALUE_TEXT_MAX 64u
 
 /* Gates on the engine's reply. If it is an error, sends it and returns false. */
@@ -123,16 +126,9 @@ void hf_cmd_get(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp
 
 /* ---- HF.HISTORY -------------------------------------------------------------------------- */
 
-struct history {
-	struct hf_out *out;
-	uint64_t count;
-};
-
 static void reply_history_event(void *arg, const struct hf_history_event *event) {
-	struct history *history = arg;
-	struct hf_out *out = history->out;
+	struct hf_out *out = arg;
 	const struct hf_event *declared = &event->contract->events[event->event_index];
-	history->count++;
 	hf_out_map(out, event->id.len > 0 ? 7 : 6);
 	hf_out_text(out, "version");
 	hf_out_int(out, (int64_t)event->version);
@@ -192,19 +188,57 @@ void hf_cmd_history(struct hf_loop *loop, struct hf_conn *conn,
 		reply_err(conn, &err);
 		return;
 	}
-	struct hf_out *out = &conn->out;
-	struct history history = { .out = out };
+	struct hf_job *job = &loop->job;
+	struct hf_history *history = &job->history;
 	struct hf_reply reply;
-	uint64_t begun = hf_out_begin(out);
 	hf_engine_lock(loop->engine);
-	hf_engine_history(loop->engine, request->argv[1], request->argv[2], from, count,
-			  reply_history_event, &history, &reply);
-	if (reply.status != HF_OK)
-		hf_out_cancel(out, begun);
-	else
-		hf_out_end_array(out, begun, history.count);
-	(void)settled_ok(conn, &reply);
+	hf_engine_history_begin(loop->engine, request->argv[1], request->argv[2], from, count,
+				history, &reply);
+	bool ok = settled_ok(conn, &reply);
 	hf_engine_unlock(loop->engine);
+	if (!ok)
+		return;
+	HF_ASSERT(job->conn == NULL && !conn->open);
+	job->conn = conn;
+	job->durable_at = reply.durable_at;
+	conn->held = true;
+	conn->open = true;
+	conn->open_from = hf_out_end(&conn->out);
+	hf_out_array(&conn->out, history->to + 1 - history->from);
+}
+
+/* Ends the job: its reply is whole. */
+static void close_job(struct hf_loop *loop) {
+	struct hf_conn *conn = loop->job.conn;
+	hf_conn_gate(conn, loop->job.durable_at);
+	conn->held = false;
+	conn->open = false;
+	loop->job.conn = NULL;
+}
+
+bool hf_job_step(struct hf_loop *loop) {
+	struct hf_history *history = &loop->job.history;
+	struct hf_conn *conn = loop->job.conn;
+	struct hf_out *out = &conn->out;
+	struct hf_err err;
+	uint64_t begun = hf_out_end(out), begun_ns = hf_clock_monotonic_ns();
+	bool ok = true;
+	/* Records that are not in memory take long: so it is time that is bounded as well. */
+	while (ok && !hf_history_over(history) && hf_out_end(out) - begun < HF_TURN_SLOW_BYTES &&
+	       hf_clock_monotonic_ns() - begun_ns < STEP_NS) {
+		hf_engine_lock(loop->engine);
+		ok = hf_engine_history_step(loop->engine, history, STEP_READS, reply_history_event,
+					    out, &err);
+		hf_engine_unlock(loop->engine);
+	}
+	if (ok && !hf_history_over(history))
+		return false;
+	if (!ok) {
+		hf_out_cancel(out, conn->open_from);
+		reply_err(conn, &err);
+	}
+	close_job(loop);
+	return true;
 }
 
 /* ---- HF.COUNT, HF.HASH ------------------------------------------------------------------- */

@@ -108,5 +108,4 @@ void hf_send_execute(struct hf_loop *loop) {
 	hf_loop_measure(loop, loop->server->latencies[HF_COMMAND_SEND], batch->count);
 	batch->count = 0;
 	batch->arg_count = 0;
-	loop->queued = true;
 }

@@ -120,7 +120,7 @@ void hf_conn_seal(struct hf_conn *conn) {
 			mark = &conn->marks[(conn->mark_first + conn->mark_count++) % HF_MARKS_MAX];
 		mark->durable_at = conn->gate;
 	}
-	mark->end = hf_out_end(&conn->out);
+	mark->end = conn->open ? conn->open_from : hf_out_end(&conn->out);
 	conn->gate = 0;
 }
 

@@ -21,6 +21,12 @@
 #include "server/out.h"
 
 struct hf_loop;
+struct hf_conn;
+
+/* Connections that wait for their turn, in the order in which they came. */
+struct hf_conn_queue {
+	struct hf_conn *first, *last;
+};
 
 /* What an epoll event points at. */
 enum hf_source_kind {
@@ -59,18 +65,25 @@ struct hf_conn {
 	struct hf_mark marks[HF_MARKS_MAX];
 	uint32_t mark_first, mark_count;
 
+	/* The reply from this offset of the stream on is not whole: it is not sealed. */
+	bool open;
+	uint64_t open_from;
+
 	uint32_t queued;   /* commands of this connection in the loop's batch */
 	uint32_t interest; /* what epoll watches */
 	bool blocked;	   /* the socket is full: wait for EPOLLOUT */
 	bool paused;	   /* too many unread replies: nothing is read or parsed */
-	bool held;	   /* waits for a snapshot's end: nothing is read or parsed */
+	bool held;	   /* waits for a snapshot or the loop's job: nothing is read or parsed */
+	bool bulky;	   /* the last read brought much: it is read when its turn comes */
 	bool finishing;	   /* nothing more is read; closed when all replies are sent */
 	bool lingering;	   /* all is said: what still comes is thrown away */
 	bool in_multi;	   /* between MULTI and EXEC: nothing is executed */
 	size_t discarded;  /* bytes thrown away while lingering */
 
 	/* Membership in the loop's lists. */
-	bool dirty, waiting, again, unsettled;
+	bool dirty, waiting, unsettled;
+	struct hf_conn_queue *queue; /* where it waits for its turn; NULL: it does not */
+	struct hf_conn *queue_next, *queue_prev;
 
 	/* Guarded by server->mutex: CLIENT LIST reads them from any loop. */
 	struct hf_conn *next, *prev;
@@ -82,7 +95,7 @@ struct hf_conn {
 /* Are its bytes wanted now? */
 static inline bool hf_conn_reads(const struct hf_conn *conn) {
 	return conn->lingering ||
-	       !(conn->paused || conn->held || conn->finishing || conn->again);
+	       !(conn->paused || conn->held || conn->finishing || conn->queue != NULL);
 }
 
 /* What was written to conn->out depends on the log up to `lsn`. */
@@ -119,7 +132,7 @@ static inline void hf_conn_finish(struct hf_conn *conn) {
 	conn->in_start = conn->in_end;
 }
 
-/* The pass is over: what it wrote waits for its gate. */
+/* The pass is over: what it wrote, but for an open reply, waits for its gate. */
 void hf_conn_seal(struct hf_conn *conn);
 /* Sends what `committed` allows. False if the connection is gone. */
 HF_MUST bool hf_conn_flush(struct hf_conn *conn, uint64_t committed);

@@ -9,8 +9,15 @@
 #include "os/memory.h"
 #include "server/command.h"
 
-#define EVENTS_MAX 16 /* a pass is short, so that replies do not wait long for its end */
-#define PASSES_MAX 16 /* from one turn of slow commands to the next, while others keep us busy */
+/*
+ * A pass is short: who comes in the middle of it is looked at some 100 us later, whatever the others
+ * want. Work is counted roughly in microseconds: see `worked`.
+ */
+#define EVENTS_MAX 16
+#define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
+#define TURN_WORK 64u	/* of one connection, before the others go on */
+#define PASS_WORK 128u	/* after which no further turn begins */
+#define PASSES_MAX 8	/* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -44,6 +51,42 @@ static void list_drop_dead(struct hf_conn_list *list) {
 	list->count = kept;
 }
 
+/* ---- turns ------------------------------------------------------------------------------- */
+
+/* The connection waits for its turn; if it does so already, it stays where it is. */
+static void enqueue(struct hf_conn_queue *queue, struct hf_conn *conn) {
+	if (conn->queue != NULL)
+		return;
+	conn->queue = queue;
+	conn->queue_next = NULL;
+	conn->queue_prev = queue->last;
+	if (queue->last != NULL)
+		queue->last->queue_next = conn;
+	else
+		queue->first = conn;
+	queue->last = conn;
+}
+
+static void dequeue(struct hf_conn *conn) {
+	struct hf_conn_queue *queue = conn->queue;
+	if (queue == NULL)
+		return;
+	if (conn->queue_next != NULL)
+		conn->queue_next->queue_prev = conn->queue_prev;
+	else
+		queue->last = conn->queue_prev;
+	if (conn->queue_prev != NULL)
+		conn->queue_prev->queue_next = conn->queue_next;
+	else
+		queue->first = conn->queue_next;
+	conn->queue = NULL;
+}
+
+/* What `bytes` read and a command of `args` strings cost, about: a SEND is 1, a full read 16. */
+static void worked(struct hf_loop *loop, size_t bytes, uint32_t args) {
+	loop->work += (uint32_t)(bytes / 1024) + args / 16 + 1;
+}
+
 /* ---- closing ----------------------------------------------------------------------------- */
 
 /* The connection is gone; its memory stays until the end of the pass. */
@@ -53,6 +96,9 @@ static void kill_conn(struct hf_loop *loop, struct hf_conn *conn) {
 	HF_ASSERT(conn->queued == 0);
 	if (loop->held == conn)
 		loop->held = NULL;
+	if (loop->job.conn == conn)
+		loop->job.conn = NULL;
+	dequeue(conn);
 	hf_server_forget(loop->server, conn);
 	close(conn->fd);
 	conn->fd = -1;
@@ -63,8 +109,6 @@ static void bury_dead(struct hf_loop *loop) {
 	if (loop->dead.count == 0)
 		return;
 	list_drop_dead(&loop->waiting);
-	list_drop_dead(&loop->again);
-	list_drop_dead(&loop->round);
 	for (uint32_t i = 0; i < loop->dead.count; i++) {
 		hf_conn_free(loop->dead.items[i]);
 		atomic_fetch_sub(&loop->conn_count, 1);
@@ -93,7 +137,7 @@ static void say_goodbye(struct hf_loop *loop, struct hf_conn *conn) {
 /* ---- in ---------------------------------------------------------------------------------- */
 
 static void settle(struct hf_conn *conn) {
-	if (conn->finishing && !conn->paused && !conn->held && !conn->again)
+	if (conn->finishing && !conn->paused && !conn->held && conn->queue == NULL)
 		hf_conn_drop_input(conn);
 	else
 		hf_conn_settle(conn);
@@ -114,16 +158,12 @@ static size_t pause_limit(const struct hf_loop *loop) {
 							     : HF_CONNECTION_OUTPUT_PAUSE;
 }
 
-/* The next command waits for its turn, and all behind it. */
-static void wait_for_turn(struct hf_loop *loop, struct hf_conn *conn) {
-	list_add(&loop->again, conn, &conn->again);
-}
-
 /*
- * Runs every complete command in the buffer, until the client owes us too much reading, or a
- * command has to wait for its turn.
+ * Runs the complete commands in the buffer, until the client owes us too much reading, or the next
+ * one has to wait for its turn, and all behind it.
  */
 static void parse(struct hf_loop *loop, struct hf_conn *conn) {
+	uint32_t begun = loop->work;
 	/* Executing the batch must not move the buffer that is being parsed. */
 	HF_ASSERT(!conn->unsettled);
 	list_add(&loop->dirty, conn, &conn->dirty);
@@ -132,10 +172,14 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			conn->paused = true;
 			break;
 		}
+		if (loop->work - begun >= TURN_WORK) {
+			enqueue(&loop->bulk, conn);
+			break;
+		}
 		uint8_t *bytes = conn->in + conn->in_start;
 		size_t len = conn->in_end - conn->in_start;
 		if (!hf_loop_has_turn(loop) && hf_resp_is_quoted(bytes, len)) {
-			wait_for_turn(loop, conn);
+			enqueue(&loop->slow, conn);
 			break;
 		}
 		struct hf_err err;
@@ -154,9 +198,10 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			break;
 		}
 		conn->in_start += size;
+		worked(loop, 0, loop->command.argc);
 		if (loop->command.argc > 0 && !hf_command_run(loop, conn, &loop->command)) {
 			conn->in_start -= size;
-			wait_for_turn(loop, conn);
+			enqueue(&loop->slow, conn);
 			break;
 		}
 	}
@@ -166,10 +211,18 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 		settle(conn);
 }
 
-static void input(struct hf_loop *loop, struct hf_conn *conn) {
-	switch (hf_conn_read(conn)) {
+/* Reads once, and executes what came, if it is little or the connection has its turn. */
+static void input(struct hf_loop *loop, struct hf_conn *conn, bool has_turn) {
+	size_t had = conn->in_end;
+	enum hf_conn_input result = hf_conn_read(conn);
+	size_t came = result == HF_INPUT_BYTES && !conn->lingering ? conn->in_end - had : 0;
+	worked(loop, came, 0);
+	conn->bulky = came > LIGHT_MAX;
+	switch (result) {
 	case HF_INPUT_BYTES:
-		if (!conn->lingering)
+		if (conn->bulky && !has_turn)
+			enqueue(&loop->bulk, conn);
+		else if (!conn->lingering)
 			parse(loop, conn);
 		break;
 	case HF_INPUT_NONE:
@@ -192,37 +245,53 @@ static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t even
 		conn->blocked = false;
 		list_add(&loop->dirty, conn, &conn->dirty);
 	}
-	if ((events & EPOLLIN) && hf_conn_reads(conn) && !conn->again)
-		input(loop, conn);
+	if ((events & EPOLLIN) && conn->queue != NULL)
+		hf_conn_watch(conn); /* we know, and listen again when it has had its turn */
+	else if ((events & EPOLLIN) && conn->bulky && hf_conn_reads(conn))
+		enqueue(&loop->bulk, conn);
+	else if ((events & EPOLLIN) && hf_conn_reads(conn))
+		input(loop, conn, false);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		kill_conn(loop, conn);
 }
 
+/* One connection's turn: what it has in its buffer, or one read. */
+static void take_turn(struct hf_loop *loop, struct hf_conn *conn) {
+	dequeue(conn);
+	/* The batch points into its buffer, if it was parsed in this pass before. */
+	if (conn->unsettled)
+		hf_loop_execute(loop);
+	if (conn->in_end - conn->in_start <= conn->in_need && hf_conn_reads(conn))
+		input(loop, conn, true);
+	else
+		parse(loop, conn);
+	if (conn->fd >= 0)
+		list_add(&loop->dirty, conn, &conn->dirty);
+}
+
+static void take_bulk_turns(struct hf_loop *loop) {
+	while (loop->bulk.first != NULL && loop->work < PASS_WORK)
+		take_turn(loop, loop->bulk.first);
+}
+
 /*
- * Connections that were paused and have been read by their clients since, and those with a slow
- * command. In rounds, so that whoever had a turn is last the next time.
+ * The slow commands' turn: the job, then new ones. A connection with more of them goes to the end
+ * of the queue.
  */
-static void parse_again(struct hf_loop *loop) {
-	struct hf_conn_list *round = &loop->round;
-	if (round->count == 0) {
-		struct hf_conn_list next = loop->again;
-		loop->again = *round;
-		*round = next;
+static void take_slow_turn(struct hf_loop *loop) {
+	struct hf_conn *conn = loop->job.conn;
+	if (conn != NULL && !hf_job_step(loop))
+		return;
+	if (conn != NULL) {
+		list_add(&loop->dirty, conn, &conn->dirty);
+		enqueue(&loop->bulk, conn);
+		return;
 	}
-	uint32_t taken = 0;
-	/* Some of them may have been parsed in this pass: nothing points into their buffers now. */
-	hf_loop_execute(loop);
 	loop->turn = true;
 	loop->slow_bytes = 0;
-	while (taken < round->count && hf_loop_has_turn(loop)) {
-		struct hf_conn *conn = round->items[taken++];
-		conn->again = false;
-		if (conn->fd >= 0)
-			parse(loop, conn);
-	}
+	while (loop->slow.first != NULL && hf_loop_has_turn(loop))
+		take_turn(loop, loop->slow.first);
 	loop->turn = false;
-	round->count -= taken;
-	memmove(round->items, round->items + taken, round->count * sizeof(round->items[0]));
 }
 
 /* The connection that waits for a snapshot has its reply if that is over: on with its commands. */
@@ -233,7 +302,7 @@ static void release_held(struct hf_loop *loop) {
 	loop->held = NULL;
 	conn->held = false;
 	list_add(&loop->dirty, conn, &conn->dirty);
-	list_add(&loop->again, conn, &conn->again);
+	enqueue(&loop->bulk, conn);
 }
 
 /* ---- out --------------------------------------------------------------------------------- */
@@ -247,9 +316,9 @@ static void advance(struct hf_loop *loop, struct hf_conn *conn) {
 	size_t pending = hf_out_pending(&conn->out);
 	if (conn->paused && pending < pause_limit(loop) / 2) {
 		conn->paused = false;
-		list_add(&loop->again, conn, &conn->again);
+		enqueue(&loop->bulk, conn);
 	}
-	if (conn->finishing && !conn->again && !conn->paused && !conn->held && pending == 0)
+	if (conn->finishing && conn->queue == NULL && !conn->paused && !conn->held && pending == 0)
 		say_goodbye(loop, conn);
 	if (conn->fd >= 0)
 		hf_conn_watch(conn);
@@ -367,8 +436,10 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 
 bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
-	bool more = loop->again.count + loop->round.count > 0;
+	bool slow = loop->slow.first != NULL || loop->job.conn != NULL;
+	bool more = slow || loop->bulk.first != NULL;
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
+
 	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
 	HF_ASSERT(count >= 0 || errno == EINTR);
 	if (count == 0 && !more)
@@ -376,11 +447,13 @@ bool hf_loop_pass(struct hf_loop *loop) {
 
 	hf_stats_wake(loop->counting);
 	loop->now_ns = hf_clock_monotonic_ns();
+	loop->work = 0;
 	bool commit = dispatch(loop, events, count);
+	take_bulk_turns(loop);
 	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
-	if (count < EVENTS_MAX || ++loop->passes >= PASSES_MAX) {
+	if (loop->work < TURN_WORK || ++loop->passes >= PASSES_MAX) {
 		loop->passes = 0;
-		parse_again(loop);
+		take_slow_turn(loop);
 	}
 	hf_loop_execute(loop);
 	if (commit || loop->queued) {
@@ -447,7 +520,6 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	if (loop->epoll_fd < 0)
 		return hf_fail_sys(err, errno, "cannot make an epoll instance");
 	if (!list_init(&loop->dirty, cap) || !list_init(&loop->waiting, cap) ||
-	    !list_init(&loop->again, cap) || !list_init(&loop->round, cap) ||
 	    !list_init(&loop->unsettled, cap) || !list_init(&loop->dead, cap))
 		return hf_fail(err, HF_NOMEM, "no memory for the lists of %u clients", cap);
 	if (!hf_loop_join_stats(loop, err) ||
@@ -469,8 +541,6 @@ void hf_loop_fini(struct hf_loop *loop) {
 	hf_pool_fini(&loop->pool);
 	hf_memory_free(loop->dirty.items);
 	hf_memory_free(loop->waiting.items);
-	hf_memory_free(loop->again.items);
-	hf_memory_free(loop->round.items);
 	hf_memory_free(loop->unsettled.items);
 	hf_memory_free(loop->dead.items);
 	if (loop->epoll_fd > 0)

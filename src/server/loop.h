@@ -1,9 +1,10 @@
 /*
  * loop.h - one thread's event loop over its connections (private to src/server).
  *
- * A pass: wait; read each ready connection once; parse and execute every complete command;
- * start one flush for all that was queued; send each connection the replies that are durable by
- * now. The first function to read is `hf_loop_pass` in loop.c.
+ * A pass: wait; read and execute what each ready connection has, if it is little; give those that
+ * have more their turns, of bounded work, in a queue; start a flush of what was queued for it; send
+ * each connection the replies that are durable by now. The first function to read is
+ * `hf_loop_pass` in loop.c.
  */
 #ifndef HF_SERVER_LOOP_H
 #define HF_SERVER_LOOP_H
@@ -37,6 +38,16 @@ struct hf_batch {
 	struct hf_arg args[HF_BATCH_ARGS_MAX];
 };
 
+/*
+ * A command that takes long, done in parts while the loop goes on. One at a time: the others of its
+ * kind wait.
+ */
+struct hf_job {
+	struct hf_conn *conn; /* which is held for it, with its reply open; NULL: there is none */
+	uint64_t durable_at;  /* what the reply depends on */
+	struct hf_history history;
+};
+
 struct hf_loop {
 	struct hf_server *server;
 	struct hf_engine *engine;
@@ -52,7 +63,8 @@ struct hf_loop {
 	bool queued;	     /* the pass gave the engine something to flush */
 	bool turn;	     /* slow commands are run now */
 	uint64_t slow_bytes; /* asked and answered by them in this turn */
-	uint32_t passes;     /* since the last turn */
+	uint32_t passes;     /* since the last turn of slow commands */
+	uint32_t work;	     /* done in this pass */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
 	struct hf_stats_snapshot *figures;
@@ -63,10 +75,11 @@ struct hf_loop {
 
 	struct hf_conn_list dirty;     /* written to in this pass */
 	struct hf_conn_list waiting;   /* have replies that are not durable yet */
-	struct hf_conn_list again;     /* have bytes to parse without a read */
-	struct hf_conn_list round;     /* those of them whose turn comes next */
 	struct hf_conn_list unsettled; /* have commands in the batch */
 	struct hf_conn_list dead;      /* closed in this pass */
+	struct hf_conn_queue bulk;     /* have much to read or parse */
+	struct hf_conn_queue slow;     /* have a slow command next */
+	struct hf_job job;
 
 	struct hf_batch batch;
 	struct hf_resp_command command;
@@ -105,7 +118,7 @@ bool hf_loop_pass(struct hf_loop *loop);
 
 /* May a slow command be run now? */
 static inline bool hf_loop_has_turn(const struct hf_loop *loop) {
-	return loop->turn && loop->slow_bytes < HF_PASS_SLOW_BYTES;
+	return loop->turn && loop->job.conn == NULL && loop->slow_bytes < HF_TURN_SLOW_BYTES;
 }
 
 /* Executes the batch: afterwards no command points into a read buffer any more. */
