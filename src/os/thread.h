@@ -8,6 +8,7 @@
 #define HF_OS_THREAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -20,10 +21,11 @@ struct hf_thread {
 
 struct hf_mutex {
 	pthread_mutex_t handle;
+	atomic_uint tickets, serving; /* of those who queue: drawn, and had */
 };
 
 struct hf_cond {
-	pthread_cond_t handle;
+	atomic_uint signals, sleepers;
 };
 
 /* Runs main(arg) in a thread of its own; every thread that was started must be joined. */
@@ -32,8 +34,8 @@ HF_MUST bool hf_thread_start(struct hf_thread *thread, void (*main)(void *arg), 
 void hf_thread_join(struct hf_thread *thread);
 
 /*
- * Made for being held well under a microsecond: who finds it taken spins for a while before it
- * sleeps. Not recursive.
+ * Made for being held for microseconds: who finds it taken spins for a while before it sleeps, and
+ * who has waited for 100 us is served in turn, before any newcomer. Not recursive.
  */
 void hf_mutex_init(struct hf_mutex *mutex);
 void hf_mutex_fini(struct hf_mutex *mutex);
