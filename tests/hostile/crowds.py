@@ -5,8 +5,11 @@
 A kind is a function of the port, the number of clients, and two events: `ready`, which it sets, and `stop`.
 """
 
+import contextlib
 import multiprocessing
+import os
 import selectors
+import signal
 import socket
 import struct
 import threading
@@ -26,7 +29,8 @@ class Crowd:
     def __init__(self, kind, port, count):
         self.stop = multiprocessing.Event()
         self.ready = multiprocessing.Event()
-        self.process = multiprocessing.Process(target=kind, args=(port, count, self.ready, self.stop), daemon=True)
+        self.process = multiprocessing.Process(target=_elsewhere, args=(kind, port, count, self.ready, self.stop),
+                                               daemon=True)
 
     def __enter__(self):
         self.process.start()
@@ -35,10 +39,48 @@ class Crowd:
 
     def __exit__(self, *exc):
         self.stop.set()
+        os.kill(self.process.pid, signal.SIGCONT)
         self.process.join(5)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+class Crowds:
+    """Several, each (kind, count); they can be told to pause, all connected as they are."""
+
+    def __init__(self, port, parts):
+        self.crowds = [Crowd(kind, port, count) for kind, count in parts]
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self):
+        for crowd in self.crowds:
+            self.stack.enter_context(crowd)
+        return self
+
+    def __exit__(self, *exc):
+        self.stack.close()
+
+    def pids(self):
+        return [crowd.process.pid for crowd in self.crowds]
+
+    def pause(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def go_on(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGCONT)
+
+
+def _elsewhere(kind, *args):
+    """
+    Hostile clients are other machines. Here they get the processor time that nobody else wants, and of one
+    processor only: else the scheduler gives them, now and then, the server's for some milliseconds.
+    """
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    kind(*args)
 
 
 def connect(port, small=False):

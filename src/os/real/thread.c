@@ -1,6 +1,5 @@
 #include "os/thread.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -31,9 +30,9 @@ void hf_thread_join(struct hf_thread *thread) {
 	HF_ASSERT(result == 0);
 }
 
-static struct timespec in_ns(uint64_t ns) {
+static struct timespec in_ns(clockid_t clock, uint64_t ns) {
 	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
+	clock_gettime(clock, &until);
 	uint64_t end_ns = (uint64_t)until.tv_nsec + ns;
 	until.tv_sec += (time_t)(end_ns / NS_PER_S);
 	until.tv_nsec = (long)(end_ns % NS_PER_S);
@@ -92,8 +91,9 @@ void hf_mutex_lock(struct hf_mutex *mutex) {
 	if (!has_queue(mutex)) {
 		if (pthread_mutex_trylock(&mutex->handle) == 0)
 			return;
-		struct timespec until = in_ns(PATIENCE_NS);
-		if (pthread_mutex_clocklock(&mutex->handle, CLOCK_MONOTONIC, &until) == 0)
+		/* A wall clock that jumps costs patience, no more; TSan knows no other timed lock. */
+		struct timespec until = in_ns(CLOCK_REALTIME, PATIENCE_NS);
+		if (pthread_mutex_timedlock(&mutex->handle, &until) == 0)
 			return;
 	}
 	lock_in_turn(mutex);
@@ -132,7 +132,7 @@ void hf_cond_wait(struct hf_cond *cond, struct hf_mutex *mutex) {
 }
 
 void hf_cond_wait_ns(struct hf_cond *cond, struct hf_mutex *mutex, uint64_t ns) {
-	struct timespec until = in_ns(ns);
+	struct timespec until = in_ns(CLOCK_MONOTONIC, ns);
 	cond_wait(cond, mutex, &until);
 }
 
