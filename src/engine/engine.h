@@ -65,7 +65,7 @@ uint64_t hf_engine_committed(const struct hf_engine *engine);
 /* Starts a flush of what is queued if none is under way. Once per batch, under the lock. */
 void hf_engine_flush(struct hf_engine *engine);
 /* An fd for epoll, readable when hf_engine_committed may have moved or the engine stopped; one per
- * calling loop, at most one in HF_FLUSH_AUTO. Owned by the engine. */
+ * calling loop, at most one in HF_FLUSH_AUTO. Owned by the engine. Under the lock. */
 HF_MUST bool hf_engine_commit_fd(struct hf_engine *engine, int *ret_fd, struct hf_err *err);
 /*
  * Call when that fd is readable (under the lock), before reading hf_engine_committed. Starts the

@@ -522,8 +522,10 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	if (!list_init(&loop->dirty, cap) || !list_init(&loop->waiting, cap) ||
 	    !list_init(&loop->unsettled, cap) || !list_init(&loop->dead, cap))
 		return hf_fail(err, HF_NOMEM, "no memory for the lists of %u clients", cap);
-	if (!hf_loop_join_stats(loop, err) ||
-	    !hf_engine_commit_fd(loop->engine, &loop->commit_fd, err) ||
+	hf_engine_lock(loop->engine);
+	bool has_fd = hf_engine_commit_fd(loop->engine, &loop->commit_fd, err);
+	hf_engine_unlock(loop->engine);
+	if (!has_fd || !hf_loop_join_stats(loop, err) ||
 	    !watch(loop, loop->commit_fd, &loop->commit_source, err) ||
 	    !watch(loop, server->drain_fd, &server->drain_source, err))
 		return false;
