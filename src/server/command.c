@@ -27,9 +27,9 @@ const struct hf_command hf_commands[] = {
 	  "Counts which of these plain keys are there" },
 	{ "ping", hf_cmd_ping, -1, HF_COMMAND_IN_MULTI, 0, "connection", "[message]",
 	  "Replies PONG" },
-	{ "hf.history", hf_cmd_history, -3, HF_COMMAND_SLOW, 2, "holdfast",
+	{ "hf.history", hf_cmd_history, -3, HF_COMMAND_SLOW | HF_COMMAND_JOB, 2, "holdfast",
 	  "contract key [FROM version] [COUNT n]", "Lists an entity's events, oldest first" },
-	{ "hf.count", hf_cmd_count, -2, 0, 0, "holdfast", "contract [state]",
+	{ "hf.count", hf_cmd_count, -2, HF_COMMAND_SLOW, 0, "holdfast", "contract [state]",
 	  "Counts a contract's entities per state" },
 	{ "hf.contract", NULL, -2, 0, 0, "holdfast", "subcommand", "Contracts" },
 	{ "hf.contract|list", hf_cmd_contract_list, 2, HF_COMMAND_SLOW, 0, "holdfast", "",
@@ -242,6 +242,11 @@ static void run_or_refuse(struct hf_loop *loop, struct hf_conn *conn,
 		run(loop, conn, command, request);
 }
 
+static bool has_to_wait(const struct hf_loop *loop, const struct hf_command *command) {
+	return ((command->flags & HF_COMMAND_SLOW) && !hf_loop_has_turn(loop)) ||
+	       ((command->flags & HF_COMMAND_JOB) && loop->job.conn != NULL);
+}
+
 bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 		    const struct hf_resp_command *request) {
 	if (is_send(request->argv[0]) && request->argc >= 4 && !conn->in_multi) {
@@ -249,7 +254,7 @@ bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 		return true;
 	}
 	const struct hf_command *command = find(request);
-	if (command != NULL && (command->flags & HF_COMMAND_SLOW) && !hf_loop_has_turn(loop))
+	if (command != NULL && has_to_wait(loop, command))
 		return false;
 	/* Replies are in the order of the requests. */
 	if (conn->queued > 0)

@@ -15,8 +15,9 @@ enum hf_command_flags {
 	HF_COMMAND_WRITE = 1,	 /* changes the log */
 	HF_COMMAND_IN_MULTI = 2, /* is executed between MULTI and EXEC, too */
 	HF_COMMAND_ADMIN = 4,
-	HF_COMMAND_SLOW = 8,  /* may take a millisecond, or reply a megabyte: others go first */
-	HF_COMMAND_KEYS = 16, /* all strings from first_key on are keys */
+	HF_COMMAND_SLOW = 8,  /* may take a millisecond, or reply a lot: others go first */
+	HF_COMMAND_JOB = 16,  /* of these, one that becomes the loop's job */
+	HF_COMMAND_KEYS = 32, /* all strings from first_key on are keys */
 };
 
 struct hf_command {
@@ -36,7 +37,8 @@ extern const uint32_t hf_command_count;
 
 /*
  * Looks the command up, checks its arity and runs it. HF.SENDs may be left in the loop's batch.
- * False if it is a slow one and has to wait for its turn: nothing was done.
+ * False if it is a slow one and has to wait, for its turn or for the end of the loop's job: nothing
+ * was done.
  */
 HF_MUST bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 			    const struct hf_resp_command *request);

@@ -17,7 +17,7 @@
 #define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
 #define TURN_WORK 64u	/* of one connection, before the others go on */
 #define PASS_WORK 128u	/* after which no further turn begins */
-#define PASSES_MAX 8	/* from one turn of slow commands to the next, while others keep us busy */
+#define PASSES_MAX 4	/* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -158,6 +158,15 @@ static size_t pause_limit(const struct hf_loop *loop) {
 							     : HF_CONNECTION_OUTPUT_PAUSE;
 }
 
+/* Where a slow command waits that cannot be run now. */
+static struct hf_conn_queue *wait_queue(struct hf_loop *loop) {
+	return hf_loop_has_turn(loop) ? &loop->jobs : &loop->slow;
+}
+
+static bool runs_anything(const struct hf_loop *loop) {
+	return hf_loop_has_turn(loop) && loop->job.conn == NULL;
+}
+
 /*
  * Runs the complete commands in the buffer, until the client owes us too much reading, or the next
  * one has to wait for its turn, and all behind it.
@@ -178,8 +187,9 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 		}
 		uint8_t *bytes = conn->in + conn->in_start;
 		size_t len = conn->in_end - conn->in_start;
-		if (!hf_loop_has_turn(loop) && hf_resp_is_quoted(bytes, len)) {
-			enqueue(&loop->slow, conn);
+		/* Parsing rewrites it: so it does not begin before whatever it is may run. */
+		if (!runs_anything(loop) && hf_resp_is_quoted(bytes, len)) {
+			enqueue(wait_queue(loop), conn);
 			break;
 		}
 		struct hf_err err;
@@ -201,7 +211,7 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 		worked(loop, 0, loop->command.argc);
 		if (loop->command.argc > 0 && !hf_command_run(loop, conn, &loop->command)) {
 			conn->in_start -= size;
-			enqueue(&loop->slow, conn);
+			enqueue(wait_queue(loop), conn);
 			break;
 		}
 	}
@@ -275,20 +285,19 @@ static void take_bulk_turns(struct hf_loop *loop) {
 }
 
 /*
- * The slow commands' turn: the job, then new ones. A connection with more of them goes to the end
- * of the queue.
+ * The slow commands' turn: a part of the job, or the next one, and some of the short ones. A
+ * connection with more of them goes to the end of the queue.
  */
 static void take_slow_turn(struct hf_loop *loop) {
 	struct hf_conn *conn = loop->job.conn;
-	if (conn != NULL && !hf_job_step(loop))
-		return;
-	if (conn != NULL) {
+	if (conn != NULL && hf_job_step(loop)) {
 		list_add(&loop->dirty, conn, &conn->dirty);
 		enqueue(&loop->bulk, conn);
-		return;
 	}
 	loop->turn = true;
 	loop->slow_bytes = 0;
+	if (loop->job.conn == NULL && loop->jobs.first != NULL)
+		take_turn(loop, loop->jobs.first);
 	while (loop->slow.first != NULL && hf_loop_has_turn(loop))
 		take_turn(loop, loop->slow.first);
 	loop->turn = false;
@@ -436,7 +445,7 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 
 bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
-	bool slow = loop->slow.first != NULL || loop->job.conn != NULL;
+	bool slow = loop->slow.first != NULL || loop->jobs.first != NULL || loop->job.conn != NULL;
 	bool more = slow || loop->bulk.first != NULL;
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
 

@@ -79,6 +79,7 @@ struct hf_loop {
 	struct hf_conn_list dead;      /* closed in this pass */
 	struct hf_conn_queue bulk;     /* have much to read or parse */
 	struct hf_conn_queue slow;     /* have a slow command next */
+	struct hf_conn_queue jobs;     /* have one next that waits for the job's end */
 	struct hf_job job;
 
 	struct hf_batch batch;
@@ -118,7 +119,7 @@ bool hf_loop_pass(struct hf_loop *loop);
 
 /* May a slow command be run now? */
 static inline bool hf_loop_has_turn(const struct hf_loop *loop) {
-	return loop->turn && loop->job.conn == NULL && loop->slow_bytes < HF_TURN_SLOW_BYTES;
+	return loop->turn && loop->slow_bytes < HF_TURN_SLOW_BYTES;
 }
 
 /* Executes the batch: afterwards no command points into a read buffer any more. */
