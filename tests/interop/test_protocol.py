@@ -453,6 +453,49 @@ def test_slow_commands_wait_and_stay_in_order(server):
         is_error(conn.read(), "ERR unknown command 'HF.NO'")
 
 
+LONG = 700
+
+
+def make_long_history(conn):
+    conn.send_raw(encode(*place("long", 1 << 40)) + b"".join(
+        encode("HF.SEND", "order", "long", "Fill", "n", 1, "ID", f"{i:0200}") for i in range(2, LONG + 1)))
+    for version in range(1, LONG + 1):
+        equal(conn.read()[1], version)
+
+
+def test_histories_take_turns(server):
+    """Several clients want long ones at once: each is whole, in its place, and as of its beginning."""
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(Connection(server.connect())) for _ in range(4)]
+        make_long_history(conns[0])
+        ask = encode("HF.HISTORY", "order", "long", "COUNT", 1000)
+        fill = encode("HF.SEND", "order", "long", "Fill", "n", 1)
+        for conn in conns:
+            conn.send_raw((ask + fill + encode("PING")) * 3 + b"ECHO \"a \\x41\"\r\n" + encode("INFO"))
+        for conn in conns:
+            seen = LONG
+            for _ in range(3):
+                history = conn.read()
+                equal([event[1] for event in history], list(range(1, len(history) + 1)))
+                assert len(history) >= seen, (len(history), seen)
+                seen = conn.read()[1]
+                assert seen > len(history), (len(history), seen)
+                equal(conn.read(), "PONG")
+            equal(conn.read(), b"a A")
+            assert b"connected_clients" in conn.read()
+
+
+def test_gone_in_mid_history(server):
+    with Connection(server.connect()) as conn:
+        make_long_history(conn) if conn.call("TYPE", "order:long") == "none" else None
+        for _ in range(50):
+            with Connection(server.connect()) as leaving:
+                leaving.send_raw(encode("HF.HISTORY", "order", "long", "COUNT", 1000) * 3)
+                leaving.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            equal(conn.call("PING"), "PONG")
+        equal(len(conn.call("HF.HISTORY", "order", "long", "COUNT", LONG)), LONG)
+
+
 def test_many_connections(server):
     conns = [Connection(server.connect()) for _ in range(300)]
     try:

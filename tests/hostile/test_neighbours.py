@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+"""P7: a healthy client beside hostile ones has a p99 within twice its usual.
+
+    test_neighbours.py [--idle N] [--each N] [--threads N] [--kinds NAME,...]
+
+Windows without and with a crowd take turns: the crowd stays connected, and is stopped and continued. A window in
+which processes that are none of ours took the processors is not counted; where too few are left, the test says so
+and is skipped. What is compared is the median of the windows' p99, calm and hostile. More windows are taken while it
+is too much: the bound is on the server, not on one unlucky second.
+"""
+
+import argparse
+import gc
+import pathlib
+import statistics
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/lib"), str(pathlib.Path(__file__).resolve().parent)]
+sys.dont_write_bytecode = True
+
+import crowds  # noqa: E402
+import machine  # noqa: E402
+import resp  # noqa: E402
+from server import Server, skip  # noqa: E402
+from test_crowds import Healthy, grow_big, idle_clients, ROOM  # noqa: E402
+
+BOUND = 2.0
+WINDOW_S, SETTLE_S = 0.4, 0.15
+PAIRS_MIN, PAIRS_MAX = 5, 40  # of windows
+GIVE_UP_S = 40  # for one crowd
+
+
+class Figures:
+    """What the windows of one kind, calm or hostile, were like."""
+
+    def __init__(self):
+        self.p50, self.p99, self.commands = [], [], []
+
+    def add(self, latencies, commands):
+        latencies.sort()
+        self.p50.append(latencies[len(latencies) // 2])
+        self.p99.append(latencies[len(latencies) * 99 // 100])
+        self.commands.append(commands)
+
+    def __str__(self):
+        return "p50 %5.2f ms  p99 %5.2f ms" % (statistics.median(self.p50) * 1e3, statistics.median(self.p99) * 1e3)
+
+
+class Neighbourhood:
+    """A server, its healthy client, and the crowds of one test."""
+
+    def __init__(self, server, verbose):
+        self.server, self.verbose = server, verbose
+        self.healthy = Healthy(server)
+        self.witness = resp.Connection(server.connect())
+        grow_big(self.witness)
+
+    def commands(self):
+        text = self.witness.call("INFO", "stats").decode()
+        return int(text.split("total_commands_processed:")[1].split()[0])
+
+    def window(self, crowd, figures):
+        """Measures once. False if others had the processors meanwhile."""
+        time.sleep(SETTLE_S)
+        for _ in range(20):
+            self.healthy.send()
+        load = machine.Load([self.server.process.pid, *crowd.pids()])
+        commands, begin, latencies = self.commands(), time.perf_counter(), []
+        while (seconds := time.perf_counter() - begin) < WINDOW_S:
+            latencies.append(self.healthy.send())
+        commands = (self.commands() - commands - len(latencies)) / seconds
+        others = load.others()
+        if self.verbose:
+            latencies.sort()
+            print("   p99 %.2f ms, %.0f commands/s, others %.0f%%" % (
+                latencies[len(latencies) * 99 // 100] * 1e3, commands, others * 100), flush=True)
+        if others > machine.QUIET:
+            return False
+        figures.add(latencies, commands)
+        return True
+
+    def compare(self, name, parts):
+        """The ratio of the p99s; None if the machine was too busy."""
+        calm, hostile = Figures(), Figures()
+        ratio = None
+        with crowds.Crowds(self.server.port, parts) as crowd:
+            end = time.monotonic() + GIVE_UP_S
+            while time.monotonic() < end and len(hostile.p99) < PAIRS_MAX:
+                crowd.pause()
+                if not self.window(crowd, calm):
+                    continue
+                crowd.go_on()
+                if not self.window(crowd, hostile):
+                    calm.p50.pop(), calm.p99.pop(), calm.commands.pop()
+                    continue
+                ratio = statistics.median(hostile.p99) / statistics.median(calm.p99)
+                if len(hostile.p99) >= PAIRS_MIN and ratio <= BOUND:
+                    break
+        pairs = len(hostile.p99)
+        if pairs < PAIRS_MIN:
+            print(f"{name}: only {pairs} windows in which nobody else took the processors", flush=True)
+            return None
+        print("%-34s calm %s   hostile %s  %4.1fx   %6.0f hostile commands/s, %d windows" % (
+            name, calm, hostile, ratio, statistics.median(hostile.commands), pairs), flush=True)
+        return ratio
+
+
+def kinds(idle, each):
+    return {
+        "idle": (f"{idle} idle", [(crowds.idle, idle)]),
+        "readers": (f"{each} slow readers", [(crowds.slow_readers, each)]),
+        "deaf": (f"{each} that never read", [(crowds.deaf, each)]),
+        "loris": (f"{each} a byte at a time", [(crowds.loris, each)]),
+        "announcers": (f"{each} with a huge half command", [(crowds.announcers, each)]),
+        "flood": ("8 floods", [(crowds.flood, 8)]),
+        "cutters": ("8 that hang up in mid-command", [(crowds.cutters, 8)]),
+        "all": ("all of them", [(crowds.idle, idle), (crowds.slow_readers, each), (crowds.loris, each),
+                                (crowds.announcers, each), (crowds.flood, 4), (crowds.cutters, 4)]),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--idle", type=int, default=10000)
+    parser.add_argument("--each", type=int, default=1000, help="of the other kinds")
+    parser.add_argument("--threads", default="1", help="of the server")
+    parser.add_argument("--kinds", help="some of them only")
+    parser.add_argument("--verbose", action="store_true", help="each window")
+    args = parser.parse_args()
+    idle = idle_clients(args.idle)
+    chosen = kinds(idle, args.each)
+    names = args.kinds.split(",") if args.kinds else list(chosen)
+    serve = ["--max-clients", str(idle + 4 * args.each + ROOM), "--threads", args.threads]
+    gc.disable()
+    with Server(contracts=str(ROOT / "examples/order"), args=serve) as server:
+        neighbourhood = Neighbourhood(server, args.verbose)
+        ratios = {name: neighbourhood.compare(*chosen[name]) for name in names}
+    over = [name for name, ratio in ratios.items() if ratio is not None and ratio > BOUND]
+    assert not over, f"p99 over {BOUND} times the calm one: {', '.join(over)}"
+    if None in ratios.values():
+        skip("others use the processors: " + ", ".join(name for name in ratios if ratios[name] is None))
+
+
+if __name__ == "__main__":
+    main()
