@@ -283,6 +283,19 @@ BUGS = [
      "	return true;",
      ["serve"]),
 
+    ("a reply is sent before it is whole", "src/server/conn.c",
+     "	mark->end = conn->open ? conn->open_from : hf_out_end(&conn->out);",
+     "	mark->end = hf_out_end(&conn->out);",
+     ["unit-resp-out"]),
+    ("a history does not end where it began", "src/engine/query.c",
+     "	if (history->version <= history->to)\n",
+     "	if (history->version < history->to)\n",
+     [ENGINE_UNIT]),
+    ("who comes takes the mutex before who waits", "src/os/real/thread.c",
+     "	if (!has_queue(mutex)) {",
+     "	for (;;) {",
+     ["unit-thread"]),
+
     # ---- snapshots
     ("a request changes an entity that is not saved yet", "src/engine/entity.c",
      "		if (engine->saver.saving && entity->saved != engine->saver.mark)",

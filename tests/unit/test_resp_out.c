@@ -175,6 +175,26 @@ static void test_marks_run_out_safely(void **state) {
 	disconnect(&pair);
 }
 
+/* A reply that is written over several passes is sent when it is whole, and nothing before it waits. */
+static void test_an_open_reply_is_not_sent(void **state) {
+	struct pair pair = connect_pair();
+	hf_out_raw(&pair.conn->out, hf_span_of("a"));
+	pair.conn->open = true;
+	pair.conn->open_from = hf_out_end(&pair.conn->out);
+	reply_in_a_pass(pair.conn, "b", 3);
+	expect_sent(&pair, 3, "a");
+	reply_in_a_pass(pair.conn, "c", 3);
+	expect_sent(&pair, 9, "");
+	hf_out_cancel(&pair.conn->out, pair.conn->open_from);
+	reply_in_a_pass(pair.conn, "d", 4);
+	expect_sent(&pair, 9, "");
+	pair.conn->open = false;
+	reply_in_a_pass(pair.conn, "e", 5);
+	expect_sent(&pair, 4, "");
+	expect_sent(&pair, 5, "de");
+	disconnect(&pair);
+}
+
 static int free_pool(void **state) {
 	hf_pool_fini(&loop.pool);
 	return 0;
@@ -190,6 +210,7 @@ int main(void) {
 		cmocka_unit_test(test_replies_wait_until_durable),
 		cmocka_unit_test(test_replies_keep_their_order),
 		cmocka_unit_test(test_marks_run_out_safely),
+		cmocka_unit_test(test_an_open_reply_is_not_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, free_pool);
 }
