@@ -1,6 +1,7 @@
 #include "server/loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -448,7 +449,12 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	bool slow = loop->slow.first != NULL || loop->jobs.first != NULL || loop->job.conn != NULL;
 	bool more = slow || loop->bulk.first != NULL;
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
-
+	/*
+	 * A flush is ended by a thread of the kernel's that is bound to the disk's processor. Where
+	 * that is ours, and we never sleep, it would run when the scheduler's tick comes: in 4 ms.
+	 */
+	if (loop->waiting.count > 0)
+		sched_yield();
 	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
 	HF_ASSERT(count >= 0 || errno == EINTR);
 	if (count == 0 && !more)

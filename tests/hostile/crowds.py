@@ -29,7 +29,7 @@ class Crowd:
     def __init__(self, kind, port, count):
         self.stop = multiprocessing.Event()
         self.ready = multiprocessing.Event()
-        self.process = multiprocessing.Process(target=_elsewhere, args=(kind, port, count, self.ready, self.stop),
+        self.process = multiprocessing.Process(target=_run, args=(kind, port, count, self.ready, self.stop),
                                                daemon=True)
 
     def __enter__(self):
@@ -73,14 +73,25 @@ class Crowds:
             os.kill(pid, signal.SIGCONT)
 
 
-def _elsewhere(kind, *args):
+class _Elsewhere:
     """
-    Hostile clients are other machines. Here they get the processor time that nobody else wants, and of one
-    processor only: else the scheduler gives them, now and then, the server's for some milliseconds.
+    Hostile clients are other machines. Here, once they are all there (`ready`), they get the processor time that
+    nobody else wants, and of one processor only: else the scheduler gives them, now and then, the server's for some
+    milliseconds.
     """
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    kind(*args)
+
+    def __init__(self, ready):
+        self.ready = ready
+
+    def set(self):
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+            os.sched_setaffinity(int(thread), {max(os.sched_getaffinity(0))})
+        self.ready.set()
+
+
+def _run(kind, port, count, ready, stop):
+    kind(port, count, _Elsewhere(ready), stop)
 
 
 def connect(port, small=False):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """P7: a healthy client beside hostile ones has a p99 within twice its usual.
 
-    test_neighbours.py [--idle N] [--each N] [--threads N] [--kinds NAME,...]
+    test_neighbours.py [--idle N] [--each N] [--threads N] [--kinds NAME,...] [--patience S]
 
 Windows without and with a crowd take turns: the crowd stays connected, and is stopped and continued. A window in
 which processes that are none of ours took the processors is not counted; where too few are left, the test says so
@@ -28,8 +28,7 @@ from test_crowds import Healthy, grow_big, idle_clients, ROOM  # noqa: E402
 
 BOUND = 2.0
 WINDOW_S, SETTLE_S = 0.4, 0.15
-PAIRS_MIN, PAIRS_MAX = 5, 40  # of windows
-GIVE_UP_S = 40  # for one crowd
+PAIRS_MIN, PAIRS_MAX = 3, 40  # of windows
 
 
 class Figures:
@@ -51,8 +50,8 @@ class Figures:
 class Neighbourhood:
     """A server, its healthy client, and the crowds of one test."""
 
-    def __init__(self, server, verbose):
-        self.server, self.verbose = server, verbose
+    def __init__(self, server, args):
+        self.server, self.verbose, self.patience_s = server, args.verbose, args.patience
         self.healthy = Healthy(server)
         self.witness = resp.Connection(server.connect())
         grow_big(self.witness)
@@ -70,7 +69,7 @@ class Neighbourhood:
         commands, begin, latencies = self.commands(), time.perf_counter(), []
         while (seconds := time.perf_counter() - begin) < WINDOW_S:
             latencies.append(self.healthy.send())
-        commands = (self.commands() - commands - len(latencies)) / seconds
+        commands = max(0, self.commands() - commands - len(latencies) - 1) / seconds
         others = load.others()
         if self.verbose:
             latencies.sort()
@@ -86,7 +85,7 @@ class Neighbourhood:
         calm, hostile = Figures(), Figures()
         ratio = None
         with crowds.Crowds(self.server.port, parts) as crowd:
-            end = time.monotonic() + GIVE_UP_S
+            end = time.monotonic() + self.patience_s
             while time.monotonic() < end and len(hostile.p99) < PAIRS_MAX:
                 crowd.pause()
                 if not self.window(crowd, calm):
@@ -127,6 +126,7 @@ def main():
     parser.add_argument("--each", type=int, default=1000, help="of the other kinds")
     parser.add_argument("--threads", default="1", help="of the server")
     parser.add_argument("--kinds", help="some of them only")
+    parser.add_argument("--patience", type=float, default=15, help="seconds for each kind")
     parser.add_argument("--verbose", action="store_true", help="each window")
     args = parser.parse_args()
     idle = idle_clients(args.idle)
@@ -135,12 +135,16 @@ def main():
     serve = ["--max-clients", str(idle + 4 * args.each + ROOM), "--threads", args.threads]
     gc.disable()
     with Server(contracts=str(ROOT / "examples/order"), args=serve) as server:
-        neighbourhood = Neighbourhood(server, args.verbose)
-        ratios = {name: neighbourhood.compare(*chosen[name]) for name in names}
+        neighbourhood = Neighbourhood(server, args)
+        ratios = {}
+        for name in names:
+            ratios[name] = neighbourhood.compare(*chosen[name])
+            if ratios[name] is None:
+                break
     over = [name for name, ratio in ratios.items() if ratio is not None and ratio > BOUND]
     assert not over, f"p99 over {BOUND} times the calm one: {', '.join(over)}"
     if None in ratios.values():
-        skip("others use the processors: " + ", ".join(name for name in ratios if ratios[name] is None))
+        skip("other processes use the machine: not measured beside " + ", ".join(names[len(ratios) - 1:]))
 
 
 if __name__ == "__main__":
