@@ -18,6 +18,7 @@
 #define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
 #define TURN_WORK 64u	/* of one connection, before the others go on */
 #define PASS_WORK 128u	/* after which no further turn begins */
+#define STALLED_MAX 8	/* passes in which no flush ended, while replies wait for one */
 #define PASSES_MAX 4	/* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
@@ -337,6 +338,7 @@ static void advance(struct hf_loop *loop, struct hf_conn *conn) {
 static void send_replies(struct hf_loop *loop) {
 	uint64_t committed = hf_engine_committed(loop->engine);
 	bool moved = committed != loop->committed;
+	loop->stalled = moved ? 0 : loop->stalled + 1;
 	loop->committed = committed;
 	for (uint32_t i = 0; i < loop->dirty.count; i++) {
 		struct hf_conn *conn = loop->dirty.items[i];
@@ -444,17 +446,26 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 	return commit;
 }
 
+/*
+ * A flush is ended by a thread of the kernel's that is bound to the processor that has the disk's
+ * interrupts. Where that is ours, and we never sleep, the thread runs at the scheduler's next tick:
+ * in 4 ms. So if a flush takes long we let others run, but not each time: the scheduler takes us at
+ * our word, and we may be back late.
+ */
+static void let_flush_end(struct hf_loop *loop) {
+	if (loop->waiting.count == 0 || loop->stalled < STALLED_MAX)
+		return;
+	loop->stalled = 0;
+	sched_yield();
+}
+
 bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
 	bool slow = loop->slow.first != NULL || loop->jobs.first != NULL || loop->job.conn != NULL;
 	bool more = slow || loop->bulk.first != NULL;
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
-	/*
-	 * A flush is ended by a thread of the kernel's that is bound to the disk's processor. Where
-	 * that is ours, and we never sleep, it would run when the scheduler's tick comes: in 4 ms.
-	 */
-	if (loop->waiting.count > 0)
-		sched_yield();
+	let_flush_end(loop);
+
 	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
 	HF_ASSERT(count >= 0 || errno == EINTR);
 	if (count == 0 && !more)

@@ -65,6 +65,7 @@ struct hf_loop {
 	uint64_t slow_bytes; /* asked and answered by them in this turn */
 	uint32_t passes;     /* since the last turn of slow commands */
 	uint32_t work;	     /* done in this pass */
+	uint32_t stalled;    /* passes since a flush has ended */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
 	struct hf_stats_snapshot *figures;
