@@ -11,8 +11,8 @@
 #include "server/command.h"
 
 /*
- * A pass is short: who comes in the middle of it is looked at some 100 us later, whatever the others
- * want. Work is counted roughly in microseconds: see `worked`.
+ * A pass is short: who comes in the middle of it is looked at some 100 us later, whatever the
+ * others want. Work is counted roughly in microseconds: see `worked`.
  */
 #define EVENTS_MAX 16
 #define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */

@@ -175,7 +175,7 @@ static void test_marks_run_out_safely(void **state) {
 	disconnect(&pair);
 }
 
-/* A reply that is written over several passes is sent when it is whole, and nothing before it waits. */
+/* A reply that is written over several passes is sent when it is whole; those before it at once. */
 static void test_an_open_reply_is_not_sent(void **state) {
 	struct pair pair = connect_pair();
 	hf_out_raw(&pair.conn->out, hf_span_of("a"));

@@ -39,7 +39,7 @@ static struct timespec in_ns(clockid_t clock, uint64_t ns) {
 	return until;
 }
 
-/* Sleeps while `*word` is `value`, `until` then at the latest (NULL: for ever). May return early. */
+/* Sleeps while `*word` is `value`, until `until` (NULL: for ever). May return early. */
 static void futex_wait(atomic_uint *word, uint32_t value, const struct timespec *until) {
 	syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, until, NULL,
 		FUTEX_BITSET_MATCH_ANY);
@@ -84,14 +84,14 @@ static void lock_in_turn(struct hf_mutex *mutex) {
 
 /*
  * A mutex that any comer may take is the fastest, and starves who sleeps: whoever lets go of it
- * and wants it again is there first. So who has lost for a while takes a ticket, and as long as there
- * is one without the mutex, nobody takes it but in their order.
+ * and wants it again is there first. So who has lost for a while takes a ticket, and as long as
+ * there is one without the mutex, nobody takes it but in their order.
  */
 void hf_mutex_lock(struct hf_mutex *mutex) {
 	if (!has_queue(mutex)) {
 		if (pthread_mutex_trylock(&mutex->handle) == 0)
 			return;
-		/* A wall clock that jumps costs patience, no more; TSan knows no other timed lock. */
+		/* A wall clock that jumps costs patience, no more. TSan knows no other one. */
 		struct timespec until = in_ns(CLOCK_REALTIME, PATIENCE_NS);
 		if (pthread_mutex_timedlock(&mutex->handle, &until) == 0)
 			return;
