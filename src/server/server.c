@@ -229,16 +229,6 @@ void hf_server_stop(struct hf_server *server) {
 	signal_fd(server->stop_fd);
 }
 
-void hf_server_drain(struct hf_server *server) {
-	if (server->listen_fd < 0)
-		return;
-	close(server->listen_fd);
-	server->listen_fd = -1;
-	int rc = epoll_ctl(server->loops[0].epoll_fd, EPOLL_CTL_DEL, server->stop_fd, NULL);
-	HF_ASSERT(rc == 0);
-	signal_fd(server->drain_fd);
-}
-
 /* ---- clients ----------------------------------------------------------------------------- */
 
 static struct hf_loop *least_busy(struct hf_server *server) {
@@ -312,16 +302,34 @@ static void refuse_without_files(struct hf_server *server) {
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* False: nobody waits to be let in, or nobody can be. */
+static bool accept_one(struct hf_server *server) {
+	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		refuse_without_files(server);
+	if (fd < 0)
+		return false;
+	int on = 1;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!admit(server) || !hf_server_adopt(server, fd))
+		refuse(fd);
+	return true;
+}
+
 void hf_server_accept(struct hf_server *server) {
-	for (int i = 0; i < ACCEPTS_MAX && server->listen_fd >= 0; i++) {
-		int fd = accept4(server->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE))
-			refuse_without_files(server);
-		if (fd < 0)
-			return;
-		int on = 1;
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		if (!admit(server) || !hf_server_adopt(server, fd))
-			refuse(fd);
-	}
+	for (int i = 0; i < ACCEPTS_MAX && server->listen_fd >= 0 && accept_one(server); i++)
+		;
+}
+
+void hf_server_drain(struct hf_server *server) {
+	if (server->listen_fd < 0)
+		return;
+	/* Who has connected is a client, and gets the end of its stream, not a reset. */
+	for (int i = 0; i < BACKLOG && accept_one(server); i++)
+		;
+	close(server->listen_fd);
+	server->listen_fd = -1;
+	int rc = epoll_ctl(server->loops[0].epoll_fd, EPOLL_CTL_DEL, server->stop_fd, NULL);
+	HF_ASSERT(rc == 0);
+	signal_fd(server->drain_fd);
 }
