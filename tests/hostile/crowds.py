@@ -175,6 +175,12 @@ def announcers(port, count, ready, stop):
     stop.wait()
 
 
+def historians(port, count, ready, stop):
+    """They want long histories, one after the other, and read them all."""
+    wish = resp.encode("HF.HISTORY", "order", BIG_KEY, "COUNT", 1000) * 10
+    pour(connect_all(port, count), wish, ready, stop)
+
+
 def flood(port, count, ready, stop):
     """Pipelines as fast as they go, all replies read."""
     chunk = b"".join(resp.encode("HF.SEND", "order", f"flood{i}", "Fill", "n", "1") for i in range(200))
@@ -183,6 +189,11 @@ def flood(port, count, ready, stop):
         socks[0].setblocking(True)
         socks[0].sendall(resp.encode("HF.SEND", "order", f"flood{i}", "Place", "q", 1 << 40, "p", 1, "s", "x"))
         socks[0].setblocking(False)
+    pour(socks, chunk, ready, stop)
+
+
+def pour(socks, chunk, ready, stop):
+    """Sends it again and again, and reads what comes."""
     selector = selectors.DefaultSelector()
     for sock in socks:
         selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)

@@ -49,5 +49,5 @@ class Load:
         return sum(map(_ran_s, self.pids))
 
     def others(self):
-        """The processors' time that others had, in processors."""
+        """The processors' time that others had, in processors; good to some hundredths."""
         return (_busy_s() - self.busy - (self._ours() - self.ours)) / (time.monotonic() - self.begin)
