@@ -79,6 +79,17 @@
 #define HF_STATS_PAUSE_MIN_NS 100000000u /* until it tries again; doubled if that is slow, too */
 #define HF_STATS_PAUSE_MAX_NS 10000000000u
 
+/* The concurrent map */
+#define HF_MAP_NAME_MAX 31u /* a map's name, and a thread's in it */
+#define HF_MAP_SHARDS_MAX 1024u
+#define HF_MAP_SHARDS_DEFAULT 64u
+#define HF_MAP_THREADS_MAX 1024u /* joined to one map */
+#define HF_MAP_BITS_MIN 4u	 /* the smallest table has 2^this lines of 64 bytes */
+#define HF_MAP_TAIL_LINES 8u	 /* behind the last home line, for what overflows it */
+#define HF_MAP_LIMBO 256u	 /* removed by one shard, but perhaps still being read */
+#define HF_MAP_MOVE_LINES 4u	 /* a write moves at least so many lines of a table in motion */
+#define HF_MAP_PATIENCE_MS 100u	 /* default: how long a writer waits for a stuck reader */
+
 /* Snapshots */
 #define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */
 #define HF_SNAPSHOT_BLOCK_MAX 262144u	   /* one block of a file of one */
@@ -108,6 +119,10 @@
 #undef HF_SCAN_WINDOW
 #undef HF_INDEX_LINES_FIRST
 #undef HF_ARENA_CHUNK
+#undef HF_MAP_BITS_MIN
+#undef HF_MAP_TAIL_LINES
+#undef HF_MAP_LIMBO
+#undef HF_MAP_MOVE_LINES
 #undef HF_SNAPSHOT_BLOCK_MAX
 #undef HF_SNAPSHOT_DISK_PACE
 #undef HF_STATS_SAMPLE_EVERY
@@ -129,6 +144,10 @@
 #define HF_SCAN_WINDOW 8192u
 #define HF_INDEX_LINES_FIRST 4u
 #define HF_ARENA_CHUNK 4096u
+#define HF_MAP_BITS_MIN 3u
+#define HF_MAP_TAIL_LINES 4u
+#define HF_MAP_LIMBO 4u
+#define HF_MAP_MOVE_LINES 1u
 #define HF_SNAPSHOT_BLOCK_MAX 8192u
 #define HF_SNAPSHOT_DISK_PACE 0u /* so that the log is often behind */
 #define HF_STATS_SAMPLE_EVERY 16u

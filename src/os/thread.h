@@ -32,6 +32,8 @@ struct hf_cond {
 HF_MUST bool hf_thread_start(struct hf_thread *thread, void (*main)(void *arg), void *arg,
 			     struct hf_err *err);
 void hf_thread_join(struct hf_thread *thread);
+/* Lets another thread have the processor, if one wants it. */
+void hf_thread_yield(void);
 
 /*
  * Made for being held for microseconds: who finds it taken spins for a while before it sleeps, and

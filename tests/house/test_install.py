@@ -9,6 +9,7 @@ import tempfile
 
 PROGRAM = r"""
 #include <holdfast.h>
+#include <holdfast/map.h>
 #include <holdfast/ring.h>
 #include <holdfast/stats.h>
 #include <stdio.h>
@@ -37,7 +38,8 @@ LIBRARIES = {
     "liburing.so.2": "liburing2",
     "libxxhash.so.0": "libxxhash0",
 }
-FILES = ["bin/holdfast", "include/holdfast.h", "include/holdfast/ring.h", "include/holdfast/stats.h",
+FILES = ["bin/holdfast", "include/holdfast.h", "include/holdfast/map.h", "include/holdfast/ring.h",
+         "include/holdfast/stats.h",
          "share/man/man1/holdfast.1", "lib*/**/libholdfast.a", "lib*/**/libholdfast.so", "lib*/**/libholdfast.so.0",
          "lib*/**/pkgconfig/holdfast.pc"]
 

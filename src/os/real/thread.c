@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,6 +51,10 @@ static void futex_wake(atomic_uint *word, int count) {
 }
 
 /* ---- mutexes ----------------------------------------------------------------------------- */
+
+void hf_thread_yield(void) {
+	sched_yield();
+}
 
 void hf_mutex_init(struct hf_mutex *mutex) {
 	pthread_mutexattr_t adaptive;

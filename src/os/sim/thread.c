@@ -350,6 +350,10 @@ void hf_cond_broadcast(struct hf_cond *cond) {
 	sim_wake_all(sim_world(), cond);
 }
 
+void hf_thread_yield(void) {
+	sim_yield();
+}
+
 /* Fibers are of one thread of the system: they see each other's stores in order. */
 void hf_fence_heavy(void) {
 }

@@ -1,0 +1,129 @@
+/*
+ * map.h - a concurrent map, usable on its own.
+ *
+ * Two kinds. HF_MAP_U64: any 64-bit key to any 64-bit value. HF_MAP_RECORDS: byte strings of 1 to
+ * 255 bytes to records; a reader always gets one version of a record, whole.
+ *
+ * A map has shards. Of each shard one thread at a time changes what is in it: it takes the shard's
+ * lock for a moment, or the program promises it (`owned`). Readers take no lock, store to no line
+ * that another thread uses, and wait for nobody. Overwriting a 64-bit value takes no lock either.
+ *
+ * Each thread joins a map and then calls through its own `struct hf_map_thread`, which no other
+ * thread may use at the same time. A handle has rights; what they do not cover is refused.
+ *
+ * Every operation is linearizable. The cost of memory safety is that a thread that reads must not
+ * stop in the middle: what was removed is used again once all threads have been seen outside. A
+ * reader that is stuck inside stops writers in the end (HF_NOMEM, after `patience_ms`; the error
+ * names it), but memory does not grow.
+ */
+#ifndef HOLDFAST_MAP_H
+#define HOLDFAST_MAP_H
+
+#include "holdfast.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum hf_map_kind { HF_MAP_U64, HF_MAP_RECORDS };
+
+#define HF_MAP_READ 1u
+#define HF_MAP_WRITE 2u
+#define HF_MAP_DELETE 4u
+
+struct hf_map_options {
+	const char *name; /* 1 to 31 bytes, for errors */
+	enum hf_map_kind kind;
+	uint32_t shards;   /* a power of two, at most 1024; 0: 64 */
+	bool owned;	   /* the caller sees to it that no two threads write in a shard at once */
+	uint64_t expected; /* entries to make room for now, so that filling moves nothing */
+	uint64_t seed;	   /* of the hash; 0: random, so that nobody can choose colliding keys */
+	uint32_t patience_ms; /* how long a write waits for a stuck reader; 0: 100 */
+};
+
+struct hf_map;
+struct hf_map_thread;
+
+/* `err` (of err_cap bytes) gets the reason of a failure: HF_USAGE, HF_NOMEM. */
+HF_API enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **ret,
+				 char *err, size_t err_cap);
+/* NULL is fine. All threads must have left. */
+HF_API void hf_map_free(struct hf_map *map);
+
+/*
+ * Lets the calling thread in, with `rights` (HF_MAP_READ | ...). `name` (1 to 31 bytes) is for
+ * errors. HF_TOOBIG: 1,024 threads are in.
+ */
+HF_API enum hf_status hf_map_join(struct hf_map *map, const char *name, uint32_t rights,
+				  struct hf_map_thread **ret, char *err, size_t err_cap);
+/* NULL is fine. */
+HF_API void hf_map_leave(struct hf_map_thread *thread);
+/* What went wrong in this thread's last call that did; valid until its next call. */
+HF_API const char *hf_map_error(const struct hf_map_thread *thread);
+
+/*
+ * Between these, what the thread got from hf_map_record stays valid, and single calls are a little
+ * cheaper. Nests. To be kept short: while a thread is inside, nothing that is removed can be used
+ * again. Writing inside is allowed, but the writer may then have to wait for itself (HF_NOMEM).
+ */
+HF_API void hf_map_enter(struct hf_map_thread *thread);
+HF_API void hf_map_exit(struct hf_map_thread *thread);
+
+/*
+ * 64-bit keys. All return HF_REFUSED where the thread has not the right, HF_USAGE for the other
+ * kind of map, and those that add an entry HF_NOMEM; what else is named at each.
+ */
+
+/* HF_OK, or HF_NOTFOUND. */
+HF_API enum hf_status hf_map_get(struct hf_map_thread *thread, uint64_t key, uint64_t *ret);
+/*
+ * `count` gets at once, each on its own, several times faster than one by one: their cache misses
+ * overlap. Sets ret_found[i], and ret[i] where found. HF_OK whatever was found.
+ */
+HF_API enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count,
+				      const uint64_t *keys, uint64_t *ret, bool *ret_found);
+HF_API enum hf_status hf_map_put(struct hf_map_thread *thread, uint64_t key, uint64_t value);
+/* The value that is there, or `value`, which is there then; *ret_put says which. */
+HF_API enum hf_status hf_map_get_or_put(struct hf_map_thread *thread, uint64_t key, uint64_t value,
+					uint64_t *ret, bool *ret_put);
+/*
+ * Puts `value` where `*expected` is. HF_STALE: something else is there, *expected says what.
+ * HF_NOTFOUND: no such key.
+ */
+HF_API enum hf_status hf_map_compare_put(struct hf_map_thread *thread, uint64_t key,
+					 uint64_t *expected, uint64_t value);
+/*
+ * Puts what `change` makes of what is there (`found` false, `old` 0: nothing); *ret is the result.
+ * `change` may be called several times; only what it returned last counts. It must not call this
+ * map.
+ */
+typedef uint64_t hf_map_change_fn(void *arg, bool found, uint64_t old);
+HF_API enum hf_status hf_map_update(struct hf_map_thread *thread, uint64_t key,
+				    hf_map_change_fn *change, void *arg, uint64_t *ret);
+/* HF_OK, or HF_NOTFOUND. Either kind of map has its own: this one is for 64-bit keys. */
+HF_API enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key);
+
+/*
+ * One bit of housekeeping in each shard: moves entries of tables that are growing or shrinking, and
+ * frees what is out of sight. Writes do it on the way; this is for a map that is only read by now.
+ * True: nothing is left to do.
+ */
+HF_API bool hf_map_settle(struct hf_map_thread *thread);
+
+struct hf_map_stats {
+	uint64_t entries;
+	uint64_t bytes;	  /* held */
+	uint64_t resizes; /* tables that were emptied into another, since the map was made */
+	uint64_t moving;  /* shards with a table in motion */
+	uint64_t waiting; /* removed, but not yet out of every reader's sight */
+	uint64_t waits;	  /* writes that had to wait for a reader */
+	uint64_t denied;  /* calls without the right */
+};
+/* Each figure is right for a moment; together they are right if nobody writes. */
+HF_API void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

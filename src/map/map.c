@@ -1,0 +1,222 @@
+#include "map/map_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "os/memory.h"
+#include "os/random.h"
+
+static const struct hf_allocator pages = { hf_pages_new, hf_pages_free };
+
+static bool check_name(const char *name, const char *whose, struct hf_err *err) {
+	size_t len = name == NULL ? 0 : strnlen(name, HF_MAP_NAME_MAX + 1);
+	return (len != 0 && len <= HF_MAP_NAME_MAX) ||
+	       hf_fail(err, HF_USAGE, "the name of a map's %s has 1 to %u bytes", whose,
+		       HF_MAP_NAME_MAX);
+}
+
+static bool check_options(const struct hf_map_options *options, struct hf_err *err) {
+	uint32_t shards = options->shards;
+	if (!check_name(options->name, "own", err))
+		return false;
+	if (shards > HF_MAP_SHARDS_MAX || (shards & (shards - 1)) != 0)
+		return hf_fail(err, HF_USAGE, "%u shards: want a power of two, at most %u", shards,
+			       HF_MAP_SHARDS_MAX);
+	if (options->kind != HF_MAP_U64 && options->kind != HF_MAP_RECORDS)
+		return hf_fail(err, HF_USAGE, "a map is HF_MAP_U64 or HF_MAP_RECORDS");
+	if (options->expected >> 40 != 0)
+		return hf_fail(err, HF_TOOBIG, "a map of %llu entries: want at most 2^40",
+			       (unsigned long long)options->expected);
+	return true;
+}
+
+static bool choose_hash(struct hf_map *map, uint64_t seed, struct hf_err *err) {
+	map->seed = seed;
+	map->multiplier = seed;
+	if (seed == 0 && (!hf_random_u64(&map->seed, err) || !hf_random_u64(&map->multiplier, err)))
+		return false;
+	/* Odd, and with bits in both halves whatever the seed. */
+	map->multiplier = (map->multiplier ^ 0xd1342543de82ef95u) | 1;
+	return true;
+}
+
+/* By how much entries of a shard are likely to exceed the average: five standard deviations. */
+static uint64_t expected_of_shard(uint64_t expected, uint32_t shard_bits) {
+	uint64_t mean = expected >> shard_bits, root = 1;
+	while (root * root < mean)
+		root += root / 8 + 1;
+	return expected == 0 ? 0 : shard_bits == 0 ? mean : mean + 5 * root;
+}
+
+static bool make_shards(struct hf_map *map, uint64_t expected, struct hf_err *err) {
+	uint32_t count = (1u << map->shard_bits) + 1;
+	map->shard_bytes = count * sizeof(struct hf_map_shard);
+	map->shard_memory = map->allocator->alloc(map->shard_bytes);
+	if (map->shard_memory == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory: no map of %u shards", count - 1);
+	map->shards = map->shard_memory;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t share = i + 1 == count ? 0 : expected_of_shard(expected, map->shard_bits);
+		if (!hf_shard_init(map, &map->shards[i], share, err))
+			return false;
+	}
+	return true;
+}
+
+bool hf_map_make(const struct hf_map_options *options, const struct hf_allocator *allocator,
+		 struct hf_map **ret, struct hf_err *err) {
+	if (!check_options(options, err))
+		return false;
+	struct hf_map *map = allocator->alloc(sizeof(*map));
+	if (map == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory: no map");
+	map->allocator = allocator;
+	map->kind = options->kind;
+	map->owned = options->owned;
+	map->patience_ms = options->patience_ms == 0 ? HF_MAP_PATIENCE_MS : options->patience_ms;
+	uint32_t shards = options->shards == 0 ? HF_MAP_SHARDS_DEFAULT : options->shards;
+	map->shard_bits = (uint32_t)__builtin_ctz(shards);
+	snprintf(map->name, sizeof(map->name), "%s", options->name);
+	hf_epochs_init(&map->epochs);
+	hf_pieces_init(&map->pieces, allocator);
+	if (!choose_hash(map, options->seed, err) || !make_shards(map, options->expected, err)) {
+		hf_map_free(map);
+		return false;
+	}
+	*ret = map;
+	return true;
+}
+
+static enum hf_status told(const struct hf_err *from, char *err, size_t err_cap) {
+	if (err_cap > 0)
+		snprintf(err, err_cap, "%s", from->text);
+	return from->status;
+}
+
+enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **ret, char *err,
+			  size_t err_cap) {
+	struct hf_err why;
+	return hf_map_make(options, &pages, ret, &why) ? HF_OK : told(&why, err, err_cap);
+}
+
+void hf_map_free(struct hf_map *map) {
+	if (map == NULL)
+		return;
+	HF_ASSERT(map->threads == NULL);
+	for (uint32_t i = 0; map->shards != NULL && i <= 1u << map->shard_bits; i++)
+		hf_shard_fini(map, &map->shards[i]);
+	map->allocator->free(map->shard_memory, map->shard_bytes);
+	hf_pieces_fini(&map->pieces);
+	map->allocator->free(map, sizeof(*map));
+}
+
+/* What of this thread's calls cannot simply go on: hf_guard looks at those. */
+static uint32_t watch_of(const struct hf_map_thread *thread) {
+	uint32_t all = HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE;
+	return all & ~thread->rights;
+}
+
+static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, uint32_t rights) {
+	struct hf_map_thread *thread = map->allocator->alloc(sizeof(*thread));
+	if (thread == NULL)
+		return NULL;
+	thread->map = map;
+	thread->rights = rights;
+	thread->watch = watch_of(thread);
+	snprintf(thread->name, sizeof(thread->name), "%s", name);
+	thread->pin.name = thread->name;
+	return thread;
+}
+
+enum hf_status hf_map_join(struct hf_map *map, const char *name, uint32_t rights,
+			   struct hf_map_thread **ret, char *err, size_t err_cap) {
+	struct hf_err why;
+	if (!check_name(name, "thread", &why))
+		return told(&why, err, err_cap);
+	if (hf_atomic_fetch_add(&map->thread_count, 1u, HF_RELAXED) >= HF_MAP_THREADS_MAX) {
+		hf_atomic_fetch_sub(&map->thread_count, 1u, HF_RELAXED);
+		hf_fail(&why, HF_TOOBIG, "map '%s' has %u threads already", map->name,
+			HF_MAP_THREADS_MAX);
+		return told(&why, err, err_cap);
+	}
+	struct hf_map_thread *thread = thread_new(map, name, rights);
+	if (thread == NULL) {
+		hf_atomic_fetch_sub(&map->thread_count, 1u, HF_RELAXED);
+		hf_fail(&why, HF_NOMEM, "out of memory: thread '%s' cannot join map '%s'", name,
+			map->name);
+		return told(&why, err, err_cap);
+	}
+	hf_epochs_add(&map->epochs, &thread->pin);
+	hf_lock(&map->epochs.lock);
+	thread->next = map->threads;
+	map->threads = thread;
+	hf_unlock(&map->epochs.lock);
+	*ret = thread;
+	return HF_OK;
+}
+
+void hf_map_leave(struct hf_map_thread *thread) {
+	if (thread == NULL)
+		return;
+	struct hf_map *map = thread->map;
+	HF_ASSERT(hf_atomic_load(&thread->pin.epoch, HF_RELAXED) == 0);
+	hf_epochs_remove(&map->epochs, &thread->pin);
+	hf_lock(&map->epochs.lock);
+	struct hf_map_thread **at = &map->threads;
+	while (*at != thread)
+		at = &(*at)->next;
+	*at = thread->next;
+	map->denied += thread->denied;
+	hf_unlock(&map->epochs.lock);
+	hf_atomic_fetch_sub(&map->thread_count, 1u, HF_RELAXED);
+	map->allocator->free(thread, sizeof(*thread));
+}
+
+const char *hf_map_error(const struct hf_map_thread *thread) {
+	return thread->err.text;
+}
+
+void hf_map_enter(struct hf_map_thread *thread) {
+	if (thread->depth++ == 0)
+		(void)hf_pin(&thread->map->epochs, &thread->pin);
+}
+
+void hf_map_exit(struct hf_map_thread *thread) {
+	HF_ASSERT(thread->depth > 0);
+	if (--thread->depth == 0)
+		hf_unpin(&thread->pin, 0);
+}
+
+bool hf_map_settle(struct hf_map_thread *thread) {
+	struct hf_map *map = thread->map;
+	bool settled = true;
+	for (uint32_t i = 0; i <= 1u << map->shard_bits; i++) {
+		struct hf_map_shard *shard = &map->shards[i];
+		hf_shard_lock(map, shard);
+		hf_shard_tend(map, shard);
+		settled &= hf_shard_is_still(map, shard);
+		hf_shard_unlock(map, shard);
+	}
+	return settled;
+}
+
+void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret) {
+	*ret = (struct hf_map_stats){
+		.bytes = hf_pieces_bytes(&map->pieces) + map->shard_bytes + sizeof(*map),
+		.waits = hf_atomic_load(&map->waits, HF_RELAXED),
+	};
+	for (uint32_t i = 0; i <= 1u << map->shard_bits; i++) {
+		struct hf_map_shard *shard = &map->shards[i];
+		hf_lock(&shard->lock);
+		ret->entries += shard->live;
+		ret->resizes += shard->resizes;
+		ret->moving += shard->phase != HF_PHASE_STILL;
+		ret->waiting += shard->limbo_count;
+		hf_unlock(&shard->lock);
+	}
+	hf_lock(&map->epochs.lock);
+	ret->denied = map->denied;
+	for (const struct hf_map_thread *at = map->threads; at != NULL; at = at->next)
+		ret->denied += hf_atomic_load(&at->denied, HF_RELAXED);
+	hf_unlock(&map->epochs.lock);
+}

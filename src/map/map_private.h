@@ -1,0 +1,145 @@
+/*
+ * map_private.h - what the files of the concurrent map share.
+ */
+#ifndef HF_MAP_PRIVATE_H
+#define HF_MAP_PRIVATE_H
+
+#include "base/assert.h"
+#include "base/err.h"
+#include "holdfast/map.h"
+#include "map/epoch.h"
+#include "map/lock.h"
+#include "map/pieces.h"
+#include "map/table.h"
+
+#define HF_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define HF_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+/* Why every write to a shard takes its lock (else overwriting a 64-bit value does not). */
+#define HF_FROZEN_RESIZE 1u
+#define HF_FROZEN_CURSOR 2u
+
+enum hf_phase {
+	HF_PHASE_STILL,
+	HF_PHASE_FREEZING, /* `frozen` is set; who did not see it yet may still be overwriting */
+	HF_PHASE_MOVING,
+};
+
+/* Something that was removed, and the epoch of that moment. */
+struct hf_removed {
+	uint64_t *what;
+	uint64_t stamp;
+};
+
+struct hf_map_shard {
+	/* Read by all, written when a resize begins or ends. */
+	hf_table table;
+	uint32_t frozen;
+	/* The rest belongs to who has the lock. */
+	uint32_t lock __attribute__((aligned(64)));
+	enum hf_phase phase;
+	uint32_t limbo_first, limbo_count;
+	uint64_t live;	   /* entries */
+	hf_table next;	   /* MOVING: where to. FREEZING: the same, not yet in use */
+	uint64_t moved;	   /* MOVING: lines of `table` before this one are in `next` */
+	uint64_t freezing; /* FREEZING: the stamp to wait for */
+	hf_table retired;  /* emptied, perhaps still being read; 0: none */
+	uint64_t retired_at;
+	struct hf_removed *limbo; /* a ring of HF_MAP_LIMBO */
+	uint64_t resizes;
+} __attribute__((aligned(128)));
+
+struct hf_map {
+	/* What every look-up reads. */
+	struct hf_map_shard *shards; /* one more than `1 << shard_bits`: for keys like the marks */
+	uint64_t seed, multiplier;
+	uint32_t shard_bits;
+	bool owned;
+	enum hf_map_kind kind;
+	struct hf_epochs epochs __attribute__((aligned(64)));
+	struct hf_pieces pieces __attribute__((aligned(64)));
+	const struct hf_allocator *allocator;
+	struct hf_map_thread *threads; /* under epochs.lock, as the pins are */
+	uint64_t denied;	       /* by threads that have left */
+	uint64_t waits;
+	uint32_t thread_count;
+	uint32_t patience_ms;
+	void *shard_memory;
+	size_t shard_bytes;
+	char name[HF_MAP_NAME_MAX + 1];
+};
+
+struct hf_map_thread {
+	struct hf_pin pin;
+	struct hf_map *map;
+	uint32_t watch; /* a bit for each operation that may not simply go on: see guard.c */
+	uint32_t rights;
+	uint32_t depth; /* of hf_map_enter */
+	uint64_t outer; /* of the outermost hf_map_enter */
+	uint64_t denied;
+	struct hf_map_thread *next;
+	char name[HF_MAP_NAME_MAX + 1];
+	struct hf_err err;
+} __attribute__((aligned(128)));
+
+/* As hf_map_new, with the memory from `allocator` (aligned to 128 bytes at least). */
+HF_MUST bool hf_map_make(const struct hf_map_options *options, const struct hf_allocator *allocator,
+			 struct hf_map **ret, struct hf_err *err);
+
+static inline void hf_shard_lock(const struct hf_map *map, struct hf_map_shard *shard) {
+	if (!map->owned)
+		hf_lock(&shard->lock);
+}
+
+static inline void hf_shard_unlock(const struct hf_map *map, struct hf_map_shard *shard) {
+	if (!map->owned)
+		hf_unlock(&shard->lock);
+}
+
+/* Top bits of a hash choose the shard, the others the line. */
+static inline struct hf_map_shard *hf_shard_of(const struct hf_map *map, uint64_t hash) {
+	return &map->shards[hash >> 1 >> (63 - map->shard_bits)];
+}
+
+static inline uint64_t hf_line_hash(const struct hf_map *map, uint64_t hash) {
+	return hash << map->shard_bits;
+}
+
+/* Of a 64-bit key. The top bits, which are used, depend on every bit of the key and the seed. */
+static inline uint64_t hf_hash_u64(const struct hf_map *map, uint64_t key) {
+	uint64_t hash = (key ^ map->seed) * map->multiplier;
+	hash ^= hash >> 32;
+	return hash * 0x9e3779b97f4a7c15u;
+}
+
+/* ---- shard.c: all with the shard's lock */
+
+HF_MUST bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expected,
+			   struct hf_err *err);
+void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard);
+/* Housekeeping, a bounded bit. */
+void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard);
+/* Is there no more for hf_shard_tend to do? Finds out what is out of sight. */
+bool hf_shard_is_still(struct hf_map *map, struct hf_map_shard *shard);
+/* The table in which an entry of this (line) hash is, or is to be. */
+hf_table hf_shard_table(const struct hf_map_shard *shard, uint64_t hash);
+/*
+ * A slot for a new entry of this hash, which is not there: may resize, and wait for readers. NULL:
+ * there is none, `err` says why.
+ */
+uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
+			uint64_t hash, struct hf_err *err);
+/* An entry was put into a slot that hf_shard_room gave. `mark` is what the slot had been. */
+void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark);
+/* Takes out the 64-bit entry in this slot. */
+void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot);
+/* The hash of what a slot holds. */
+uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark);
+
+/* ---- guard.c */
+
+/* Notes and refuses, or lets pass, an operation that `watch` stopped. */
+enum hf_status hf_guard(struct hf_map_thread *thread, uint32_t right, enum hf_map_kind kind,
+			const char *operation);
+
+#endif

@@ -1,0 +1,318 @@
+#include "map/map_private.h"
+
+#include "base/memory.h"
+#include "os/clock.h"
+
+/* How many slots of a table may be in use: */
+#define FILL_MAX(slots) ((slots) - (slots)*3 / 20) /* with more, a resize begins */
+#define FILL_HARD(slots) ((slots) - (slots) / 16)  /* not more, while it cannot begin */
+#define FILL_NEW(slots) ((slots)*6 / 10)	   /* not more, in a table that takes over */
+#define FILL_MIN(slots) ((slots) / 8)		   /* with fewer, a smaller table will do */
+
+static uint32_t slot_words(const struct hf_map *map) {
+	return map->kind == HF_MAP_U64 ? 2 : 1;
+}
+
+static hf_table table_new(struct hf_map *map, uint32_t bits) {
+	struct hf_table_head *head = hf_piece_new(&map->pieces, bits);
+	if (head == NULL)
+		return 0;
+	head->words = slot_words(map);
+	return ((uintptr_t)head + HF_LINE) | bits;
+}
+
+static void table_free(struct hf_map *map, hf_table table) {
+	if (table != 0)
+		hf_piece_free(&map->pieces, hf_table_head(table), hf_table_bits(table));
+}
+
+/* Of the smallest table that has room for `entries` and some more. */
+static uint32_t bits_for(const struct hf_map *map, uint64_t entries) {
+	uint32_t bits = HF_MAP_BITS_MIN;
+	uint64_t line_slots = HF_LINE_WORDS / slot_words(map);
+	while (FILL_NEW((((uint64_t)1 << bits) - 1 - HF_MAP_TAIL_LINES) * line_slots) < entries)
+		bits++;
+	return bits;
+}
+
+bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expected,
+		   struct hf_err *err) {
+	shard->limbo = hf_memory_new(HF_MAP_LIMBO * sizeof(*shard->limbo));
+	shard->table = table_new(map, bits_for(map, expected));
+	return (shard->limbo != NULL && shard->table != 0) ||
+	       hf_fail(err, HF_NOMEM, "out of memory: no map of %llu entries a shard",
+		       (unsigned long long)expected);
+}
+
+void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
+	table_free(map, shard->table);
+	table_free(map, shard->next);
+	table_free(map, shard->retired);
+	hf_memory_free(shard->limbo);
+}
+
+uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark) {
+	return hf_line_hash(map, hf_hash_u64(map, mark));
+}
+
+static bool has_mark(const struct hf_map *map, const uint64_t *line, enum hf_mark mark) {
+	for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map))
+		if (hf_atomic_load(&line[i], HF_RELAXED) == mark)
+			return true;
+	return false;
+}
+
+/* ---- what was removed */
+
+/*
+ * The slot may be used again, and is as good as never used if a search ends in its line anyway. If
+ * the entry was moved meanwhile, the slot is already out of use.
+ */
+static void slot_release(const struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
+	if (hf_atomic_load(slot, HF_RELAXED) != HF_MARK_DEAD)
+		return;
+	uint64_t *line = (uint64_t *)((uintptr_t)slot & ~(uintptr_t)(HF_LINE - 1));
+	bool ends = has_mark(map, line, HF_MARK_EMPTY);
+	hf_atomic_store(slot, (uint64_t)(ends ? HF_MARK_EMPTY : HF_MARK_FREE), HF_RELEASE);
+	if (!ends)
+		return;
+	const uint64_t *lines = hf_table_lines(shard->table);
+	bool in_table =
+		slot >= lines && slot < lines + hf_table_count(shard->table) * HF_LINE_WORDS;
+	hf_table_head(in_table ? shard->table : shard->next)->used--;
+}
+
+/* Frees what is out of sight, without finding out more than is known if `known`. */
+static void limbo_drain(struct hf_map *map, struct hf_map_shard *shard, bool known) {
+	while (shard->limbo_count != 0) {
+		struct hf_removed *oldest = &shard->limbo[shard->limbo_first];
+		if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)
+			  : !hf_epochs_passed(&map->epochs, oldest->stamp))
+			return;
+		slot_release(map, shard, oldest->what);
+		shard->limbo_first = (shard->limbo_first + 1) % HF_MAP_LIMBO;
+		shard->limbo_count--;
+	}
+}
+
+static bool retired_free(struct hf_map *map, struct hf_map_shard *shard) {
+	if (shard->retired == 0)
+		return true;
+	if (!hf_epochs_passed(&map->epochs, shard->retired_at))
+		return false;
+	/* What was removed in it before has an older stamp, so this leaves none of its slots. */
+	limbo_drain(map, shard, true);
+	table_free(map, shard->retired);
+	shard->retired = 0;
+	return true;
+}
+
+void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
+	hf_atomic_store(slot, (uint64_t)HF_MARK_DEAD, HF_RELEASE);
+	shard->live--;
+	/* No room in limbo, for a reader is stuck: then the slot waits for the next resize. */
+	if (shard->limbo_count == HF_MAP_LIMBO)
+		return;
+	uint32_t at = (shard->limbo_first + shard->limbo_count++) % HF_MAP_LIMBO;
+	shard->limbo[at] = (struct hf_removed){ slot, hf_epochs_stamp(&map->epochs) };
+}
+
+/* ---- resizing */
+
+static void freeze(struct hf_map_shard *shard, uint32_t why, bool on) {
+	uint32_t frozen = hf_atomic_load(&shard->frozen, HF_RELAXED);
+	hf_atomic_store(&shard->frozen, on ? frozen | why : frozen & ~why, HF_RELEASE);
+}
+
+/* From here on every write takes the lock; moving begins when all who may not know are through. */
+static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_t bits) {
+	HF_ASSERT(shard->phase == HF_PHASE_STILL);
+	if (!retired_free(map, shard))
+		return false;
+	shard->next = table_new(map, bits);
+	if (shard->next == 0)
+		return false;
+	freeze(shard, HF_FROZEN_RESIZE, true);
+	shard->phase = HF_PHASE_FREEZING;
+	shard->freezing = hf_epochs_stamp(&map->epochs);
+	return true;
+}
+
+static bool move_begin(struct hf_map *map, struct hf_map_shard *shard) {
+	/* An owner is the only one who writes: nobody else can be overwriting. */
+	if (!map->owned && !hf_epochs_passed(&map->epochs, shard->freezing))
+		return false;
+	shard->phase = HF_PHASE_MOVING;
+	shard->moved = 0;
+	hf_atomic_store(&hf_table_head(shard->table)->next, shard->next, HF_RELEASE);
+	return true;
+}
+
+/* The first slot on the way of this hash that may take an entry; NULL if the table ends before. */
+static uint64_t *slot_for(const struct hf_map *map, hf_table table, uint64_t hash) {
+	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
+	const uint64_t *last = hf_table_line(table, hf_table_count(table) - 1);
+	for (; line < last; line += HF_LINE_WORDS)
+		for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map))
+			if (hf_atomic_load(&line[i], HF_RELAXED) <= HF_MARK_FREE)
+				return &line[i];
+	return NULL;
+}
+
+static bool line_copy(struct hf_map *map, const uint64_t *line, hf_table to) {
+	for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map)) {
+		uint64_t mark = hf_atomic_load(&line[i], HF_RELAXED);
+		if (mark < HF_MARKS)
+			continue;
+		uint64_t *slot = slot_for(map, to, hf_slot_hash(map, mark));
+		if (slot == NULL)
+			return false;
+		if (hf_atomic_load(slot, HF_RELAXED) == HF_MARK_EMPTY)
+			hf_table_head(to)->used++;
+		if (map->kind == HF_MAP_U64)
+			hf_atomic_store(&slot[1], hf_atomic_load(&line[i + 1], HF_RELAXED),
+					HF_RELAXED);
+		hf_atomic_store(slot, mark, HF_RELEASE);
+	}
+	return true;
+}
+
+static void line_mark_moved(const struct hf_map *map, uint64_t *line) {
+	for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map))
+		hf_atomic_store(&line[i], (uint64_t)HF_MARK_MOVED, HF_RELEASE);
+}
+
+static void move_end(struct hf_map *map, struct hf_map_shard *shard) {
+	hf_table old = shard->table;
+	hf_atomic_store(&shard->table, shard->next, HF_RELEASE);
+	shard->next = 0;
+	shard->phase = HF_PHASE_STILL;
+	freeze(shard, HF_FROZEN_RESIZE, false);
+	shard->retired = old;
+	shard->retired_at = hf_epochs_stamp(&map->epochs);
+	shard->resizes++;
+}
+
+/*
+ * Moves whole runs: the lines up to the first one in which searches end. All entries whose search
+ * passes one of these lines stand in them, so once all are copied, a reader that meets a moved
+ * line, anywhere in the run, finds in the next table what it looks for.
+ */
+static void move_lines(struct hf_map *map, struct hf_map_shard *shard, uint64_t lines) {
+	hf_table from = shard->table;
+	uint64_t first = shard->moved, end = first, count = hf_table_count(from);
+	bool ends = true;
+	while (end < count && (end - first < lines || !ends)) {
+		const uint64_t *line = hf_table_line(from, end++);
+		ends = has_mark(map, line, HF_MARK_EMPTY);
+		/*
+		 * At 6/10, what overflows the last home lines does not fit behind them once in some
+		 * 10^11 resizes of a hash that nobody can foresee.
+		 */
+		bool copied = line_copy(map, line, shard->next);
+		HF_ASSERT(copied);
+	}
+	for (uint64_t i = first; i < end; i++)
+		line_mark_moved(map, hf_table_line(from, i));
+	shard->moved = end;
+	if (end == count)
+		move_end(map, shard);
+}
+
+hf_table hf_shard_table(const struct hf_map_shard *shard, uint64_t hash) {
+	bool moved =
+		shard->phase == HF_PHASE_MOVING && hf_table_home(shard->table, hash) < shard->moved;
+	return moved ? shard->next : shard->table;
+}
+
+void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
+	if (shard->limbo_count != 0)
+		limbo_drain(map, shard, shard->limbo_count < HF_MAP_LIMBO / 2);
+	if (shard->phase == HF_PHASE_MOVING) {
+		move_lines(map, shard, HF_MAP_MOVE_LINES);
+	} else if (shard->phase == HF_PHASE_FREEZING) {
+		(void)move_begin(map, shard);
+	} else if (shard->retired != 0) {
+		(void)retired_free(map, shard);
+	} else {
+		uint64_t slots = hf_table_slots(shard->table);
+		uint32_t bits = hf_table_bits(shard->table);
+		if (hf_table_head(shard->table)->used > FILL_MAX(slots) ||
+		    (bits > HF_MAP_BITS_MIN && shard->live < FILL_MIN(slots)))
+			(void)resize_begin(map, shard, bits_for(map, shard->live + 1));
+	}
+}
+
+bool hf_shard_is_still(struct hf_map *map, struct hf_map_shard *shard) {
+	limbo_drain(map, shard, false);
+	return shard->limbo_count == 0 && shard->phase == HF_PHASE_STILL && shard->retired == 0;
+}
+
+/* ---- room for a new entry */
+
+static bool is_full(const struct hf_map_shard *shard) {
+	return hf_table_head(shard->table)->used >= FILL_HARD(hf_table_slots(shard->table));
+}
+
+static uint64_t *room_at_once(struct hf_map *map, struct hf_map_shard *shard, uint64_t hash) {
+	if (shard->phase != HF_PHASE_MOVING && is_full(shard))
+		return NULL;
+	return slot_for(map, hf_shard_table(shard, hash), hash);
+}
+
+/* Does whatever makes room next; false if that has to wait for a reader, or for memory. */
+static bool make_room(struct hf_map *map, struct hf_map_shard *shard) {
+	if (shard->phase == HF_PHASE_MOVING) {
+		move_lines(map, shard, hf_table_count(shard->table));
+		return true;
+	}
+	if (shard->phase == HF_PHASE_FREEZING)
+		return move_begin(map, shard);
+	/* If it is not full, its last lines are: in a larger one, fewer have their home there. */
+	uint32_t bits = bits_for(map, shard->live + 1);
+	if (!is_full(shard) && bits <= hf_table_bits(shard->table))
+		bits = hf_table_bits(shard->table) + 1;
+	return resize_begin(map, shard, bits);
+}
+
+static uint64_t *no_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_err *err) {
+	char name[HF_MAP_NAME_MAX + 1];
+	bool freezing = shard->phase == HF_PHASE_FREEZING;
+	if ((freezing || shard->retired != 0) &&
+	    hf_epochs_culprit(&map->epochs, freezing ? shard->freezing : shard->retired_at, name,
+			      sizeof(name)))
+		hf_fail(err, HF_NOMEM,
+			"map '%s' cannot grow: thread '%s' has been reading in it for more than %u "
+			"ms",
+			map->name, name, map->patience_ms);
+	else
+		hf_fail(err, HF_NOMEM, "out of memory: map '%s' cannot grow", map->name);
+	return NULL;
+}
+
+uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
+			uint64_t hash, struct hf_err *err) {
+	uint64_t *slot = room_at_once(map, shard, hash);
+	uint64_t begin_ns = 0;
+	while (slot == NULL) {
+		if (!make_room(map, shard)) {
+			uint64_t now_ns = hf_clock_monotonic_ns();
+			if (begin_ns == 0) {
+				begin_ns = now_ns;
+				hf_atomic_fetch_add(&map->waits, 1u, HF_RELAXED);
+			}
+			bool inside = hf_atomic_load(&pin->epoch, HF_RELAXED) != 0;
+			if (inside || now_ns - begin_ns >= (uint64_t)map->patience_ms * 1000000)
+				return no_room(map, shard, err);
+			hf_thread_yield();
+		}
+		slot = room_at_once(map, shard, hash);
+	}
+	return slot;
+}
+
+void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark) {
+	shard->live++;
+	if (mark == HF_MARK_EMPTY)
+		hf_table_head(hf_shard_table(shard, hash))->used++;
+}
