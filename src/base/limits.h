@@ -84,7 +84,7 @@
 #define HF_MAP_SHARDS_MAX 1024u
 #define HF_MAP_SHARDS_DEFAULT 64u
 #define HF_MAP_THREADS_MAX 1024u /* joined to one map */
-#define HF_MAP_BITS_MIN 4u	 /* the smallest table has 2^this lines of 64 bytes */
+#define HF_MAP_BITS_MIN 4u	 /* the smallest table has 2^this home lines of 64 bytes */
 #define HF_MAP_TAIL_LINES 8u	 /* behind the last home line, for what overflows it */
 #define HF_MAP_LIMBO 256u	 /* removed by one shard, but perhaps still being read */
 #define HF_MAP_MOVE_LINES 4u	 /* a write moves at least so many lines of a table in motion */
@@ -144,7 +144,7 @@
 #define HF_SCAN_WINDOW 8192u
 #define HF_INDEX_LINES_FIRST 4u
 #define HF_ARENA_CHUNK 4096u
-#define HF_MAP_BITS_MIN 3u
+#define HF_MAP_BITS_MIN 1u
 #define HF_MAP_TAIL_LINES 4u
 #define HF_MAP_LIMBO 4u
 #define HF_MAP_MOVE_LINES 1u

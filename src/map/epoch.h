@@ -38,11 +38,17 @@ void hf_epochs_remove(struct hf_epochs *epochs, struct hf_pin *pin);
  * From here to hf_unpin, what this thread reaches stays there. Nests: a pin within a pin does
  * nothing. Returns what hf_unpin wants to know.
  */
-static inline uint64_t hf_pin(const struct hf_epochs *epochs, struct hf_pin *pin) {
+static inline uint64_t hf_pin_fast(const struct hf_epochs *epochs, struct hf_pin *pin) {
 	uint64_t outer = hf_atomic_load(&pin->epoch, HF_RELAXED);
 	uint64_t now = hf_atomic_load(&epochs->now, HF_ACQUIRE);
 	hf_atomic_store(&pin->epoch, outer != 0 ? outer : now, HF_RELEASE);
 	hf_fence_light();
+	return outer;
+}
+
+/* The same, also where every pin needs a fence. */
+static inline uint64_t hf_pin(const struct hf_epochs *epochs, struct hf_pin *pin) {
+	uint64_t outer = hf_pin_fast(epochs, pin);
 	if (__builtin_expect(pin->fences, 0))
 		hf_fence(HF_SEQ_CST);
 	return outer;

@@ -41,22 +41,24 @@ static bool choose_hash(struct hf_map *map, uint64_t seed, struct hf_err *err) {
 }
 
 /* By how much entries of a shard are likely to exceed the average: five standard deviations. */
-static uint64_t expected_of_shard(uint64_t expected, uint32_t shard_bits) {
-	uint64_t mean = expected >> shard_bits, root = 1;
+static uint64_t expected_of_shard(uint64_t expected, uint32_t shards) {
+	uint64_t mean = expected / shards, root = 1;
 	while (root * root < mean)
 		root += root / 8 + 1;
-	return expected == 0 ? 0 : shard_bits == 0 ? mean : mean + 5 * root;
+	return expected == 0 ? 0 : shards == 1 ? mean : mean + 5 * root;
 }
 
 static bool make_shards(struct hf_map *map, uint64_t expected, struct hf_err *err) {
-	uint32_t count = (1u << map->shard_bits) + 1;
-	map->shard_bytes = count * sizeof(struct hf_map_shard);
+	uint32_t count = map->shard_mask + 2;
+	map->shard_bytes = count * (sizeof(struct hf_map_shard) + sizeof(hf_table));
 	map->shard_memory = map->allocator->alloc(map->shard_bytes);
 	if (map->shard_memory == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory: no map of %u shards", count - 1);
 	map->shards = map->shard_memory;
+	map->tables = (hf_table *)(map->shards + count);
 	for (uint32_t i = 0; i < count; i++) {
-		uint64_t share = i + 1 == count ? 0 : expected_of_shard(expected, map->shard_bits);
+		uint64_t share =
+			i + 1 == count ? 0 : expected_of_shard(expected, map->shard_mask + 1);
 		if (!hf_shard_init(map, &map->shards[i], share, err))
 			return false;
 	}
@@ -75,7 +77,7 @@ bool hf_map_make(const struct hf_map_options *options, const struct hf_allocator
 	map->owned = options->owned;
 	map->patience_ms = options->patience_ms == 0 ? HF_MAP_PATIENCE_MS : options->patience_ms;
 	uint32_t shards = options->shards == 0 ? HF_MAP_SHARDS_DEFAULT : options->shards;
-	map->shard_bits = (uint32_t)__builtin_ctz(shards);
+	map->shard_mask = shards - 1;
 	snprintf(map->name, sizeof(map->name), "%s", options->name);
 	hf_epochs_init(&map->epochs);
 	hf_pieces_init(&map->pieces, allocator);
@@ -103,7 +105,7 @@ void hf_map_free(struct hf_map *map) {
 	if (map == NULL)
 		return;
 	HF_ASSERT(map->threads == NULL);
-	for (uint32_t i = 0; map->shards != NULL && i <= 1u << map->shard_bits; i++)
+	for (uint32_t i = 0; map->shards != NULL && i < map->shard_mask + 2; i++)
 		hf_shard_fini(map, &map->shards[i]);
 	map->allocator->free(map->shard_memory, map->shard_bytes);
 	hf_pieces_fini(&map->pieces);
@@ -113,7 +115,8 @@ void hf_map_free(struct hf_map *map) {
 /* What of this thread's calls cannot simply go on: hf_guard looks at those. */
 static uint32_t watch_of(const struct hf_map_thread *thread) {
 	uint32_t all = HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE;
-	return all & ~thread->rights;
+	/* Where pinning needs a fence, no call is fast, and the fast paths need not look for it. */
+	return thread->pin.fences ? all : all & ~thread->rights;
 }
 
 static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, uint32_t rights) {
@@ -122,7 +125,6 @@ static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, ui
 		return NULL;
 	thread->map = map;
 	thread->rights = rights;
-	thread->watch = watch_of(thread);
 	snprintf(thread->name, sizeof(thread->name), "%s", name);
 	thread->pin.name = thread->name;
 	return thread;
@@ -147,6 +149,7 @@ enum hf_status hf_map_join(struct hf_map *map, const char *name, uint32_t rights
 		return told(&why, err, err_cap);
 	}
 	hf_epochs_add(&map->epochs, &thread->pin);
+	thread->watch = watch_of(thread);
 	hf_lock(&map->epochs.lock);
 	thread->next = map->threads;
 	map->threads = thread;
@@ -190,7 +193,7 @@ void hf_map_exit(struct hf_map_thread *thread) {
 bool hf_map_settle(struct hf_map_thread *thread) {
 	struct hf_map *map = thread->map;
 	bool settled = true;
-	for (uint32_t i = 0; i <= 1u << map->shard_bits; i++) {
+	for (uint32_t i = 0; i < map->shard_mask + 2; i++) {
 		struct hf_map_shard *shard = &map->shards[i];
 		hf_shard_lock(map, shard);
 		hf_shard_tend(map, shard);
@@ -205,7 +208,7 @@ void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret) {
 		.bytes = hf_pieces_bytes(&map->pieces) + map->shard_bytes + sizeof(*map),
 		.waits = hf_atomic_load(&map->waits, HF_RELAXED),
 	};
-	for (uint32_t i = 0; i <= 1u << map->shard_bits; i++) {
+	for (uint32_t i = 0; i < map->shard_mask + 2; i++) {
 		struct hf_map_shard *shard = &map->shards[i];
 		hf_lock(&shard->lock);
 		ret->entries += shard->live;

@@ -31,14 +31,15 @@ struct hf_removed {
 	uint64_t stamp;
 };
 
+/* What a shard's writer knows; what readers know is in hf_map.tables. */
 struct hf_map_shard {
-	/* Read by all, written when a resize begins or ends. */
+	uint32_t lock;
+	uint32_t
+		frozen; /* HF_FROZEN_...: why every write takes the lock; 0: overwriting does not */
 	hf_table table;
-	uint32_t frozen;
-	/* The rest belongs to who has the lock. */
-	uint32_t lock __attribute__((aligned(64)));
 	enum hf_phase phase;
 	uint32_t limbo_first, limbo_count;
+	uint32_t bits_min; /* of a table: what was expected has room */
 	uint64_t live;	   /* entries */
 	hf_table next;	   /* MOVING: where to. FREEZING: the same, not yet in use */
 	uint64_t moved;	   /* MOVING: lines of `table` before this one are in `next` */
@@ -51,9 +52,10 @@ struct hf_map_shard {
 
 struct hf_map {
 	/* What every look-up reads. */
-	struct hf_map_shard *shards; /* one more than `1 << shard_bits`: for keys like the marks */
+	hf_table *tables; /* of the shards: the next line, in one word each */
 	uint64_t seed, multiplier;
-	uint32_t shard_bits;
+	uint32_t shard_mask;	     /* their number less one */
+	struct hf_map_shard *shards; /* and one more, for keys that look like marks */
 	bool owned;
 	enum hf_map_kind kind;
 	struct hf_epochs epochs __attribute__((aligned(64)));
@@ -96,16 +98,12 @@ static inline void hf_shard_unlock(const struct hf_map *map, struct hf_map_shard
 		hf_unlock(&shard->lock);
 }
 
-/* Top bits of a hash choose the shard, the others the line. */
-static inline struct hf_map_shard *hf_shard_of(const struct hf_map *map, uint64_t hash) {
-	return &map->shards[hash >> 1 >> (63 - map->shard_bits)];
+/* The number of the shard: bits of the hash that no table is large enough to use. */
+static inline uint64_t hf_shard_number(const struct hf_map *map, uint64_t hash) {
+	return hash >> 32 & map->shard_mask;
 }
 
-static inline uint64_t hf_line_hash(const struct hf_map *map, uint64_t hash) {
-	return hash << map->shard_bits;
-}
-
-/* Of a 64-bit key. The top bits, which are used, depend on every bit of the key and the seed. */
+/* Of a 64-bit key. Its upper half, which is what is used, depends on every bit of the key. */
 static inline uint64_t hf_hash_u64(const struct hf_map *map, uint64_t key) {
 	uint64_t hash = (key ^ map->seed) * map->multiplier;
 	hash ^= hash >> 32;
@@ -121,7 +119,7 @@ void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard);
 void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard);
 /* Is there no more for hf_shard_tend to do? Finds out what is out of sight. */
 bool hf_shard_is_still(struct hf_map *map, struct hf_map_shard *shard);
-/* The table in which an entry of this (line) hash is, or is to be. */
+/* The table in which an entry of this hash is, or is to be. */
 hf_table hf_shard_table(const struct hf_map_shard *shard, uint64_t hash);
 /*
  * A slot for a new entry of this hash, which is not there: may resize, and wait for readers. NULL:

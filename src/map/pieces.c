@@ -7,13 +7,13 @@
 #include "base/memory.h"
 #include "map/lock.h"
 
-#define CHUNK_BYTES ((size_t)2 << 20)
+#define CHUNK_BYTES ((size_t)32 << 20)
 #define CHUNK_PIECES 64u /* at most: so many bits has `out` */
 
 struct hf_chunk {
 	struct hf_chunk *next;
 	void *memory; /* as it came, of `bytes` */
-	size_t bytes;
+	size_t bytes, piece_bytes;
 	uint8_t *first;	    /* piece */
 	uint64_t free;	    /* a bit for each piece that is not in use */
 	uint64_t all;	    /* a bit for each piece */
@@ -25,7 +25,7 @@ void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocat
 }
 
 static void chunk_free(struct hf_pieces *pieces, struct hf_chunk *chunk) {
-	pieces->bytes -= chunk->bytes;
+	pieces->bytes -= (uint32_t)__builtin_popcountll(chunk->used_once) * chunk->piece_bytes;
 	pieces->allocator->free(chunk->memory, chunk->bytes);
 	hf_memory_free(chunk);
 }
@@ -41,7 +41,7 @@ void hf_pieces_fini(struct hf_pieces *pieces) {
 	}
 }
 
-/* How many pieces of this size share a chunk: up to 2 MB of them. */
+/* How many pieces of this size share a chunk. */
 static uint32_t pieces_of(uint32_t bits) {
 	size_t fit = CHUNK_BYTES >> bits >> 6;
 	return fit == 0 ? 1 : fit > CHUNK_PIECES ? CHUNK_PIECES : (uint32_t)fit;
@@ -49,25 +49,22 @@ static uint32_t pieces_of(uint32_t bits) {
 
 static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
 	uint32_t count = pieces_of(bits);
-	size_t piece = (size_t)HF_LINE << bits;
+	size_t piece = hf_piece_bytes(bits);
 	struct hf_chunk *chunk = hf_memory_new(sizeof(*chunk));
 	if (chunk == NULL)
 		return NULL;
-	/* Room to begin at a huge page; what lies around it is never touched. */
-	size_t huge = count * piece >= CHUNK_BYTES ? CHUNK_BYTES : 0;
-	chunk->bytes = count * piece + huge;
+	chunk->bytes = count * piece;
+	chunk->piece_bytes = piece;
 	chunk->memory = pieces->allocator->alloc(chunk->bytes);
 	if (chunk->memory == NULL) {
 		hf_memory_free(chunk);
 		return NULL;
 	}
-	uintptr_t begin = (uintptr_t)chunk->memory;
-	HF_ASSERT(begin % HF_LINE == 0);
-	chunk->first = (uint8_t *)chunk->memory + (huge == 0 ? 0 : -begin & (huge - 1));
+	HF_ASSERT((uintptr_t)chunk->memory % HF_LINE == 0);
+	chunk->first = chunk->memory;
 	chunk->all = chunk->free = count == 64 ? UINT64_MAX : ((uint64_t)1 << count) - 1;
 	chunk->next = pieces->chunks[bits];
 	pieces->chunks[bits] = chunk;
-	pieces->bytes += chunk->bytes;
 	return chunk;
 }
 
@@ -84,16 +81,17 @@ void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits) {
 	if (chunk != NULL) {
 		uint32_t i = (uint32_t)__builtin_ctzll(chunk->free);
 		uint64_t bit = (uint64_t)1 << i;
-		piece = chunk->first + ((size_t)i * HF_LINE << bits);
+		piece = chunk->first + i * hf_piece_bytes(bits);
 		zero = (chunk->used_once & bit) == 0;
 		chunk->free &= ~bit;
 		chunk->used_once |= bit;
+		pieces->bytes += zero ? chunk->piece_bytes : 0;
 	}
 	hf_unlock(&pieces->lock);
 	if (piece != NULL) {
-		hf_note_new(piece, (size_t)HF_LINE << bits);
+		hf_note_new(piece, hf_piece_bytes(bits));
 		if (!zero)
-			memset(piece, 0, (size_t)HF_LINE << bits);
+			memset(piece, 0, hf_piece_bytes(bits));
 	}
 	return piece;
 }
@@ -101,14 +99,15 @@ void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits) {
 void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits) {
 	if (piece == NULL)
 		return;
-	hf_note_dead(piece, (size_t)HF_LINE << bits);
-	size_t span = (size_t)pieces_of(bits) * HF_LINE << bits;
+	hf_note_dead(piece, hf_piece_bytes(bits));
+	size_t span = pieces_of(bits) * hf_piece_bytes(bits);
 	hf_lock(&pieces->lock);
 	struct hf_chunk **at = &pieces->chunks[bits];
 	while ((uintptr_t)piece - (uintptr_t)(*at)->first >= span)
 		at = &(*at)->next;
 	struct hf_chunk *chunk = *at;
-	chunk->free |= (uint64_t)1 << ((size_t)((uint8_t *)piece - chunk->first) / HF_LINE >> bits);
+	chunk->free |= (uint64_t)1
+		       << ((size_t)((uint8_t *)piece - chunk->first) / hf_piece_bytes(bits));
 	if (chunk->free == chunk->all) {
 		*at = chunk->next;
 		chunk_free(pieces, chunk);

@@ -1,9 +1,10 @@
 /*
- * pieces.h - where tables and records get their memory: pieces of 2^bits lines of 64 bytes.
+ * pieces.h - where tables and records get their memory: pieces of 2^bits lines of 64 bytes, and the
+ * few more that a table's head and tail take.
  *
- * The tables of many shards are small, the pages that make random access fast are huge; so pieces
- * of one size share a chunk of up to 2 MB. A piece that comes back is used again; a chunk of which
- * all pieces are back goes to the system. Pieces of 2 MB and more are chunks of their own.
+ * The tables of many shards are small, the pages that make random access fast are huge; so up to 64
+ * pieces of one size share a chunk of up to 32 MB, side by side. Of a chunk, only what is used costs
+ * memory. A piece that comes back is used again; a chunk of which all are back goes to the system.
  */
 #ifndef HF_MAP_PIECES_H
 #define HF_MAP_PIECES_H
@@ -15,20 +16,25 @@
 
 #define HF_LINE 64u
 #define HF_PIECE_CLASSES 48u
+#define HF_PIECE_EXTRA (1 + HF_MAP_TAIL_LINES) /* lines */
 
 struct hf_chunk;
 
 struct hf_pieces {
 	const struct hf_allocator *allocator; /* at least 64-byte aligned */
 	struct hf_chunk *chunks[HF_PIECE_CLASSES];
-	uint64_t bytes; /* held, used or not */
+	uint64_t bytes; /* of chunks that have been used */
 	uint32_t lock;
 };
 
 void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator);
 /* All pieces must be back, or out of use: gives everything to the system. */
 void hf_pieces_fini(struct hf_pieces *pieces);
-/* Zeroed memory of 2^bits lines, NULL if there is none. From any thread. */
+static inline size_t hf_piece_bytes(uint32_t bits) {
+	return (((size_t)1 << bits) + HF_PIECE_EXTRA) * HF_LINE;
+}
+
+/* Zeroed memory of hf_piece_bytes, NULL if there is none. From any thread. */
 void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits);
 void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits);
 uint64_t hf_pieces_bytes(struct hf_pieces *pieces);

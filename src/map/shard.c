@@ -18,7 +18,7 @@ static hf_table table_new(struct hf_map *map, uint32_t bits) {
 	if (head == NULL)
 		return 0;
 	head->words = slot_words(map);
-	return ((uintptr_t)head + HF_LINE) | bits;
+	return ((uintptr_t)head + HF_LINE) | (64 - bits);
 }
 
 static void table_free(struct hf_map *map, hf_table table) {
@@ -30,18 +30,27 @@ static void table_free(struct hf_map *map, hf_table table) {
 static uint32_t bits_for(const struct hf_map *map, uint64_t entries) {
 	uint32_t bits = HF_MAP_BITS_MIN;
 	uint64_t line_slots = HF_LINE_WORDS / slot_words(map);
-	while (FILL_NEW((((uint64_t)1 << bits) - 1 - HF_MAP_TAIL_LINES) * line_slots) < entries)
+	while (FILL_NEW(line_slots << bits) < entries)
 		bits++;
 	return bits;
 }
 
+/* The one word that readers know of the shard. */
+static void publish(struct hf_map *map, struct hf_map_shard *shard) {
+	hf_table frozen = shard->frozen != 0 ? HF_TABLE_FROZEN : 0;
+	hf_atomic_store(&map->tables[shard - map->shards], shard->table | frozen, HF_RELEASE);
+}
+
 bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expected,
 		   struct hf_err *err) {
+	shard->bits_min = bits_for(map, expected);
 	shard->limbo = hf_memory_new(HF_MAP_LIMBO * sizeof(*shard->limbo));
-	shard->table = table_new(map, bits_for(map, expected));
-	return (shard->limbo != NULL && shard->table != 0) ||
-	       hf_fail(err, HF_NOMEM, "out of memory: no map of %llu entries a shard",
-		       (unsigned long long)expected);
+	shard->table = table_new(map, shard->bits_min);
+	if (shard->limbo == NULL || shard->table == 0)
+		return hf_fail(err, HF_NOMEM, "out of memory: no map of %llu entries a shard",
+			       (unsigned long long)expected);
+	publish(map, shard);
+	return true;
 }
 
 void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
@@ -52,7 +61,7 @@ void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
 }
 
 uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark) {
-	return hf_line_hash(map, hf_hash_u64(map, mark));
+	return hf_hash_u64(map, mark);
 }
 
 static bool has_mark(const struct hf_map *map, const uint64_t *line, enum hf_mark mark) {
@@ -119,9 +128,14 @@ void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *s
 
 /* ---- resizing */
 
-static void freeze(struct hf_map_shard *shard, uint32_t why, bool on) {
-	uint32_t frozen = hf_atomic_load(&shard->frozen, HF_RELAXED);
-	hf_atomic_store(&shard->frozen, on ? frozen | why : frozen & ~why, HF_RELEASE);
+/*
+ * Of the table to take over: it has room for what is there, and for what comes while entries are
+ * being moved, one with every HF_MAP_MOVE_LINES lines.
+ */
+static uint32_t bits_next(const struct hf_map *map, const struct hf_map_shard *shard) {
+	uint64_t coming = hf_table_count(shard->table) / HF_MAP_MOVE_LINES + 1;
+	uint32_t bits = bits_for(map, shard->live + coming);
+	return bits < shard->bits_min ? shard->bits_min : bits;
 }
 
 /* From here on every write takes the lock; moving begins when all who may not know are through. */
@@ -132,7 +146,8 @@ static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_
 	shard->next = table_new(map, bits);
 	if (shard->next == 0)
 		return false;
-	freeze(shard, HF_FROZEN_RESIZE, true);
+	shard->frozen |= HF_FROZEN_RESIZE;
+	publish(map, shard);
 	shard->phase = HF_PHASE_FREEZING;
 	shard->freezing = hf_epochs_stamp(&map->epochs);
 	return true;
@@ -142,6 +157,14 @@ static bool move_begin(struct hf_map *map, struct hf_map_shard *shard) {
 	/* An owner is the only one who writes: nobody else can be overwriting. */
 	if (!map->owned && !hf_epochs_passed(&map->epochs, shard->freezing))
 		return false;
+	/* More came while we waited than there is room for. */
+	if (bits_next(map, shard) > hf_table_bits(shard->next)) {
+		hf_table larger = table_new(map, bits_next(map, shard));
+		if (larger == 0)
+			return false;
+		table_free(map, shard->next);
+		shard->next = larger;
+	}
 	shard->phase = HF_PHASE_MOVING;
 	shard->moved = 0;
 	hf_atomic_store(&hf_table_head(shard->table)->next, shard->next, HF_RELEASE);
@@ -184,10 +207,11 @@ static void line_mark_moved(const struct hf_map *map, uint64_t *line) {
 
 static void move_end(struct hf_map *map, struct hf_map_shard *shard) {
 	hf_table old = shard->table;
-	hf_atomic_store(&shard->table, shard->next, HF_RELEASE);
+	shard->table = shard->next;
 	shard->next = 0;
 	shard->phase = HF_PHASE_STILL;
-	freeze(shard, HF_FROZEN_RESIZE, false);
+	shard->frozen &= ~HF_FROZEN_RESIZE;
+	publish(map, shard);
 	shard->retired = old;
 	shard->retired_at = hf_epochs_stamp(&map->epochs);
 	shard->resizes++;
@@ -237,9 +261,11 @@ void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 	} else {
 		uint64_t slots = hf_table_slots(shard->table);
 		uint32_t bits = hf_table_bits(shard->table);
-		if (hf_table_head(shard->table)->used > FILL_MAX(slots) ||
-		    (bits > HF_MAP_BITS_MIN && shard->live < FILL_MIN(slots)))
-			(void)resize_begin(map, shard, bits_for(map, shard->live + 1));
+		bool full = hf_table_head(shard->table)->used > FILL_MAX(slots);
+		bool sparse = shard->live < FILL_MIN(slots) && bits > shard->bits_min &&
+			      bits_next(map, shard) < bits;
+		if (full || sparse)
+			(void)resize_begin(map, shard, bits_next(map, shard));
 	}
 }
 
@@ -269,7 +295,7 @@ static bool make_room(struct hf_map *map, struct hf_map_shard *shard) {
 	if (shard->phase == HF_PHASE_FREEZING)
 		return move_begin(map, shard);
 	/* If it is not full, its last lines are: in a larger one, fewer have their home there. */
-	uint32_t bits = bits_for(map, shard->live + 1);
+	uint32_t bits = bits_next(map, shard);
 	if (!is_full(shard) && bits <= hf_table_bits(shard->table))
 		bits = hf_table_bits(shard->table) + 1;
 	return resize_begin(map, shard, bits);

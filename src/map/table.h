@@ -8,8 +8,9 @@
  * line take what overflows there, and the very last is never filled), so a table is emptied from
  * its first line on, and a walk in the order of the hashes is the same walk in a table of any size.
  *
- * A table is a piece of 2^bits lines; the first is its head. A reader gets it as one word: the
- * address of line 0, with `bits` in the six lowest bits.
+ * A table is a piece of a head, 2^bits home lines and a tail. A reader gets it as one word: the
+ * address of line 0, in the six lowest bits by how much a hash is to be shifted right to be the
+ * number of its home line, and in the highest one whether the shard is frozen.
  */
 #ifndef HF_MAP_TABLE_H
 #define HF_MAP_TABLE_H
@@ -35,8 +36,11 @@ struct hf_table_head {
 
 typedef uint64_t hf_table; /* the word; 0: none */
 
+#define HF_TABLE_ADDRESS 0x0000ffffffffffc0u
+#define HF_TABLE_FROZEN ((uint64_t)1 << 63)
+
 static inline uint64_t *hf_table_lines(hf_table table) {
-	return (uint64_t *)(uintptr_t)(table & ~(uint64_t)63);
+	return (uint64_t *)(uintptr_t)(table & HF_TABLE_ADDRESS);
 }
 
 static inline struct hf_table_head *hf_table_head(hf_table table) {
@@ -44,22 +48,22 @@ static inline struct hf_table_head *hf_table_head(hf_table table) {
 }
 
 static inline uint32_t hf_table_bits(hf_table table) {
-	return table & 63;
+	return 64 - (table & 63);
 }
 
 /* Lines that entries may have as their home. */
 static inline uint64_t hf_table_homes(hf_table table) {
-	return ((uint64_t)1 << hf_table_bits(table)) - 1 - HF_MAP_TAIL_LINES;
+	return (uint64_t)1 << hf_table_bits(table);
 }
 
 /* All lines but the head. */
 static inline uint64_t hf_table_count(hf_table table) {
-	return ((uint64_t)1 << hf_table_bits(table)) - 1;
+	return hf_table_homes(table) + HF_MAP_TAIL_LINES;
 }
 
-/* The number of the home line; `hash` without the bits that chose the shard. */
+/* The number of the home line. */
 static inline uint64_t hf_table_home(hf_table table, uint64_t hash) {
-	return (uint64_t)((unsigned __int128)hash * hf_table_homes(table) >> 64);
+	return hash >> (table & 63);
 }
 
 static inline uint64_t *hf_table_line(hf_table table, uint64_t number) {
@@ -74,35 +78,29 @@ static inline uint64_t hf_table_slots(hf_table table) {
 	return hf_table_homes(table) * HF_LINE_WORDS / hf_table_head(table)->words;
 }
 
+/* 1 if they are equal, else 0, in a way that the compiler cannot turn into a branch. */
+static inline uint32_t hf_is_same(uint64_t a, uint64_t b) {
+	uint32_t same = a == b;
+	__asm__("" : "+r"(same));
+	return same;
+}
+
+/*
+ * A bit for the slot of this line with `key`, at the place of its first word; 0 if there is none.
+ * Which slot it is decides no branch: one that is mispredicted would wait for the line, and the CPU
+ * could not fetch those of the next searches meanwhile.
+ */
+static inline uint32_t hf_line_find(const uint64_t *line, uint64_t key) {
+	return hf_is_same(hf_atomic_load(&line[0], HF_ACQUIRE), key) |
+	       hf_is_same(hf_atomic_load(&line[2], HF_ACQUIRE), key) << 2 |
+	       hf_is_same(hf_atomic_load(&line[4], HF_ACQUIRE), key) << 4 |
+	       hf_is_same(hf_atomic_load(&line[6], HF_ACQUIRE), key) << 6;
+}
+
 /*
  * The slot with `key`, in this table or the one that has its entries now; NULL if there is none.
  * For 64-bit keys. The thread is pinned, or has the shard's lock.
- *
- * Nothing here depends on what is found but two branches that nearly always go the same way: a
- * mispredicted one would wait for the line, and the CPU could not fetch those of the next searches
- * meanwhile.
  */
-static inline uint64_t *hf_table_find(hf_table table, uint64_t hash, uint64_t key) {
-	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
-	for (;;) {
-		uint64_t a = hf_atomic_load(&line[0], HF_ACQUIRE);
-		uint64_t b = hf_atomic_load(&line[2], HF_ACQUIRE);
-		uint64_t c = hf_atomic_load(&line[4], HF_ACQUIRE);
-		uint64_t d = hf_atomic_load(&line[6], HF_ACQUIRE);
-		uint32_t found = (uint32_t)(a == key) | (uint32_t)(b == key) << 2 |
-				 (uint32_t)(c == key) << 4 | (uint32_t)(d == key) << 6;
-		if (__builtin_expect(found != 0, 1))
-			return line + __builtin_ctz(found);
-		if ((a == HF_MARK_EMPTY) | (b == HF_MARK_EMPTY) | (c == HF_MARK_EMPTY) |
-		    (d == HF_MARK_EMPTY))
-			return NULL;
-		line += HF_LINE_WORDS;
-		if ((a == HF_MARK_MOVED) | (b == HF_MARK_MOVED) | (c == HF_MARK_MOVED) |
-		    (d == HF_MARK_MOVED)) {
-			table = hf_table_next(table);
-			line = hf_table_line(table, hf_table_home(table, hash));
-		}
-	}
-}
+uint64_t *hf_table_find(hf_table table, uint64_t hash, uint64_t key);
 
 #endif

@@ -1,38 +1,62 @@
 #include "map/map_private.h"
 
-/* The line hash and the shard of a key, and what stands for it in a slot. */
+/* Where a key belongs. Keys that look like marks live in a shard of their own, in disguise. */
 struct place {
-	struct hf_map_shard *shard;
+	uint64_t shard; /* number */
 	uint64_t hash;
-	uint64_t key;
+	uint64_t key; /* what stands for it in a slot */
 };
 
-/* Keys that look like marks live in a shard of their own, under another name. */
-static __attribute__((noinline)) struct place place_of_mark(const struct hf_map *map,
-							    uint64_t key) {
-	uint64_t alias = key + HF_MARKS;
-	return (struct place){
-		.shard = &map->shards[(uint64_t)1 << map->shard_bits],
-		.hash = hf_line_hash(map, hf_hash_u64(map, alias)),
-		.key = alias,
-	};
-}
-
 static inline struct place place_of(const struct hf_map *map, uint64_t key) {
-	if (HF_UNLIKELY(key < HF_MARKS))
-		return place_of_mark(map, key);
-	uint64_t hash = hf_hash_u64(map, key);
-	return (struct place){ hf_shard_of(map, hash), hf_line_hash(map, hash), key };
+	bool like_mark = HF_UNLIKELY(key < HF_MARKS);
+	uint64_t disguised = like_mark ? key + HF_MARKS : key;
+	uint64_t hash = hf_hash_u64(map, disguised);
+	uint64_t shard = like_mark ? map->shard_mask + 1 : hf_shard_number(map, hash);
+	return (struct place){ shard, hash, disguised };
 }
 
-static inline uint64_t *find(const struct place *place) {
-	hf_table table = hf_atomic_load(&place->shard->table, HF_ACQUIRE);
-	return hf_table_find(table, place->hash, place->key);
+static inline hf_table table_of(const struct hf_map *map, uint64_t shard) {
+	return hf_atomic_load(&map->tables[shard], HF_ACQUIRE);
+}
+
+uint64_t *hf_table_find(hf_table table, uint64_t hash, uint64_t key) {
+	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
+	for (;;) {
+		bool ends = false, moved = false;
+		for (uint32_t i = 0; i < HF_LINE_WORDS; i += 2) {
+			uint64_t mark = hf_atomic_load(&line[i], HF_ACQUIRE);
+			if (mark == key)
+				return &line[i];
+			ends |= mark == HF_MARK_EMPTY;
+			moved |= mark == HF_MARK_MOVED;
+		}
+		if (ends)
+			return NULL;
+		line += HF_LINE_WORDS;
+		if (moved) {
+			table = hf_table_next(table);
+			line = hf_table_line(table, hf_table_home(table, hash));
+		}
+	}
+}
+
+/* The home line, where a key nearly always is. */
+static inline uint64_t *home_of(hf_table table, uint64_t hash) {
+	return hf_table_line(table, hf_table_home(table, hash));
+}
+
+/* The value beside the lowest bit of what hf_line_find found. */
+static inline uint64_t *value_at(uint64_t *line, uint32_t found) {
+	return line + __builtin_ctz(found) + 1;
+}
+
+static inline bool is_watched(const struct hf_map_thread *thread, uint32_t right) {
+	return HF_UNLIKELY((hf_atomic_load(&thread->watch, HF_RELAXED) & right) != 0);
 }
 
 #define GUARD(thread, right, operation) \
 	do { \
-		if (HF_UNLIKELY(hf_atomic_load(&(thread)->watch, HF_RELAXED) & (right))) { \
+		if (is_watched((thread), (right))) { \
 			enum hf_status said = \
 				hf_guard((thread), (right), HF_MAP_U64, (operation)); \
 			if (said != HF_OK) \
@@ -42,23 +66,62 @@ static inline uint64_t *find(const struct place *place) {
 
 /* ---- reading */
 
-enum hf_status hf_map_get(struct hf_map_thread *thread, uint64_t key, uint64_t *ret) {
-	GUARD(thread, HF_MAP_READ, "get");
-	struct hf_map *map = thread->map;
-	struct place place = place_of(map, key);
-	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
-	const uint64_t *slot = find(&place);
-	/*
-	 * Removed meanwhile, or moved: then the value is what it was at that moment, for the slot
-	 * is not used again before this thread is out. So nothing needs to be looked at again.
-	 */
-	if (HF_LIKELY(slot != NULL))
+/* The rest of a get that did not find its key in its home line. */
+static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *thread,
+							hf_table table, uint64_t hash, uint64_t key,
+							uint64_t *ret, uint64_t outer) {
+	const uint64_t *slot = hf_table_find(table, hash, key);
+	if (slot != NULL)
 		*ret = hf_atomic_load(&slot[1], HF_ACQUIRE);
 	hf_unpin(&thread->pin, outer);
 	return slot != NULL ? HF_OK : HF_NOTFOUND;
 }
 
+static __attribute__((noinline)) enum hf_status get_watched(struct hf_map_thread *thread,
+							    uint64_t key, uint64_t *ret) {
+	GUARD(thread, HF_MAP_READ, "get");
+	struct place place = place_of(thread->map, key);
+	uint64_t outer = hf_pin(&thread->map->epochs, &thread->pin);
+	hf_table table = table_of(thread->map, place.shard);
+	return get_far(thread, table, place.hash, place.key, ret, outer);
+}
+
+/* The hot path has no call but the last, so that it need not save registers. */
+enum hf_status hf_map_get(struct hf_map_thread *thread, uint64_t key, uint64_t *ret) {
+	if (is_watched(thread, HF_MAP_READ) || HF_UNLIKELY(key < HF_MARKS))
+		return get_watched(thread, key, ret);
+	const struct hf_map *map = thread->map;
+	uint64_t hash = hf_hash_u64(map, key);
+	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
+	hf_table table = table_of(map, hf_shard_number(map, hash));
+	uint64_t *home = home_of(table, hash);
+	uint32_t found = hf_line_find(home, key);
+	if (HF_UNLIKELY(found == 0))
+		return get_far(thread, table, hash, key, ret, outer);
+	/*
+	 * Removed meanwhile, or moved: then the value is what it was at that moment, for the slot
+	 * is not used again before this thread is out. So nothing needs to be looked at again.
+	 */
+	*ret = hf_atomic_load(value_at(home, found), HF_ACQUIRE);
+	hf_unpin(&thread->pin, outer);
+	return HF_OK;
+}
+
 #define BATCH 16u
+
+static inline bool load(hf_table table, const struct place *place, uint64_t *ret) {
+	uint64_t *home = home_of(table, place->hash);
+	uint32_t near = hf_line_find(home, place->key);
+	const uint64_t *value = value_at(home, near | 1u << 31);
+	if (HF_UNLIKELY(near == 0)) {
+		const uint64_t *slot = hf_table_find(table, place->hash, place->key);
+		if (slot == NULL)
+			return false;
+		value = slot + 1;
+	}
+	*ret = hf_atomic_load(value, HF_ACQUIRE);
+	return true;
+}
 
 enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count, const uint64_t *keys,
 			       uint64_t *ret, bool *ret_found) {
@@ -71,17 +134,11 @@ enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count, const
 		hf_table tables[BATCH];
 		for (size_t i = 0; i < n; i++) {
 			places[i] = place_of(map, keys[begin + i]);
-			tables[i] = hf_atomic_load(&places[i].shard->table, HF_ACQUIRE);
-			__builtin_prefetch(
-				hf_table_line(tables[i], hf_table_home(tables[i], places[i].hash)));
+			tables[i] = table_of(map, places[i].shard);
+			__builtin_prefetch(home_of(tables[i], places[i].hash));
 		}
-		for (size_t i = 0; i < n; i++) {
-			const uint64_t *slot =
-				hf_table_find(tables[i], places[i].hash, places[i].key);
-			ret_found[begin + i] = slot != NULL;
-			if (HF_LIKELY(slot != NULL))
-				ret[begin + i] = hf_atomic_load(&slot[1], HF_ACQUIRE);
-		}
+		for (size_t i = 0; i < n; i++)
+			ret_found[begin + i] = load(tables[i], &places[i], &ret[begin + i]);
 	}
 	hf_unpin(&thread->pin, outer);
 	return HF_OK;
@@ -95,19 +152,21 @@ enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count, const
  * announced (`frozen`). A value that is stored into a slot that was removed meanwhile came just
  * before the removal. NULL: to be done with the lock.
  */
-static inline uint64_t *find_unfrozen(const struct place *place) {
-	if (HF_UNLIKELY(hf_atomic_load(&place->shard->frozen, HF_ACQUIRE) != 0))
+static inline uint64_t *find_unfrozen(const struct hf_map *map, const struct place *place) {
+	hf_table table = table_of(map, place->shard);
+	if (HF_UNLIKELY((table & HF_TABLE_FROZEN) != 0))
 		return NULL;
-	return find(place);
+	return hf_table_find(table, place->hash, place->key);
 }
 
 /* With the lock. */
-static uint64_t *find_locked(const struct place *place) {
-	return hf_table_find(hf_shard_table(place->shard, place->hash), place->hash, place->key);
+static uint64_t *find_locked(const struct hf_map *map, const struct place *place) {
+	hf_table table = hf_shard_table(&map->shards[place->shard], place->hash);
+	return hf_table_find(table, place->hash, place->key);
 }
 
 static bool add(struct hf_map_thread *thread, const struct place *place, uint64_t value) {
-	struct hf_map_shard *shard = place->shard;
+	struct hf_map_shard *shard = &thread->map->shards[place->shard];
 	uint64_t *slot = hf_shard_room(thread->map, shard, &thread->pin, place->hash, &thread->err);
 	if (slot == NULL)
 		return false;
@@ -148,9 +207,10 @@ static __attribute__((noinline)) enum hf_status change_locked(struct hf_map_thre
 							      enum verdict *ret) {
 	struct hf_map *map = thread->map;
 	enum hf_status status = HF_OK;
-	hf_shard_lock(map, place->shard);
-	hf_shard_tend(map, place->shard);
-	uint64_t *slot = find_locked(place);
+	struct hf_map_shard *shard = &map->shards[place->shard];
+	hf_shard_lock(map, shard);
+	hf_shard_tend(map, shard);
+	uint64_t *slot = find_locked(map, place);
 	if (slot != NULL) {
 		*ret = overwrite(change, slot);
 	} else {
@@ -158,7 +218,7 @@ static __attribute__((noinline)) enum hf_status change_locked(struct hf_map_thre
 		if (*ret == PUT && !add(thread, place, change->value))
 			status = thread->err.status;
 	}
-	hf_shard_unlock(map, place->shard);
+	hf_shard_unlock(map, shard);
 	return status;
 }
 
@@ -167,7 +227,7 @@ static inline enum hf_status change(struct hf_map_thread *thread, uint64_t key,
 	struct hf_map *map = thread->map;
 	struct place place = place_of(map, key);
 	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
-	uint64_t *slot = find_unfrozen(&place);
+	uint64_t *slot = find_unfrozen(map, &place);
 	if (HF_LIKELY(slot != NULL)) {
 		if (change->blind) {
 			hf_atomic_store(&slot[1], change->value, HF_RELEASE);
@@ -184,11 +244,32 @@ static enum verdict judge_put(struct change *change, bool found, uint64_t old) {
 	return PUT;
 }
 
-enum hf_status hf_map_put(struct hf_map_thread *thread, uint64_t key, uint64_t value) {
+/* The rest of a put that did not find its key in its home line, unfrozen. */
+static __attribute__((noinline)) enum hf_status put_far(struct hf_map_thread *thread, uint64_t key,
+							uint64_t value) {
 	GUARD(thread, HF_MAP_WRITE, "put");
 	struct change put = { .judge = judge_put, .value = value, .blind = true };
 	enum verdict verdict;
 	return change(thread, key, &put, &verdict);
+}
+
+/* As hf_map_get, and for the reason that find_unfrozen has, no more than a store. */
+enum hf_status hf_map_put(struct hf_map_thread *thread, uint64_t key, uint64_t value) {
+	if (is_watched(thread, HF_MAP_WRITE) || HF_UNLIKELY(key < HF_MARKS))
+		return put_far(thread, key, value);
+	const struct hf_map *map = thread->map;
+	uint64_t hash = hf_hash_u64(map, key);
+	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
+	hf_table table = table_of(map, hf_shard_number(map, hash));
+	uint64_t *home = home_of(table, hash);
+	uint32_t found = hf_line_find(home, key);
+	if (HF_UNLIKELY(found == 0 || (table & HF_TABLE_FROZEN) != 0)) {
+		hf_unpin(&thread->pin, outer);
+		return put_far(thread, key, value);
+	}
+	hf_atomic_store(value_at(home, found), value, HF_RELEASE);
+	hf_unpin(&thread->pin, outer);
+	return HF_OK;
 }
 
 static enum verdict judge_get_or_put(struct change *change, bool found, uint64_t old) {
@@ -246,11 +327,12 @@ enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key) {
 	GUARD(thread, HF_MAP_DELETE, "delete");
 	struct hf_map *map = thread->map;
 	struct place place = place_of(map, key);
-	hf_shard_lock(map, place.shard);
-	hf_shard_tend(map, place.shard);
-	uint64_t *slot = find_locked(&place);
+	struct hf_map_shard *shard = &map->shards[place.shard];
+	hf_shard_lock(map, shard);
+	hf_shard_tend(map, shard);
+	uint64_t *slot = find_locked(map, &place);
 	if (slot != NULL)
-		hf_shard_remove(map, place.shard, slot);
-	hf_shard_unlock(map, place.shard);
+		hf_shard_remove(map, shard, slot);
+	hf_shard_unlock(map, shard);
 	return slot != NULL ? HF_OK : HF_NOTFOUND;
 }

@@ -1,0 +1,401 @@
+/*
+ * harness.h - the loops that every map runs: included by each peer_NAME.c, once it has defined
+ *
+ *     peer_setup(entries)              makes the map, sized for so many
+ *     peer_join(number)                the calling thread's handle
+ *     peer_get(handle, key, &value)    false: not there
+ *     peer_put(handle, key, &value)
+ *     peer_get_many(handle, n, keys, values, found), with PEER_MANY, for 64-bit keys
+ *
+ * so that the compiler may inline them: no peer pays for a call through a pointer. KIND says what
+ * keys and values are. Prints one line per mode, `NAME FIGURE CPU`: millions of calls a second of all
+ * threads together (latencies in ns), and which share of the time the threads had a processor; dies
+ * if a value is not what belongs to its key, or is torn.
+ */
+#ifndef BENCH_MAP_HARNESS_H
+#define BENCH_MAP_HARNESS_H
+
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KIND_U64 0
+#define KIND_RECORD 1
+#define KIND_STRING 2
+#ifndef KIND
+#define KIND KIND_U64
+#endif
+
+#define KEY_MAX 64u
+#define FIELDS 6u
+struct fields {
+	uint64_t field[FIELDS];
+};
+struct text {
+	uint8_t len;
+	uint64_t word[KEY_MAX / 8];
+};
+
+#if KIND == KIND_U64
+typedef uint64_t key_type;
+typedef uint64_t value_type;
+#elif KIND == KIND_RECORD
+typedef uint64_t key_type;
+typedef struct fields value_type;
+#else
+typedef struct text key_type;
+typedef struct fields value_type;
+#endif
+
+static inline uint64_t mix(uint64_t x) {
+	x ^= x >> 30;
+	x *= 0xbf58476d1ce4e5b9u;
+	x ^= x >> 27;
+	x *= 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static inline uint64_t draw(uint64_t *state) {
+	uint64_t x = *state;
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return *state = x;
+}
+
+static inline void key_make(uint64_t number, key_type *ret) {
+#if KIND == KIND_STRING
+	uint64_t seed = mix(number + 1);
+	ret->len = (uint8_t)(8 + (seed >> 40) % (KEY_MAX - 7));
+	for (uint32_t i = 0; i * 8 < ret->len; i++)
+		ret->word[i] = seed + i * 0x9e3779b97f4a7c15u;
+#else
+	*ret = mix(number + 1);
+#endif
+}
+
+/* A value tells which key it belongs to; records also whether all of it is of one version. */
+static inline void value_make(uint64_t number, uint64_t any, value_type *ret) {
+#if KIND == KIND_U64
+	*ret = number << 8 | (any & 0xff);
+#else
+	ret->field[0] = number;
+	for (uint32_t i = 1; i < FIELDS; i++)
+		ret->field[i] = ret->field[i - 1] + (any & 0xffff);
+#endif
+}
+
+/* 0 if it is right. */
+static inline uint64_t value_check(uint64_t number, const value_type *value) {
+#if KIND == KIND_U64
+	return *value >> 8 ^ number;
+#else
+	uint64_t bad = value->field[0] ^ number, step = value->field[1] - value->field[0];
+	for (uint32_t i = 2; i < FIELDS; i++)
+		bad |= (value->field[i] - value->field[i - 1]) ^ step;
+	return bad;
+#endif
+}
+
+static inline uint64_t value_zero(const value_type *value) {
+#if KIND == KIND_U64
+	return *value >> 63;
+#else
+	return value->field[0] >> 63;
+#endif
+}
+
+/* ---- what the peer brings */
+static void peer_setup(uint64_t entries);
+static void *peer_join(uint32_t number);
+static inline bool peer_get(void *handle, const key_type *key, value_type *ret);
+static inline void peer_put(void *handle, const key_type *key, const value_type *value);
+#ifdef PEER_MANY
+static inline void peer_get_many(void *handle, size_t count, const uint64_t *keys, uint64_t *ret,
+				 bool *ret_found);
+#endif
+
+/* ---- the runs */
+
+enum mode { MODE_MIXED, MODE_MISS, MODE_SERIAL, MODE_MANY, MODE_LATENCY };
+
+#define THREADS_MAX 64u
+#define DRAWS ((uint64_t)1 << 20)
+#define MANY 16u
+#define NS_BUCKETS 4096u /* of latencies; the last holds all above */
+
+struct run {
+	enum mode mode;
+	uint32_t reads; /* of 100 */
+	uint64_t limit; /* a read if a random number of 32 bits is below it */
+	uint64_t entries;
+	const uint32_t *draws; /* numbers of keys, DRAWS of them */
+	double seconds;
+};
+
+struct worker {
+	pthread_t handle;
+	uint32_t number;
+	const struct run *run;
+	uint64_t ops, bad, cpu_ns;
+	uint64_t ns[NS_BUCKETS];
+};
+
+static pthread_barrier_t begin;
+static int stop;
+
+static inline uint64_t clock_ns(clockid_t clock) {
+	struct timespec now;
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t now_ns(void) {
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+static void pin_to(uint32_t cpu) {
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET(cpu % (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), &set);
+	if (sched_setaffinity(0, sizeof(set), &set) != 0)
+		fprintf(stderr, "warning: cannot pin a thread\n");
+}
+
+static inline uint64_t read_one(void *handle, uint64_t number, bool there, uint64_t *ret_zero) {
+	key_type key;
+	value_type value;
+	key_make(number, &key);
+	if (__builtin_expect(peer_get(handle, &key, &value) != there, 0))
+		return 1;
+	if (!there)
+		return 0;
+	*ret_zero = value_zero(&value);
+	return value_check(number, &value);
+}
+
+static inline uint64_t mixed_one(void *handle, const struct run *run, uint64_t number,
+				 uint64_t random) {
+	uint64_t zero;
+	if ((uint32_t)random < run->limit)
+		return read_one(handle, number, true, &zero);
+	key_type key;
+	value_type value;
+	key_make(number, &key);
+	value_make(number, random >> 32, &value);
+	peer_put(handle, &key, &value);
+	return 0;
+}
+
+static void run_mixed(struct worker *worker, void *handle) {
+	uint64_t at = DRAWS / THREADS_MAX * worker->number, random = mix(worker->number + 1);
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		for (uint32_t i = 0; i < 64; i++)
+			worker->bad |= mixed_one(handle, worker->run,
+						 worker->run->draws[at++ % DRAWS],
+						 draw(&random));
+		worker->ops += 64;
+	}
+}
+
+static void run_miss(struct worker *worker, void *handle) {
+	uint64_t at = DRAWS / THREADS_MAX * worker->number, zero;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		for (uint32_t i = 0; i < 64; i++)
+			worker->bad |= read_one(handle,
+						worker->run->entries +
+							worker->run->draws[at++ % DRAWS],
+						false, &zero);
+		worker->ops += 64;
+	}
+}
+
+/* The next key is known once the last value is there. */
+static void run_serial(struct worker *worker, void *handle) {
+	uint64_t at = DRAWS / THREADS_MAX * worker->number, zero = 0;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		for (uint32_t i = 0; i < 64; i++)
+			worker->bad |= read_one(handle,
+						worker->run->draws[at++ % DRAWS] + zero, true,
+						&zero);
+		worker->ops += 64;
+	}
+}
+
+static void run_many(struct worker *worker, void *handle) {
+#ifdef PEER_MANY
+	uint64_t at = DRAWS / THREADS_MAX * worker->number;
+	uint64_t keys[MANY], values[MANY];
+	bool found[MANY];
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		const uint32_t *numbers = &worker->run->draws[at % DRAWS];
+		for (uint32_t i = 0; i < MANY; i++)
+			keys[i] = mix((uint64_t)numbers[i] + 1);
+		peer_get_many(handle, MANY, keys, values, found);
+		for (uint32_t i = 0; i < MANY; i++)
+			worker->bad |= (uint64_t)!found[i] | (values[i] >> 8 ^ numbers[i]);
+		worker->ops += MANY;
+		at += MANY;
+	}
+#endif
+}
+
+static void run_latency(struct worker *worker, void *handle) {
+	uint64_t at = DRAWS / THREADS_MAX * worker->number, random = mix(worker->number + 1);
+	uint64_t before = now_ns();
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		worker->bad |= mixed_one(handle, worker->run, worker->run->draws[at++ % DRAWS],
+					 draw(&random));
+		uint64_t now = now_ns(), took = now - before;
+		worker->ns[took < NS_BUCKETS ? took : NS_BUCKETS - 1]++;
+		worker->ops++;
+		before = now;
+	}
+}
+
+static void *work(void *arg) {
+	struct worker *worker = (struct worker *)arg;
+	pin_to(worker->number);
+	void *handle = peer_join(worker->number);
+	pthread_barrier_wait(&begin);
+	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	switch (worker->run->mode) {
+	case MODE_MIXED: run_mixed(worker, handle); break;
+	case MODE_MISS: run_miss(worker, handle); break;
+	case MODE_SERIAL: run_serial(worker, handle); break;
+	case MODE_MANY: run_many(worker, handle); break;
+	case MODE_LATENCY: run_latency(worker, handle); break;
+	}
+	worker->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	return NULL;
+}
+
+static uint64_t quantile_ns(const struct worker *workers, uint32_t threads, double share) {
+	uint64_t total = 0, seen = 0;
+	for (uint32_t i = 0; i < threads; i++)
+		total += workers[i].ops;
+	for (uint32_t ns = 0; ns < NS_BUCKETS; ns++) {
+		for (uint32_t i = 0; i < threads; i++)
+			seen += workers[i].ns[ns];
+		if ((double)seen >= (double)total * share)
+			return ns;
+	}
+	return NS_BUCKETS;
+}
+
+static void measure(const char *name, struct run *run, uint32_t threads) {
+	static struct worker workers[THREADS_MAX];
+	memset(workers, 0, sizeof(workers));
+	run->limit = ((uint64_t)run->reads << 32) / 100;
+	pthread_barrier_init(&begin, NULL, threads + 1);
+	stop = 0;
+	for (uint32_t i = 0; i < threads; i++) {
+		workers[i].number = i;
+		workers[i].run = run;
+		pthread_create(&workers[i].handle, NULL, work, &workers[i]);
+	}
+	pthread_barrier_wait(&begin);
+	uint64_t from = now_ns();
+	usleep((useconds_t)(run->seconds * 1e6));
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	uint64_t ops = 0, bad = 0, cpu_ns = 0, took = now_ns() - from;
+	for (uint32_t i = 0; i < threads; i++) {
+		pthread_join(workers[i].handle, NULL);
+		ops += workers[i].ops;
+		bad |= workers[i].bad;
+		cpu_ns += workers[i].cpu_ns;
+	}
+	if (bad != 0) {
+		fprintf(stderr, "%s: a value was lost, torn, or another key's\n", name);
+		exit(1);
+	}
+	double cpu = (double)cpu_ns / (double)took / threads;
+	if (run->mode == MODE_LATENCY)
+		printf("p50 %llu %.3f\np99.9 %llu %.3f\n",
+		       (unsigned long long)quantile_ns(workers, threads, 0.5), cpu,
+		       (unsigned long long)quantile_ns(workers, threads, 0.999), cpu);
+	else
+		printf("%s %.2f %.3f\n", name, (double)ops * 1e3 / (double)took, cpu);
+	fflush(stdout);
+}
+
+static uint64_t resident_bytes(void) {
+	unsigned long size = 0, resident = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+	if (file == NULL || fscanf(file, "%lu %lu", &size, &resident) != 2)
+		exit(1);
+	fclose(file);
+	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Zipf with s = 0.99 by the inverse of its integral: close enough, and the same for all. */
+static uint64_t draw_zipf(uint64_t entries, double unit) {
+	double s = 0.99, n = (double)entries;
+	double rank = pow(unit * (pow(n, 1 - s) - 1) + 1, 1 / (1 - s));
+	uint64_t number = (uint64_t)rank - 1;
+	return mix(number < entries ? number : 0) % entries;
+}
+
+static uint32_t *draws_new(uint64_t entries, bool zipf) {
+	uint32_t *draws = (uint32_t *)aligned_alloc(64, (DRAWS + MANY) * sizeof(*draws));
+	uint64_t random = 88172645463325252u;
+	for (uint64_t i = 0; i < DRAWS + MANY; i++) {
+		uint64_t bits = draw(&random);
+		draws[i] = (uint32_t)(zipf ? draw_zipf(entries, (double)(bits >> 11) / 0x1p53)
+					   : (uint64_t)((unsigned __int128)bits * entries >> 64));
+	}
+	return draws;
+}
+
+static void *fill(void *arg) {
+	const struct run *run = (const struct run *)arg;
+	void *handle = peer_join(0);
+	pin_to(0);
+	for (uint64_t i = 0; i < run->entries; i++) {
+		key_type key;
+		value_type value;
+		key_make(i, &key);
+		value_make(i, i, &value);
+		peer_put(handle, &key, &value);
+	}
+	return NULL;
+}
+
+/* PROGRAM [ENTRIES [SECONDS [THREADS]]] */
+int main(int argc, char **argv) {
+	uint64_t entries = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000;
+	double seconds = argc > 2 ? atof(argv[2]) : 0.3;
+	uint32_t threads = argc > 3 ? (uint32_t)atoi(argv[3]) : 2;
+	uint32_t *uniform = draws_new(entries, false), *zipf = draws_new(entries, true);
+	struct run run = { MODE_MIXED, 100, 0, entries, uniform, seconds };
+	pthread_t filler;
+	uint64_t before = resident_bytes();
+	peer_setup(entries);
+	pthread_create(&filler, NULL, fill, &run);
+	pthread_join(filler, NULL);
+	printf("bytes %.1f\n", (double)(resident_bytes() - before) / (double)entries);
+	measure("100", &run, threads);
+	run.reads = 90, measure("90", &run, threads);
+	run.reads = 50, measure("50", &run, threads);
+	run.draws = zipf;
+	run.reads = 100, measure("zipf-100", &run, threads);
+	run.reads = 90, measure("zipf-90", &run, threads);
+	run.reads = 50, measure("zipf-50", &run, threads);
+	run.draws = uniform;
+	run.mode = MODE_MISS, measure("miss", &run, threads);
+	run.mode = MODE_SERIAL, measure("serial", &run, threads);
+#ifdef PEER_MANY
+	run.mode = MODE_MANY, measure("many", &run, threads);
+#endif
+	run.mode = MODE_LATENCY, run.reads = 90, measure("latency", &run, threads);
+	return 0;
+}
+
+#endif
