@@ -8,8 +8,8 @@
  *     peer_get_many(handle, n, keys, values, found), with PEER_MANY, for 64-bit keys
  *
  * so that the compiler may inline them: no peer pays for a call through a pointer. KIND says what
- * keys and values are. Prints one line per mode, `NAME FIGURE CPU`: millions of calls a second of all
- * threads together (latencies in ns), and which share of the time the threads had a processor; dies
+ * keys and values are. Prints a line `NAME FIGURE CPU` per mode: millions of calls a second, of all
+ * threads together (latencies: ns), and which share of the time the threads had a processor. Dies
  * if a value is not what belongs to its key, or is torn.
  */
 #ifndef BENCH_MAP_HARNESS_H

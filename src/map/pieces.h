@@ -1,10 +1,11 @@
 /*
- * pieces.h - where tables and records get their memory: pieces of 2^bits lines of 64 bytes, and the
- * few more that a table's head and tail take.
+ * pieces.h - where tables and records get their memory: pieces of 2^bits lines of 64 bytes, and
+ * the few more that a table's head and tail take.
  *
  * The tables of many shards are small, the pages that make random access fast are huge; so up to 64
- * pieces of one size share a chunk of up to 32 MB, side by side. Of a chunk, only what is used costs
- * memory. A piece that comes back is used again; a chunk of which all are back goes to the system.
+ * pieces of one size share a chunk of up to 32 MB, side by side. Of a chunk, only what is used
+ * costs memory. A piece that comes back is used again; a chunk of which all are back goes to the
+ * system.
  */
 #ifndef HF_MAP_PIECES_H
 #define HF_MAP_PIECES_H

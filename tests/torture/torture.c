@@ -1,0 +1,302 @@
+/*
+ * torture - threads that read, write, delete and get stuck in one map that grows and shrinks all
+ * the while, and check every answer.
+ *
+ * Each key has one writer, which numbers its changes of the key: change s is a put of a value that
+ * holds key and s, or a removal, as a hash of key and s says. Before a change the writer notes its
+ * number as begun, after it as done. A reader looks at `done`, reads, looks at `begun`: what it got
+ * must be the outcome of one of the changes between. That finds a value that is torn, another
+ * key's, lost, or back from the dead. Besides, all threads count in a few keys with atomic updates,
+ * and no count may be missing in the end.
+ */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "holdfast/map.h"
+
+#define KEYS 6000u
+#define COUNTERS 16u
+#define COUNTER_BASE ((uint64_t)1 << 40)
+#define WRITERS 2u
+#define READERS 2u
+#define BYTES_MAX ((uint64_t)64 << 20)
+
+struct truth {
+	uint64_t begun, done;
+};
+
+struct world {
+	struct hf_map *map;
+	bool records;
+	struct truth truth[KEYS];
+	uint64_t begin_ns, end_ns;
+	uint64_t reads, writes, refused, counted, stuck;
+};
+
+static _Noreturn void fail(const char *what, uint64_t key, uint64_t got, uint64_t from,
+			   uint64_t to) {
+	fprintf(stderr, "key %llu: %s: got change %llu, want one of %llu to %llu\n",
+		(unsigned long long)key, what, (unsigned long long)got, (unsigned long long)from,
+		(unsigned long long)to);
+	abort();
+}
+
+static uint64_t now_ns(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t mix(uint64_t x) {
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+/* In growing phases few changes remove, in shrinking ones most do; the number tells the phase. */
+static bool removes(uint64_t key, uint64_t change) {
+	if (change == 0)
+		return true;
+	return mix(key << 32 ^ change) % 100 < ((change / 16) % 2 == 0 ? 15u : 85u);
+}
+
+static struct hf_map_thread *join(struct world *world, const char *name) {
+	char err[768];
+	struct hf_map_thread *thread;
+	if (hf_map_join(world->map, name, HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE, &thread, err,
+			sizeof(err)) != HF_OK) {
+		fprintf(stderr, "%s\n", err);
+		abort();
+	}
+	return thread;
+}
+
+static bool over(const struct world *world) {
+	return now_ns() >= world->end_ns;
+}
+
+/* ---- one change, one look, of either kind */
+
+static enum hf_status make_change(struct hf_map_thread *thread, uint64_t key, uint64_t change) {
+	if (removes(key, change)) {
+		enum hf_status status = hf_map_delete(thread, key);
+		return status == HF_NOTFOUND ? HF_OK : status;
+	}
+	return hf_map_put(thread, key, key << 40 | change);
+}
+
+/* The change that the map shows: its number, or none. */
+static bool look(struct hf_map_thread *thread, uint64_t key, uint64_t *ret) {
+	uint64_t value;
+	if (hf_map_get(thread, key, &value) != HF_OK)
+		return false;
+	if (value >> 40 != key)
+		fail("another key's value", key, value, 0, 0);
+	*ret = value & (((uint64_t)1 << 40) - 1);
+	return true;
+}
+
+static void check(uint64_t key, bool found, uint64_t got, uint64_t from, uint64_t to) {
+	if (found && (got < from || got > to || removes(key, got)))
+		fail(got < from ? "an old value" : "a value too early", key, got, from, to);
+	for (uint64_t change = from; !found && !removes(key, change); change++)
+		if (change == to)
+			fail("a value is lost", key, 0, from, to);
+}
+
+/* ---- the threads */
+
+struct part {
+	pthread_t handle;
+	struct world *world;
+	uint32_t number;
+};
+
+static uint64_t plus_one(void *arg, bool found, uint64_t old) {
+	return old + 1;
+}
+
+static void count(struct world *world, struct hf_map_thread *thread, uint64_t random) {
+	uint64_t now;
+	if (hf_map_update(thread, COUNTER_BASE + random % COUNTERS, plus_one, NULL, &now) == HF_OK)
+		__atomic_fetch_add(&world->counted, 1, __ATOMIC_RELAXED);
+}
+
+static void *write_all(void *arg) {
+	struct part *part = arg;
+	struct world *world = part->world;
+	struct hf_map_thread *thread = join(world, "writer");
+	uint64_t random = mix(part->number + 1), made = 0, refused = 0;
+	while (!over(world)) {
+		for (uint32_t i = 0; i < 100; i++) {
+			random = mix(random + 1);
+			uint64_t key = random % (KEYS / WRITERS) * WRITERS + part->number;
+			struct truth *truth = &world->truth[key];
+			uint64_t change = truth->done + 1;
+			__atomic_store_n(&truth->begun, change, __ATOMIC_SEQ_CST);
+			enum hf_status status;
+			while ((status = make_change(thread, key, change)) == HF_NOMEM)
+				refused++;
+			if (status != HF_OK)
+				fail("a change went wrong", key, change, 0, 0);
+			__atomic_store_n(&truth->done, change, __ATOMIC_SEQ_CST);
+			if (i % 8 == 0)
+				count(world, thread, random >> 32);
+			made++;
+		}
+	}
+	__atomic_fetch_add(&world->writes, made, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&world->refused, refused, __ATOMIC_RELAXED);
+	hf_map_leave(thread);
+	return NULL;
+}
+
+static void read_one(struct world *world, struct hf_map_thread *thread, uint64_t key) {
+	struct truth *truth = &world->truth[key];
+	uint64_t got = 0, from = __atomic_load_n(&truth->done, __ATOMIC_SEQ_CST);
+	bool found = look(thread, key, &got);
+	check(key, found, got, from, __atomic_load_n(&truth->begun, __ATOMIC_SEQ_CST));
+}
+
+#define MANY 24u
+
+static void read_many(struct world *world, struct hf_map_thread *thread, uint64_t random) {
+	uint64_t keys[MANY], from[MANY], got[MANY] = { 0 };
+	bool found[MANY];
+	for (uint32_t i = 0; i < MANY; i++) {
+		keys[i] = mix(random + i) % KEYS;
+		from[i] = __atomic_load_n(&world->truth[keys[i]].done, __ATOMIC_SEQ_CST);
+	}
+	if (hf_map_get_many(thread, MANY, keys, got, found) != HF_OK)
+		fail("get_many went wrong", 0, 0, 0, 0);
+	for (uint32_t i = 0; i < MANY; i++)
+		check(keys[i], found[i], got[i] & (((uint64_t)1 << 40) - 1), from[i],
+		      __atomic_load_n(&world->truth[keys[i]].begun, __ATOMIC_SEQ_CST));
+}
+
+static void *read_all(void *arg) {
+	struct part *part = arg;
+	struct world *world = part->world;
+	struct hf_map_thread *thread = join(world, "reader");
+	uint64_t random = mix(part->number + 100), made = 0;
+	while (!over(world)) {
+		for (uint32_t i = 0; i < 200; i++) {
+			random = mix(random + 1);
+			read_one(world, thread, random % KEYS);
+		}
+		if (!world->records)
+			read_many(world, thread, random);
+		count(world, thread, random);
+		made += 200;
+	}
+	__atomic_fetch_add(&world->reads, made, __ATOMIC_RELAXED);
+	hf_map_leave(thread);
+	return NULL;
+}
+
+/* Stands inside the map for a while, again and again, longer than the writers' patience. */
+static void *get_stuck(void *arg) {
+	struct part *part = arg;
+	struct world *world = part->world;
+	struct hf_map_thread *thread = join(world, "stuck");
+	while (!over(world)) {
+		hf_map_enter(thread);
+		read_one(world, thread, world->stuck % KEYS);
+		usleep((useconds_t)(mix(world->stuck++) % 12000));
+		read_one(world, thread, world->stuck % KEYS);
+		hf_map_exit(thread);
+		usleep(1000);
+	}
+	hf_map_leave(thread);
+	return NULL;
+}
+
+static void *watch(void *arg) {
+	struct part *part = arg;
+	struct hf_map_stats stats;
+	while (!over(part->world)) {
+		hf_map_stats(part->world->map, &stats);
+		if (stats.bytes > BYTES_MAX) {
+			fprintf(stderr, "the map holds %llu bytes\n",
+				(unsigned long long)stats.bytes);
+			abort();
+		}
+		usleep(3000);
+	}
+	return NULL;
+}
+
+/* ---- the end */
+
+static void check_end(struct world *world) {
+	struct hf_map_thread *thread = join(world, "end");
+	uint64_t counted = 0, got, there = 0;
+	while (!hf_map_settle(thread))
+		;
+	for (uint64_t key = 0; key < KEYS; key++) {
+		read_one(world, thread, key);
+		there += !removes(key, world->truth[key].done);
+	}
+	for (uint64_t i = 0; i < COUNTERS; i++)
+		if (hf_map_get(thread, COUNTER_BASE + i, &got) == HF_OK)
+			counted += got, there++;
+	struct hf_map_stats stats;
+	hf_map_stats(world->map, &stats);
+	if (counted != world->counted || stats.entries != there) {
+		fprintf(stderr, "%llu counts of %llu are there, %llu entries of %llu\n",
+			(unsigned long long)counted, (unsigned long long)world->counted,
+			(unsigned long long)stats.entries, (unsigned long long)there);
+		abort();
+	}
+	printf("%llu reads, %llu changes (%llu refused), %llu counts, %llu resizes, %llu waits, "
+	       "stuck %llu times\n",
+	       (unsigned long long)world->reads, (unsigned long long)world->writes,
+	       (unsigned long long)world->refused, (unsigned long long)counted,
+	       (unsigned long long)stats.resizes, (unsigned long long)stats.waits,
+	       (unsigned long long)world->stuck);
+	if (stats.resizes == 0 || world->reads == 0 || world->writes == 0 || world->stuck == 0) {
+		fprintf(stderr, "something did not happen at all\n");
+		abort();
+	}
+	hf_map_leave(thread);
+}
+
+static void run(uint32_t shards, double seconds) {
+	static struct world world;
+	char err[768];
+	struct hf_map_options options = { .name = "torture", .shards = shards, .patience_ms = 2 };
+	world = (struct world){ .begin_ns = now_ns() };
+	world.end_ns = world.begin_ns + (uint64_t)(seconds * 1e9);
+	if (hf_map_new(&options, &world.map, err, sizeof(err)) != HF_OK) {
+		fprintf(stderr, "%s\n", err);
+		abort();
+	}
+	struct part parts[WRITERS + READERS + 2];
+	uint32_t count = 0;
+	for (; count < WRITERS + READERS + 2; count++) {
+		void *(*main)(void *) = count < WRITERS		     ? write_all
+					: count < WRITERS + READERS  ? read_all
+					: count == WRITERS + READERS ? get_stuck
+								     : watch;
+		parts[count] = (struct part){ .world = &world, .number = count };
+		pthread_create(&parts[count].handle, NULL, main, &parts[count]);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		pthread_join(parts[i].handle, NULL);
+	check_end(&world);
+	hf_map_free(world.map);
+}
+
+/* torture [SECONDS] */
+int main(int argc, char **argv) {
+	double seconds = argc > 1 ? atof(argv[1]) : 2;
+	run(1, seconds / 2);
+	run(8, seconds / 2);
+	return 0;
+}
