@@ -100,8 +100,57 @@ HF_API enum hf_status hf_map_compare_put(struct hf_map_thread *thread, uint64_t 
 typedef uint64_t hf_map_change_fn(void *arg, bool found, uint64_t old);
 HF_API enum hf_status hf_map_update(struct hf_map_thread *thread, uint64_t key,
 				    hf_map_change_fn *change, void *arg, uint64_t *ret);
-/* HF_OK, or HF_NOTFOUND. Either kind of map has its own: this one is for 64-bit keys. */
+/* HF_OK, or HF_NOTFOUND. */
 HF_API enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key);
+
+/*
+ * Records. A key has 1 to 255 bytes, a record up to 65,535. Each version of a record is written
+ * once and never changed, so what a reader has is one version, whole. Its number is greater than
+ * those of all versions that its shard had before, until 2^40 changes of the shard, where numbers
+ * begin again. HF_REFUSED, HF_USAGE and HF_NOMEM as above, HF_TOOBIG for lengths.
+ */
+struct hf_map_record {
+	const void *data;
+	size_t len;
+	uint64_t version; /* 1 or more */
+};
+
+/*
+ * The record itself, without a copy: valid until the hf_map_exit that matches the caller's
+ * outermost hf_map_enter, without which it returns HF_USAGE. HF_OK, or HF_NOTFOUND.
+ */
+HF_API enum hf_status hf_map_record(struct hf_map_thread *thread, struct hf_bytes key,
+				    struct hf_map_record *ret);
+/*
+ * Copies the record to `buffer`, and ret->data is that. HF_TOOBIG: `cap` is too small for it,
+ * ret->len is its length. HF_OK, or HF_NOTFOUND.
+ */
+HF_API enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes key,
+					void *buffer, size_t cap, struct hf_map_record *ret);
+/* *ret_version, here and below, is the version that is there now; it may be NULL. */
+HF_API enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
+					struct hf_bytes data, uint64_t *ret_version);
+/* Puts `data` if the key is not there; *ret_put says whether it did. */
+HF_API enum hf_status hf_map_record_get_or_put(struct hf_map_thread *thread, struct hf_bytes key,
+					       struct hf_bytes data, void *buffer, size_t cap,
+					       struct hf_map_record *ret, bool *ret_put);
+/*
+ * Puts `data` in the place of version `*version`. HF_STALE: another one is there, *version says
+ * which. HF_NOTFOUND: none is.
+ */
+HF_API enum hf_status hf_map_record_compare_put(struct hf_map_thread *thread, struct hf_bytes key,
+						uint64_t *version, struct hf_bytes data);
+/*
+ * Puts a record of `len` bytes that `change` fills, given what is there (NULL: nothing). `change`
+ * is called once, with the shard's lock: it must be short, and not call this map.
+ */
+typedef void hf_map_fill_fn(void *arg, const struct hf_map_record *old, void *data);
+HF_API enum hf_status hf_map_record_update(struct hf_map_thread *thread, struct hf_bytes key,
+					   size_t len, hf_map_fill_fn *change, void *arg,
+					   uint64_t *ret_version);
+/* Removes version `*version`, or (NULL) whichever is there. HF_OK, HF_NOTFOUND, or HF_STALE. */
+HF_API enum hf_status hf_map_record_delete(struct hf_map_thread *thread, struct hf_bytes key,
+					   uint64_t *version);
 
 /*
  * One bit of housekeeping in each shard: moves entries of tables that are growing or shrinking, and

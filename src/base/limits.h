@@ -88,6 +88,7 @@
 #define HF_MAP_TAIL_LINES 8u	 /* behind the last home line, for what overflows it */
 #define HF_MAP_LIMBO 256u	 /* removed by one shard, but perhaps still being read */
 #define HF_MAP_MOVE_LINES 4u	 /* a write moves at least so many lines of a table in motion */
+#define HF_MAP_RECORD_MAX 65535u
 #define HF_MAP_PATIENCE_MS 100u	 /* default: how long a writer waits for a stuck reader */
 
 /* Snapshots */

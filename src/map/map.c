@@ -116,7 +116,9 @@ void hf_map_free(struct hf_map *map) {
 static uint32_t watch_of(const struct hf_map_thread *thread) {
 	uint32_t all = HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE;
 	/* Where pinning needs a fence, no call is fast, and the fast paths need not look for it. */
-	return thread->pin.fences ? all : all & ~thread->rights;
+	uint32_t watch = thread->pin.fences ? all : all & ~thread->rights;
+	return thread->map->kind == HF_MAP_U64 ? watch | all << HF_WATCH_RECORDS
+					       : watch << HF_WATCH_RECORDS | all;
 }
 
 static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, uint32_t rights) {

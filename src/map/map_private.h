@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "holdfast/map.h"
+#include "map/blocks.h"
 #include "map/epoch.h"
 #include "map/lock.h"
 #include "map/pieces.h"
@@ -27,7 +28,7 @@ enum hf_phase {
 
 /* Something that was removed, and the epoch of that moment. */
 struct hf_removed {
-	uint64_t *what;
+	void *what; /* 64-bit keys: the slot; else the record */
 	uint64_t stamp;
 };
 
@@ -48,6 +49,8 @@ struct hf_map_shard {
 	uint64_t retired_at;
 	struct hf_removed *limbo; /* a ring of HF_MAP_LIMBO */
 	uint64_t resizes;
+	uint64_t version; /* of the newest record */
+	struct hf_blocks blocks;
 } __attribute__((aligned(128)));
 
 struct hf_map {
@@ -129,12 +132,20 @@ uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct h
 			uint64_t hash, struct hf_err *err);
 /* An entry was put into a slot that hf_shard_room gave. `mark` is what the slot had been. */
 void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark);
-/* Takes out the 64-bit entry in this slot. */
+/* Waits for room to remove a record; false: a reader is stuck, `err` says who. */
+HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
+				 struct hf_err *err);
+/* A record can no longer be found (by whom comes from now on); there is room in limbo. */
+void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *record);
+/* Takes the entry out of this slot. A record stays the caller's to retire. */
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot);
 /* The hash of what a slot holds. */
 uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark);
 
 /* ---- guard.c */
+
+/* By how much the rights of the operations on records are shifted in hf_map_thread.watch. */
+#define HF_WATCH_RECORDS 8u
 
 /* Notes and refuses, or lets pass, an operation that `watch` stopped. */
 enum hf_status hf_guard(struct hf_map_thread *thread, uint32_t right, enum hf_map_kind kind,

@@ -1,6 +1,7 @@
 #include "map/map_private.h"
 
 #include "base/memory.h"
+#include "map/record.h"
 #include "os/clock.h"
 
 /* How many slots of a table may be in use: */
@@ -53,15 +54,11 @@ bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expe
 	return true;
 }
 
-void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
-	table_free(map, shard->table);
-	table_free(map, shard->next);
-	table_free(map, shard->retired);
-	hf_memory_free(shard->limbo);
-}
-
 uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark) {
-	return hf_hash_u64(map, mark);
+	if (map->kind == HF_MAP_U64)
+		return hf_hash_u64(map, mark);
+	const struct hf_record *record = hf_record_of(mark);
+	return hf_record_hash(map, hf_record_key(record), hf_record_key_len(record));
 }
 
 static bool has_mark(const struct hf_map *map, const uint64_t *line, enum hf_mark mark) {
@@ -73,13 +70,8 @@ static bool has_mark(const struct hf_map *map, const uint64_t *line, enum hf_mar
 
 /* ---- what was removed */
 
-/*
- * The slot may be used again, and is as good as never used if a search ends in its line anyway. If
- * the entry was moved meanwhile, the slot is already out of use.
- */
+/* The slot may be used again, and is as good as never used if a search ends in its line anyway. */
 static void slot_release(const struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
-	if (hf_atomic_load(slot, HF_RELAXED) != HF_MARK_DEAD)
-		return;
 	uint64_t *line = (uint64_t *)((uintptr_t)slot & ~(uintptr_t)(HF_LINE - 1));
 	bool ends = has_mark(map, line, HF_MARK_EMPTY);
 	hf_atomic_store(slot, (uint64_t)(ends ? HF_MARK_EMPTY : HF_MARK_FREE), HF_RELEASE);
@@ -91,6 +83,13 @@ static void slot_release(const struct hf_map *map, struct hf_map_shard *shard, u
 	hf_table_head(in_table ? shard->table : shard->next)->used--;
 }
 
+static void free_removed(struct hf_map *map, struct hf_map_shard *shard, void *what) {
+	if (map->kind == HF_MAP_RECORDS)
+		hf_block_free(&shard->blocks, &map->pieces, what, hf_record_bytes(what));
+	else if (hf_atomic_load((uint64_t *)what, HF_RELAXED) == HF_MARK_DEAD)
+		slot_release(map, shard, what); /* else it was moved, and is out of use */
+}
+
 /* Frees what is out of sight, without finding out more than is known if `known`. */
 static void limbo_drain(struct hf_map *map, struct hf_map_shard *shard, bool known) {
 	while (shard->limbo_count != 0) {
@@ -98,7 +97,7 @@ static void limbo_drain(struct hf_map *map, struct hf_map_shard *shard, bool kno
 		if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)
 			  : !hf_epochs_passed(&map->epochs, oldest->stamp))
 			return;
-		slot_release(map, shard, oldest->what);
+		free_removed(map, shard, oldest->what);
 		shard->limbo_first = (shard->limbo_first + 1) % HF_MAP_LIMBO;
 		shard->limbo_count--;
 	}
@@ -116,14 +115,49 @@ static bool retired_free(struct hf_map *map, struct hf_map_shard *shard) {
 	return true;
 }
 
-void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
-	hf_atomic_store(slot, (uint64_t)HF_MARK_DEAD, HF_RELEASE);
-	shard->live--;
-	/* No room in limbo, for a reader is stuck: then the slot waits for the next resize. */
-	if (shard->limbo_count == HF_MAP_LIMBO)
-		return;
+void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *what) {
+	HF_ASSERT(shard->limbo_count < HF_MAP_LIMBO);
 	uint32_t at = (shard->limbo_first + shard->limbo_count++) % HF_MAP_LIMBO;
-	shard->limbo[at] = (struct hf_removed){ slot, hf_epochs_stamp(&map->epochs) };
+	shard->limbo[at] = (struct hf_removed){ what, hf_epochs_stamp(&map->epochs) };
+}
+
+void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
+	shard->live--;
+	if (map->kind == HF_MAP_RECORDS) {
+		slot_release(map, shard, slot);
+		return;
+	}
+	hf_atomic_store(slot, (uint64_t)HF_MARK_DEAD, HF_RELEASE);
+	/* No room in limbo, for a reader is stuck: then the slot waits for the next resize. */
+	if (shard->limbo_count < HF_MAP_LIMBO)
+		hf_shard_retire(map, shard, slot);
+}
+
+/* Large records are pieces of their own; the others go with the pieces they were cut from. */
+static void records_free(struct hf_map *map, struct hf_map_shard *shard, hf_table table) {
+	if (table == 0)
+		return;
+	for (uint64_t i = 0; i < hf_table_count(table) * HF_LINE_WORDS; i++) {
+		uint64_t word = hf_table_lines(table)[i];
+		if (word >= HF_MARKS)
+			hf_block_free(&shard->blocks, &map->pieces, hf_record_of(word),
+				      hf_record_bytes(hf_record_of(word)));
+	}
+}
+
+void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
+	if (map->kind == HF_MAP_RECORDS) {
+		for (uint32_t i = 0; i < shard->limbo_count; i++)
+			free_removed(map, shard,
+				     shard->limbo[(shard->limbo_first + i) % HF_MAP_LIMBO].what);
+		records_free(map, shard, shard->table);
+		records_free(map, shard, shard->next);
+		hf_blocks_fini(&shard->blocks, &map->pieces);
+	}
+	table_free(map, shard->table);
+	table_free(map, shard->next);
+	table_free(map, shard->retired);
+	hf_memory_free(shard->limbo);
 }
 
 /* ---- resizing */
@@ -154,8 +188,9 @@ static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_
 }
 
 static bool move_begin(struct hf_map *map, struct hf_map_shard *shard) {
-	/* An owner is the only one who writes: nobody else can be overwriting. */
-	if (!map->owned && !hf_epochs_passed(&map->epochs, shard->freezing))
+	/* Only 64-bit values are overwritten without the lock, and only if shards have no owners. */
+	bool waits = map->kind == HF_MAP_U64 && !map->owned;
+	if (waits && !hf_epochs_passed(&map->epochs, shard->freezing))
 		return false;
 	/* More came while we waited than there is room for. */
 	if (bits_next(map, shard) > hf_table_bits(shard->next)) {
@@ -183,6 +218,8 @@ static uint64_t *slot_for(const struct hf_map *map, hf_table table, uint64_t has
 }
 
 static bool line_copy(struct hf_map *map, const uint64_t *line, hf_table to) {
+	for (uint32_t i = 0; map->kind == HF_MAP_RECORDS && i < HF_LINE_WORDS; i++)
+		__builtin_prefetch(hf_record_of(hf_atomic_load(&line[i], HF_RELAXED)));
 	for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map)) {
 		uint64_t mark = hf_atomic_load(&line[i], HF_RELAXED);
 		if (mark < HF_MARKS)
@@ -301,40 +338,62 @@ static bool make_room(struct hf_map *map, struct hf_map_shard *shard) {
 	return resize_begin(map, shard, bits);
 }
 
-static uint64_t *no_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_err *err) {
+/* A writer's patience with a reader. */
+struct wait {
+	uint64_t begin_ns;
+};
+
+/* Waits a moment; false if it has been long enough, or would be for ever. */
+static bool wait_for_readers(struct hf_map *map, struct hf_pin *pin, struct wait *wait) {
+	uint64_t now_ns = hf_clock_monotonic_ns();
+	if (wait->begin_ns == 0) {
+		wait->begin_ns = now_ns;
+		hf_atomic_fetch_add(&map->waits, 1u, HF_RELAXED);
+	}
+	bool for_itself = hf_atomic_load(&pin->epoch, HF_RELAXED) != 0;
+	if (for_itself || now_ns - wait->begin_ns >= (uint64_t)map->patience_ms * 1000000)
+		return false;
+	hf_thread_yield();
+	return true;
+}
+
+static bool refuse(struct hf_map *map, bool waited, uint64_t stamp, const char *what,
+		   struct hf_err *err) {
 	char name[HF_MAP_NAME_MAX + 1];
-	bool freezing = shard->phase == HF_PHASE_FREEZING;
-	if ((freezing || shard->retired != 0) &&
-	    hf_epochs_culprit(&map->epochs, freezing ? shard->freezing : shard->retired_at, name,
-			      sizeof(name)))
-		hf_fail(err, HF_NOMEM,
-			"map '%s' cannot grow: thread '%s' has been reading in it for more than %u "
-			"ms",
-			map->name, name, map->patience_ms);
-	else
-		hf_fail(err, HF_NOMEM, "out of memory: map '%s' cannot grow", map->name);
-	return NULL;
+	if (waited && hf_epochs_culprit(&map->epochs, stamp, name, sizeof(name)))
+		return hf_fail(err, HF_NOMEM,
+			       "map '%s' cannot %s: thread '%s' has been reading in it for more "
+			       "than %u ms",
+			       map->name, what, name, map->patience_ms);
+	return hf_fail(err, HF_NOMEM, "out of memory: map '%s' cannot %s", map->name, what);
 }
 
 uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
 			uint64_t hash, struct hf_err *err) {
 	uint64_t *slot = room_at_once(map, shard, hash);
-	uint64_t begin_ns = 0;
+	struct wait wait = { 0 };
 	while (slot == NULL) {
-		if (!make_room(map, shard)) {
-			uint64_t now_ns = hf_clock_monotonic_ns();
-			if (begin_ns == 0) {
-				begin_ns = now_ns;
-				hf_atomic_fetch_add(&map->waits, 1u, HF_RELAXED);
-			}
-			bool inside = hf_atomic_load(&pin->epoch, HF_RELAXED) != 0;
-			if (inside || now_ns - begin_ns >= (uint64_t)map->patience_ms * 1000000)
-				return no_room(map, shard, err);
-			hf_thread_yield();
+		if (!make_room(map, shard) && !wait_for_readers(map, pin, &wait)) {
+			bool freezing = shard->phase == HF_PHASE_FREEZING;
+			(void)refuse(map, freezing || shard->retired != 0,
+				     freezing ? shard->freezing : shard->retired_at, "grow", err);
+			return NULL;
 		}
 		slot = room_at_once(map, shard, hash);
 	}
 	return slot;
+}
+
+bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
+			 struct hf_err *err) {
+	struct wait wait = { 0 };
+	while (shard->limbo_count == HF_MAP_LIMBO) {
+		limbo_drain(map, shard, false);
+		if (shard->limbo_count == HF_MAP_LIMBO && !wait_for_readers(map, pin, &wait))
+			return refuse(map, true, shard->limbo[shard->limbo_first].stamp,
+				      "free old records", err);
+	}
+	return true;
 }
 
 void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark) {

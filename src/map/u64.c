@@ -30,7 +30,7 @@ uint64_t *hf_table_find(hf_table table, uint64_t hash, uint64_t key) {
 			ends |= mark == HF_MARK_EMPTY;
 			moved |= mark == HF_MARK_MOVED;
 		}
-		/* First: the key may have moved away between the look at an empty slot and at its own. */
+		/* First: the key may have moved after a look at an empty slot before its own. */
 		if (moved) {
 			table = hf_table_next(table);
 			line = hf_table_line(table, hf_table_home(table, hash));

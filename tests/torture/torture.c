@@ -83,22 +83,62 @@ static bool over(const struct world *world) {
 
 /* ---- one change, one look, of either kind */
 
-static enum hf_status make_change(struct hf_map_thread *thread, uint64_t key, uint64_t change) {
+#define FIELDS 6u
+
+/* Keys of 3 to 34 bytes. */
+static struct hf_bytes key_of(uint64_t key, uint8_t bytes[40]) {
+	memset(bytes, (int)(key & 0xff), 40);
+	memcpy(bytes, &key, 3);
+	return (struct hf_bytes){ bytes, 3 + key % 32 };
+}
+
+/* All fields tell key and change, each in another way. */
+static uint64_t field_of(uint64_t key, uint64_t change, uint32_t field) {
+	return field == 0 ? key << 40 | change : mix(key << 40 ^ change) + field * change;
+}
+
+static enum hf_status make_change(const struct world *world, struct hf_map_thread *thread,
+				  uint64_t key, uint64_t change) {
+	enum hf_status status;
+	uint64_t fields[FIELDS];
+	uint8_t bytes[40];
 	if (removes(key, change)) {
-		enum hf_status status = hf_map_delete(thread, key);
+		status = world->records ? hf_map_record_delete(thread, key_of(key, bytes), NULL)
+					: hf_map_delete(thread, key);
 		return status == HF_NOTFOUND ? HF_OK : status;
 	}
-	return hf_map_put(thread, key, key << 40 | change);
+	if (!world->records)
+		return hf_map_put(thread, key, key << 40 | change);
+	for (uint32_t i = 0; i < FIELDS; i++)
+		fields[i] = field_of(key, change, i);
+	struct hf_bytes data = { fields, sizeof(fields) };
+	return hf_map_record_put(thread, key_of(key, bytes), data, NULL);
+}
+
+static uint64_t change_in(uint64_t key, uint64_t value) {
+	if (value >> 40 != key)
+		fail("another key's value", key, value, 0, 0);
+	return value & (((uint64_t)1 << 40) - 1);
 }
 
 /* The change that the map shows: its number, or none. */
-static bool look(struct hf_map_thread *thread, uint64_t key, uint64_t *ret) {
-	uint64_t value;
-	if (hf_map_get(thread, key, &value) != HF_OK)
+static bool look(const struct world *world, struct hf_map_thread *thread, uint64_t key,
+		 uint64_t *ret) {
+	uint64_t value, fields[FIELDS];
+	uint8_t bytes[40];
+	struct hf_map_record got;
+	if (!world->records) {
+		if (hf_map_get(thread, key, &value) != HF_OK)
+			return false;
+		*ret = change_in(key, value);
+		return true;
+	}
+	if (hf_map_record_get(thread, key_of(key, bytes), fields, sizeof(fields), &got) != HF_OK)
 		return false;
-	if (value >> 40 != key)
-		fail("another key's value", key, value, 0, 0);
-	*ret = value & (((uint64_t)1 << 40) - 1);
+	*ret = change_in(key, fields[0]);
+	for (uint32_t i = 1; i < FIELDS; i++)
+		if (got.len != sizeof(fields) || fields[i] != field_of(key, *ret, i))
+			fail("a torn record", key, *ret, 0, 0);
 	return true;
 }
 
@@ -122,10 +162,32 @@ static uint64_t plus_one(void *arg, bool found, uint64_t old) {
 	return old + 1;
 }
 
+static void fill_plus_one(void *arg, const struct hf_map_record *old, void *data) {
+	uint64_t count = 0;
+	if (old != NULL)
+		memcpy(&count, old->data, sizeof(count));
+	count++;
+	memcpy(data, &count, sizeof(count));
+}
+
 static void count(struct world *world, struct hf_map_thread *thread, uint64_t random) {
-	uint64_t now;
-	if (hf_map_update(thread, COUNTER_BASE + random % COUNTERS, plus_one, NULL, &now) == HF_OK)
+	uint64_t key = COUNTER_BASE + random % COUNTERS, now;
+	struct hf_bytes name = { &key, sizeof(key) };
+	enum hf_status status = world->records ? hf_map_record_update(thread, name, sizeof(now),
+								      fill_plus_one, NULL, NULL)
+					       : hf_map_update(thread, key, plus_one, NULL, &now);
+	if (status == HF_OK)
 		__atomic_fetch_add(&world->counted, 1, __ATOMIC_RELAXED);
+}
+
+static uint64_t count_of(const struct world *world, struct hf_map_thread *thread, uint64_t key) {
+	struct hf_map_record got;
+	uint64_t count = 0;
+	struct hf_bytes name = { &key, sizeof(key) };
+	enum hf_status status =
+		world->records ? hf_map_record_get(thread, name, &count, sizeof(count), &got)
+			       : hf_map_get(thread, key, &count);
+	return status == HF_OK ? count : 0;
 }
 
 static void *write_all(void *arg) {
@@ -141,7 +203,7 @@ static void *write_all(void *arg) {
 			uint64_t change = truth->done + 1;
 			__atomic_store_n(&truth->begun, change, __ATOMIC_SEQ_CST);
 			enum hf_status status;
-			while ((status = make_change(thread, key, change)) == HF_NOMEM)
+			while ((status = make_change(world, thread, key, change)) == HF_NOMEM)
 				refused++;
 			if (status != HF_OK)
 				fail("a change went wrong", key, change, 0, 0);
@@ -160,7 +222,7 @@ static void *write_all(void *arg) {
 static void read_one(struct world *world, struct hf_map_thread *thread, uint64_t key) {
 	struct truth *truth = &world->truth[key];
 	uint64_t got = 0, from = __atomic_load_n(&truth->done, __ATOMIC_SEQ_CST);
-	bool found = look(thread, key, &got);
+	bool found = look(world, thread, key, &got);
 	check(key, found, got, from, __atomic_load_n(&truth->begun, __ATOMIC_SEQ_CST));
 }
 
@@ -243,9 +305,11 @@ static void check_end(struct world *world) {
 		read_one(world, thread, key);
 		there += !removes(key, world->truth[key].done);
 	}
-	for (uint64_t i = 0; i < COUNTERS; i++)
-		if (hf_map_get(thread, COUNTER_BASE + i, &got) == HF_OK)
-			counted += got, there++;
+	for (uint64_t i = 0; i < COUNTERS; i++) {
+		got = count_of(world, thread, COUNTER_BASE + i);
+		counted += got;
+		there += got != 0;
+	}
 	struct hf_map_stats stats;
 	hf_map_stats(world->map, &stats);
 	if (counted != world->counted || stats.entries != there) {
@@ -267,11 +331,13 @@ static void check_end(struct world *world) {
 	hf_map_leave(thread);
 }
 
-static void run(uint32_t shards, double seconds) {
+static void run(enum hf_map_kind kind, uint32_t shards, double seconds) {
 	static struct world world;
 	char err[768];
-	struct hf_map_options options = { .name = "torture", .shards = shards, .patience_ms = 2 };
-	world = (struct world){ .begin_ns = now_ns() };
+	struct hf_map_options options = {
+		.name = "torture", .kind = kind, .shards = shards, .patience_ms = 2
+	};
+	world = (struct world){ .begin_ns = now_ns(), .records = kind == HF_MAP_RECORDS };
 	world.end_ns = world.begin_ns + (uint64_t)(seconds * 1e9);
 	if (hf_map_new(&options, &world.map, err, sizeof(err)) != HF_OK) {
 		fprintf(stderr, "%s\n", err);
@@ -296,7 +362,9 @@ static void run(uint32_t shards, double seconds) {
 /* torture [SECONDS] */
 int main(int argc, char **argv) {
 	double seconds = argc > 1 ? atof(argv[1]) : 2;
-	run(1, seconds / 2);
-	run(8, seconds / 2);
+	run(HF_MAP_U64, 1, seconds / 4);
+	run(HF_MAP_U64, 8, seconds / 4);
+	run(HF_MAP_RECORDS, 1, seconds / 4);
+	run(HF_MAP_RECORDS, 8, seconds / 4);
 	return 0;
 }

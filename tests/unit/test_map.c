@@ -192,6 +192,176 @@ static void agrees_with_a_model(void **state) {
 	}
 }
 
+/* ---- records, one thread */
+
+static struct hf_bytes text(const char *string) {
+	return (struct hf_bytes){ string, strlen(string) };
+}
+
+static void assert_record(struct hf_map_thread *thread, const char *key, const char *data,
+			  uint64_t version) {
+	char buffer[64];
+	struct hf_map_record got;
+	assert_int_equal(hf_map_record_get(thread, text(key), buffer, sizeof(buffer), &got), HF_OK);
+	assert_int_equal(got.len, strlen(data));
+	assert_memory_equal(got.data, data, got.len);
+	assert_int_equal(got.version, version);
+}
+
+static void append(void *arg, const struct hf_map_record *old, void *data) {
+	size_t len = old == NULL ? 0 : old->len;
+	if (old != NULL)
+		memcpy(data, old->data, len);
+	memcpy((char *)data + len, arg, strlen(arg));
+}
+
+static void what_each_record_call_does(void **state) {
+	struct hf_map *map =
+		map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS, .shards = 1 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	struct hf_map_record got;
+	uint64_t version = 0;
+	bool put = false;
+	char buffer[64];
+	assert_int_equal(hf_map_record_get(thread, text("a"), buffer, 64, &got), HF_NOTFOUND);
+	assert_int_equal(hf_map_record_put(thread, text("a"), text("one"), &version), HF_OK);
+	assert_int_equal(version, 1);
+	assert_record(thread, "a", "one", 1);
+	assert_int_equal(hf_map_record_put(thread, text("a"), text("longer"), NULL), HF_OK);
+	assert_record(thread, "a", "longer", 2);
+	assert_int_equal(hf_map_record_compare_put(thread, text("a"), &version, text("no")),
+			 HF_STALE);
+	assert_int_equal(version, 2);
+	assert_int_equal(hf_map_record_compare_put(thread, text("a"), &version, text("yes")),
+			 HF_OK);
+	assert_int_equal(version, 3);
+	assert_record(thread, "a", "yes", 3);
+	assert_int_equal(hf_map_record_compare_put(thread, text("b"), &version, text("no")),
+			 HF_NOTFOUND);
+	assert_int_equal(hf_map_record_get_or_put(thread, text("a"), text("x"), buffer, 64, &got,
+						  &put),
+			 HF_OK);
+	assert_true(!put && got.len == 3 && got.version == 3 && memcmp(buffer, "yes", 3) == 0);
+	assert_int_equal(hf_map_record_get_or_put(thread, text("b"), text("new"), buffer, 64, &got,
+						  &put),
+			 HF_OK);
+	assert_true(put && got.version == 4);
+	assert_int_equal(hf_map_record_update(thread, text("b"), 5, append, "er", &version), HF_OK);
+	assert_record(thread, "b", "newer", version);
+	uint64_t other = version + 1;
+	assert_int_equal(hf_map_record_delete(thread, text("b"), &other), HF_STALE);
+	assert_int_equal(other, version);
+	assert_int_equal(hf_map_record_delete(thread, text("b"), &version), HF_OK);
+	assert_int_equal(hf_map_record_delete(thread, text("b"), NULL), HF_NOTFOUND);
+	assert_int_equal(hf_map_record_delete(thread, text("a"), NULL), HF_OK);
+	assert_int_equal(stats_of(map).entries, 0);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+static void record_limits_are_kept(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	static char bytes[65536], buffer[65536];
+	struct hf_map_record got;
+	uint64_t value;
+	struct hf_bytes key = { bytes, 255 }, data = { bytes, 65535 };
+	assert_int_equal(hf_map_record_put(thread, key, data, NULL), HF_OK);
+	assert_int_equal(hf_map_record_get(thread, key, buffer, 65535, &got), HF_OK);
+	assert_int_equal(hf_map_record_get(thread, key, buffer, 65534, &got), HF_TOOBIG);
+	assert_int_equal(got.len, 65535);
+	assert_int_equal(hf_map_record(thread, key, &got), HF_USAGE);
+	hf_map_enter(thread);
+	assert_int_equal(hf_map_record(thread, key, &got), HF_OK);
+	hf_map_exit(thread);
+	data.len++;
+	assert_int_equal(hf_map_record_put(thread, key, data, NULL), HF_TOOBIG);
+	key.len++;
+	assert_int_equal(hf_map_record_get(thread, key, buffer, 1, &got), HF_TOOBIG);
+	key.len = 0;
+	assert_int_equal(hf_map_record_get(thread, key, buffer, 1, &got), HF_TOOBIG);
+	assert_int_equal(hf_map_get(thread, 1, &value), HF_USAGE);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+/* A reader that stands inside keeps what it sees; writers are refused before memory grows. */
+static void a_stuck_reader_stops_record_writers(void **state) {
+	struct hf_map *map = map_new(
+		(struct hf_map_options){ .kind = HF_MAP_RECORDS, .shards = 1, .patience_ms = 1 });
+	struct hf_map_thread *writer = join(map, "writer", ALL);
+	struct hf_map_thread *reader = join(map, "sleepy", HF_MAP_READ);
+	struct hf_map_record seen;
+	assert_int_equal(hf_map_record_put(writer, text("a"), text("first"), NULL), HF_OK);
+	hf_map_enter(reader);
+	assert_int_equal(hf_map_record(reader, text("a"), &seen), HF_OK);
+	enum hf_status status = HF_OK;
+	uint64_t puts = 0;
+	while (status == HF_OK && puts++ < 10000)
+		status = hf_map_record_put(writer, text("a"), text("later"), NULL);
+	assert_int_equal(status, HF_NOMEM);
+	assert_non_null(strstr(hf_map_error(writer), "'sleepy'"));
+	assert_memory_equal(seen.data, "first", 5);
+	hf_map_exit(reader);
+	assert_int_equal(hf_map_record_put(writer, text("a"), text("last"), NULL), HF_OK);
+	assert_true(stats_of(map).bytes < 1 << 20);
+	hf_map_leave(reader);
+	hf_map_leave(writer);
+	hf_map_free(map);
+}
+
+#define RECORD_KEYS 3000u
+
+static size_t record_key(uint64_t number, char ret[256]) {
+	size_t len = 1 + number * 7 % 255;
+	memset(ret, (int)(number & 0xff), len);
+	memcpy(ret, &number, len < 2 ? len : 2);
+	return len < 2 ? (memcpy(ret, &number, 2), 2) : len;
+}
+
+static void records_agree_with_a_model(void **state) {
+	static uint64_t version[RECORD_KEYS];
+	static uint32_t len[RECORD_KEYS];
+	static char data[4096], buffer[4096];
+	struct hf_map *map =
+		map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS, .shards = 4 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	uint64_t random = 88172645463325252u;
+	for (uint32_t step = 0; step < 300000; step++) {
+		uint64_t number = next_random(&random) % RECORD_KEYS;
+		char name[256];
+		struct hf_bytes key = { name, record_key(number, name) };
+		struct hf_map_record got;
+		enum hf_status is = version[number] != 0 ? HF_OK : HF_NOTFOUND;
+		assert_int_equal(hf_map_record_get(thread, key, buffer, sizeof(buffer), &got), is);
+		if (is == HF_OK) {
+			assert_true(got.version == version[number] && got.len == len[number]);
+			assert_true(got.len == 0 || (uint8_t)buffer[got.len - 1] ==
+							    (uint8_t)(version[number] ^ number));
+		}
+		bool grows = step / 50000 % 2 == 0;
+		if (random >> 40 & 3 && (random >> 44) % 10 < (grows ? 2 : 8)) {
+			assert_int_equal(hf_map_record_delete(thread, key, NULL), is);
+			version[number] = 0;
+			continue;
+		}
+		uint64_t now = version[number];
+		len[number] = random >> 20 & (step % 16 == 0 ? 4095 : 127);
+		assert_int_equal(hf_map_record_put(thread, key,
+						   (struct hf_bytes){ data, len[number] }, &now),
+				 HF_OK);
+		/* What it holds depends on the version, which only the map knows before. */
+		memset(data, (int)((now + 1) ^ number), len[number]);
+		assert_int_equal(hf_map_record_compare_put(thread, key, &now,
+							   (struct hf_bytes){ data, len[number] }),
+				 HF_OK);
+		version[number] = now;
+	}
+	assert_true(stats_of(map).resizes > 10);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 /* Whatever comes and goes, memory follows what is there. */
 static void memory_comes_back(void **state) {
 	struct hf_map *map = map_new((struct hf_map_options){ .shards = 4 });
@@ -276,6 +446,10 @@ int main(void) {
 		cmocka_unit_test(every_key_can_be_used),
 		cmocka_unit_test(what_each_call_does),
 		cmocka_unit_test(agrees_with_a_model),
+		cmocka_unit_test(what_each_record_call_does),
+		cmocka_unit_test(record_limits_are_kept),
+		cmocka_unit_test(a_stuck_reader_stops_record_writers),
+		cmocka_unit_test(records_agree_with_a_model),
 		cmocka_unit_test(memory_comes_back),
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),
