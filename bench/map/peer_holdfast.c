@@ -3,7 +3,9 @@
 
 #include "holdfast/map.h"
 
+#if !defined(KIND) || KIND == 0
 #define PEER_MANY
+#endif
 #include "harness.h"
 
 static struct hf_map *map;
@@ -15,7 +17,11 @@ static void die(const char *why) {
 
 static void peer_setup(uint64_t entries) {
 	char err[768];
-	struct hf_map_options options = { .name = "bench", .expected = entries };
+	struct hf_map_options options = {
+		.name = "bench",
+		.expected = entries,
+		.kind = KIND == KIND_U64 ? HF_MAP_U64 : HF_MAP_RECORDS,
+	};
 	if (hf_map_new(&options, &map, err, sizeof(err)) != HF_OK)
 		die(err);
 }
@@ -29,6 +35,7 @@ static void *peer_join(uint32_t number) {
 	return thread;
 }
 
+#if KIND == KIND_U64
 static inline bool peer_get(void *handle, const key_type *key, value_type *ret) {
 	return hf_map_get((struct hf_map_thread *)handle, *key, ret) == HF_OK;
 }
@@ -42,3 +49,24 @@ static inline void peer_get_many(void *handle, size_t count, const uint64_t *key
 				 bool *ret_found) {
 	hf_map_get_many((struct hf_map_thread *)handle, count, keys, ret, ret_found);
 }
+#else
+static inline struct hf_bytes bytes_of(const key_type *key) {
+#if KIND == KIND_STRING
+	return (struct hf_bytes){ key->word, key->len };
+#else
+	return (struct hf_bytes){ key, sizeof(*key) };
+#endif
+}
+
+static inline bool peer_get(void *handle, const key_type *key, value_type *ret) {
+	struct hf_map_record got;
+	return hf_map_record_get((struct hf_map_thread *)handle, bytes_of(key), ret, sizeof(*ret),
+				 &got) == HF_OK;
+}
+
+static inline void peer_put(void *handle, const key_type *key, const value_type *value) {
+	struct hf_bytes data = { value, sizeof(*value) };
+	if (hf_map_record_put((struct hf_map_thread *)handle, bytes_of(key), data, NULL) != HF_OK)
+		die(hf_map_error((struct hf_map_thread *)handle));
+}
+#endif

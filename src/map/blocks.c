@@ -28,7 +28,7 @@ static void put_back(struct hf_blocks *blocks, void *block, uint32_t lines) {
 }
 
 static bool cut_new(struct hf_blocks *blocks, struct hf_pieces *pieces) {
-	uint32_t bits = blocks->cuts == NULL ? CUT_BITS_MIN : blocks->cuts->bits + 1;
+	uint32_t bits = blocks->cuts == NULL ? CUT_BITS_MIN : blocks->cuts->bits + 2;
 	bits = bits > CUT_BITS_MAX ? CUT_BITS_MAX : bits;
 	struct hf_cut *cut = hf_piece_new(pieces, bits);
 	if (cut == NULL)
@@ -49,6 +49,7 @@ void *hf_block_new(struct hf_blocks *blocks, struct hf_pieces *pieces, size_t by
 	void *block = blocks->free[lines - 1];
 	if (block != NULL) {
 		blocks->free[lines - 1] = *(void **)block;
+		__builtin_prefetch(blocks->free[lines - 1], 1);
 	} else {
 		if (blocks->fresh_bytes < lines * HF_LINE && !cut_new(blocks, pieces))
 			return NULL;

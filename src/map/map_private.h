@@ -30,6 +30,7 @@ enum hf_phase {
 struct hf_removed {
 	void *what; /* 64-bit keys: the slot; else the record */
 	uint64_t stamp;
+	uint64_t bytes; /* of the record */
 };
 
 /* What a shard's writer knows; what readers know is in hf_map.tables. */
@@ -58,6 +59,7 @@ struct hf_map {
 	hf_table *tables; /* of the shards: the next line, in one word each */
 	uint64_t seed, multiplier;
 	uint32_t shard_mask;	     /* their number less one */
+	bool long_records;	     /* there was one of more than a line */
 	struct hf_map_shard *shards; /* and one more, for keys that look like marks */
 	bool owned;
 	enum hf_map_kind kind;
@@ -136,7 +138,7 @@ void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark);
 HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
 				 struct hf_err *err);
 /* A record can no longer be found (by whom comes from now on); there is room in limbo. */
-void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *record);
+void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *record, size_t bytes);
 /* Takes the entry out of this slot. A record stays the caller's to retire. */
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot);
 /* The hash of what a slot holds. */

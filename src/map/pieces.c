@@ -8,6 +8,7 @@
 #include "map/lock.h"
 
 #define CHUNK_BYTES ((size_t)32 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
 #define CHUNK_PIECES 64u /* at most: so many bits has `out` */
 
 struct hf_chunk {
@@ -53,7 +54,9 @@ static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
 	struct hf_chunk *chunk = hf_memory_new(sizeof(*chunk));
 	if (chunk == NULL)
 		return NULL;
-	chunk->bytes = count * piece;
+	/* A large one begins at a huge page; what lies before is never touched. */
+	size_t huge = count * piece >= CHUNK_BYTES / 2 ? HUGE_PAGE : 0;
+	chunk->bytes = count * piece + huge;
 	chunk->piece_bytes = piece;
 	chunk->memory = pieces->allocator->alloc(chunk->bytes);
 	if (chunk->memory == NULL) {
@@ -61,7 +64,8 @@ static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
 		return NULL;
 	}
 	HF_ASSERT((uintptr_t)chunk->memory % HF_LINE == 0);
-	chunk->first = chunk->memory;
+	chunk->first =
+		(uint8_t *)chunk->memory + (huge == 0 ? 0 : -(uintptr_t)chunk->memory & (huge - 1));
 	chunk->all = chunk->free = count == 64 ? UINT64_MAX : ((uint64_t)1 << count) - 1;
 	chunk->next = pieces->chunks[bits];
 	pieces->chunks[bits] = chunk;

@@ -2,11 +2,57 @@
 #include <xxhash.h>
 
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "map/record.h"
 
+/* Eight bytes, or less where there are fewer: of short keys every byte at least once. */
+static inline uint64_t load8(const uint8_t *bytes) {
+	uint64_t word;
+	memcpy(&word, bytes, sizeof(word));
+	return word;
+}
+
+static inline uint64_t load4(const uint8_t *bytes) {
+	uint32_t word;
+	memcpy(&word, bytes, sizeof(word));
+	return word;
+}
+
+static inline uint64_t fold(uint64_t a, uint64_t b) {
+	unsigned __int128 product = (unsigned __int128)a * b;
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Most keys are short: two multiplications, which others can overlap with, instead of a call. */
+static inline uint64_t hash_of(const struct hf_map *map, const void *key, size_t len) {
+	const uint8_t *bytes = key;
+	uint64_t a, b;
+	if (len > 16)
+		return XXH3_64bits_withSeed(key, len, map->seed);
+	if (HF_LIKELY(len >= 8)) {
+		a = load8(bytes);
+		b = load8(bytes + len - 8);
+	} else if (len >= 4) {
+		a = load4(bytes);
+		b = load4(bytes + len - 4);
+	} else {
+		a = bytes[0];
+		b = (uint64_t)bytes[len / 2] << 8 | bytes[len - 1];
+	}
+	return fold(fold(a ^ map->seed, b ^ map->multiplier) ^ len, 0x9e3779b97f4a7c15u);
+}
+
 uint64_t hf_record_hash(const struct hf_map *map, const void *key, size_t len) {
-	return XXH3_64bits_withSeed(key, len, map->seed);
+	return hash_of(map, key, len);
+}
+
+static inline bool is_same_bytes(const uint8_t *a, const uint8_t *b, size_t len) {
+	if (HF_LIKELY(len >= 8 && len <= 16))
+		return ((load8(a) ^ load8(b)) | (load8(a + len - 8) ^ load8(b + len - 8))) == 0;
+	return memcmp(a, b, len) == 0;
 }
 
 /* What a slot's word has above the address; never 0, which the marks have. */
@@ -15,34 +61,67 @@ static inline uint64_t tag_of(uint64_t hash) {
 }
 
 static inline bool is_key(const struct hf_record *record, struct hf_bytes key) {
-	return hf_record_key_len(record) == key.len &&
-	       memcmp(hf_record_key(record), key.data, key.len) == 0;
+	hf_plain_reads(record, sizeof(*record));
+	if (HF_UNLIKELY(hf_record_key_len(record) != key.len))
+		return false;
+	return is_same_bytes(hf_record_key(record), key.data, key.len);
+}
+
+/* Bit 4i + 3 for each slot i of this line with this tag; perhaps other bits, too. */
+#if defined(__SSE2__) && !defined(HF_BASE_TSAN) && !defined(HF_INTERLEAVE)
+static inline uint32_t tags_find(const uint64_t *line, uint64_t tag) {
+	const __m128i *words = (const __m128i *)(const void *)line;
+	__m128i wanted = _mm_set1_epi16((short)tag);
+	__m128i low = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&words[0]), wanted),
+				      _mm_cmpeq_epi16(_mm_load_si128(&words[1]), wanted));
+	__m128i high = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&words[2]), wanted),
+				       _mm_cmpeq_epi16(_mm_load_si128(&words[3]), wanted));
+	return (uint32_t)_mm_movemask_epi8(low) | (uint32_t)_mm_movemask_epi8(high) << 16;
+}
+#else
+static inline uint32_t tags_find(const uint64_t *line, uint64_t tag) {
+	uint32_t found = 0;
+	for (uint32_t i = 0; i < HF_LINE_WORDS; i++)
+		found |= hf_is_same(hf_atomic_load(&line[i], HF_RELAXED) >> 48, tag) << (4 * i + 3);
+	return found;
+}
+#endif
+
+/*
+ * The slot of this line with this key; *ret_word is what was in it. The tags are only a hint where
+ * to look: what counts is the word that is loaded then.
+ */
+static inline uint64_t *line_find(const struct hf_map *map, uint64_t *line, uint64_t tag,
+				  struct hf_bytes key, uint64_t *ret_word) {
+	for (uint32_t found = tags_find(line, tag) & 0x88888888u; found != 0; found &= found - 1) {
+		uint64_t *slot = line + __builtin_ctz(found) / 4;
+		uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
+		const struct hf_record *record = hf_record_of(word);
+		if (HF_UNLIKELY(word >> 48 != tag))
+			continue;
+		if (hf_atomic_load(&map->long_records, HF_RELAXED))
+			__builtin_prefetch((const uint8_t *)record + HF_LINE);
+		if (HF_LIKELY(is_key(record, key))) {
+			*ret_word = word;
+			return slot;
+		}
+	}
+	return NULL;
 }
 
 /* As hf_table_find. *ret_word is what the slot held when the key was found there. */
-static inline uint64_t *find(hf_table table, uint64_t hash, struct hf_bytes key,
-			     uint64_t *ret_word) {
-	uint64_t *line = hf_table_line(table, hf_table_home(table, hash)), tag = tag_of(hash);
+static inline uint64_t *find(const struct hf_map *map, hf_table table, uint64_t hash,
+			     struct hf_bytes key, uint64_t *ret_word) {
+	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
 	for (;;) {
-		uint64_t words[HF_LINE_WORDS];
-		uint32_t same = 0, ends = 0, moved = 0;
+		uint64_t *slot = line_find(map, line, tag_of(hash), key, ret_word);
+		if (HF_LIKELY(slot != NULL))
+			return slot;
+		uint32_t ends = 0, moved = 0;
 		for (uint32_t i = 0; i < HF_LINE_WORDS; i++) {
-			words[i] = hf_atomic_load(&line[i], HF_ACQUIRE);
-			same |= hf_is_same(words[i] >> 48, tag) << i;
-		}
-		for (; same != 0; same &= same - 1) {
-			uint32_t i = (uint32_t)__builtin_ctz(same);
-			const struct hf_record *record = hf_record_of(words[i]);
-			__builtin_prefetch(record->bytes + HF_LINE);
-			hf_plain_reads(record, sizeof(*record));
-			if (HF_LIKELY(is_key(record, key))) {
-				*ret_word = words[i];
-				return &line[i];
-			}
-		}
-		for (uint32_t i = 0; i < HF_LINE_WORDS; i++) {
-			ends |= words[i] == HF_MARK_EMPTY;
-			moved |= words[i] == HF_MARK_MOVED;
+			uint64_t word = hf_atomic_load(&line[i], HF_ACQUIRE);
+			ends |= word == HF_MARK_EMPTY;
+			moved |= word == HF_MARK_MOVED;
 		}
 		/* In this order: see hf_table_find. */
 		if (moved) {
@@ -82,9 +161,9 @@ static inline bool is_refused(struct hf_map_thread *thread, uint32_t right, stru
 /* ---- reading */
 
 static const struct hf_record *look(const struct hf_map *map, struct hf_bytes key) {
-	uint64_t hash = hf_record_hash(map, key.data, key.len), word;
+	uint64_t hash = hash_of(map, key.data, key.len), word;
 	hf_table table = hf_atomic_load(&map->tables[hf_shard_number(map, hash)], HF_ACQUIRE);
-	return find(table, hash, key, &word) == NULL ? NULL : hf_record_of(word);
+	return find(map, table, hash, key, &word) == NULL ? NULL : hf_record_of(word);
 }
 
 static inline struct hf_map_record shown(const struct hf_record *record) {
@@ -166,6 +245,8 @@ static struct hf_record *record_new(struct hf_map *map, struct hf_map_shard *sha
 	struct hf_record *record = hf_block_new(&shard->blocks, &map->pieces, bytes);
 	if (record == NULL)
 		return NULL;
+	if (bytes > HF_LINE && !hf_atomic_load(&map->long_records, HF_RELAXED))
+		hf_atomic_store(&map->long_records, true, HF_RELAXED);
 	hf_plain_writes(record, bytes);
 	shard->version = shard->version < HF_RECORD_VERSION_MAX ? shard->version + 1 : 1;
 	record->head = shard->version << 24 | change->len << 8 | change->key.len;
@@ -198,7 +279,7 @@ static bool put(struct hf_map_thread *thread, struct hf_map_shard *shard, uint64
 	uint64_t was = hf_atomic_load(slot, HF_RELAXED);
 	hf_atomic_store(slot, tag_of(hash) << 48 | (uintptr_t)record, HF_RELEASE);
 	if (old != NULL)
-		hf_shard_retire(map, shard, old);
+		hf_shard_retire(map, shard, old, hf_record_bytes(old));
 	else
 		hf_shard_added(shard, hash, was);
 	change->ret_version = hf_record_version(record);
@@ -210,7 +291,7 @@ static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_
 				    uint64_t hash, struct change *change) {
 	struct hf_map *map = thread->map;
 	uint64_t word = 0;
-	uint64_t *slot = find(hf_shard_table(shard, hash), hash, change->key, &word);
+	uint64_t *slot = find(map, hf_shard_table(shard, hash), hash, change->key, &word);
 	struct hf_record *old = slot == NULL ? NULL : hf_record_of(word);
 	if (old == NULL && (change->only_old || change->removes))
 		return HF_NOTFOUND;
@@ -224,7 +305,7 @@ static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_
 		if (!hf_shard_limbo_room(map, shard, &thread->pin, &thread->err))
 			return thread->err.status;
 		hf_shard_remove(map, shard, slot);
-		hf_shard_retire(map, shard, old);
+		hf_shard_retire(map, shard, old, hf_record_bytes(old));
 		return HF_OK;
 	}
 	return put(thread, shard, hash, slot, old, change) ? HF_OK : thread->err.status;
@@ -232,8 +313,16 @@ static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_
 
 static enum hf_status change(struct hf_map_thread *thread, struct change *change) {
 	struct hf_map *map = thread->map;
-	uint64_t hash = hf_record_hash(map, change->key.data, change->key.len);
-	struct hf_map_shard *shard = &map->shards[hf_shard_number(map, hash)];
+	uint64_t hash = hash_of(map, change->key.data, change->key.len), word;
+	uint64_t number = hf_shard_number(map, hash);
+	struct hf_map_shard *shard = &map->shards[number];
+	/*
+	 * Looks before taking the lock, so that the misses are over then: they overlap with those
+	 * of earlier calls, as nothing does that comes after the lock's atomic instruction.
+	 */
+	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
+	(void)find(map, hf_atomic_load(&map->tables[number], HF_ACQUIRE), hash, change->key, &word);
+	hf_unpin(&thread->pin, outer);
 	hf_shard_lock(map, shard);
 	hf_shard_tend(map, shard);
 	enum hf_status status = change_locked(thread, shard, hash, change);

@@ -83,11 +83,13 @@ static void slot_release(const struct hf_map *map, struct hf_map_shard *shard, u
 	hf_table_head(in_table ? shard->table : shard->next)->used--;
 }
 
-static void free_removed(struct hf_map *map, struct hf_map_shard *shard, void *what) {
+static void free_removed(struct hf_map *map, struct hf_map_shard *shard,
+			 const struct hf_removed *removed) {
+	uint64_t *slot = removed->what;
 	if (map->kind == HF_MAP_RECORDS)
-		hf_block_free(&shard->blocks, &map->pieces, what, hf_record_bytes(what));
-	else if (hf_atomic_load((uint64_t *)what, HF_RELAXED) == HF_MARK_DEAD)
-		slot_release(map, shard, what); /* else it was moved, and is out of use */
+		hf_block_free(&shard->blocks, &map->pieces, removed->what, removed->bytes);
+	else if (hf_atomic_load(slot, HF_RELAXED) == HF_MARK_DEAD)
+		slot_release(map, shard, slot); /* else it was moved, and is out of use */
 }
 
 /* Frees what is out of sight, without finding out more than is known if `known`. */
@@ -97,7 +99,7 @@ static void limbo_drain(struct hf_map *map, struct hf_map_shard *shard, bool kno
 		if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)
 			  : !hf_epochs_passed(&map->epochs, oldest->stamp))
 			return;
-		free_removed(map, shard, oldest->what);
+		free_removed(map, shard, oldest);
 		shard->limbo_first = (shard->limbo_first + 1) % HF_MAP_LIMBO;
 		shard->limbo_count--;
 	}
@@ -115,10 +117,10 @@ static bool retired_free(struct hf_map *map, struct hf_map_shard *shard) {
 	return true;
 }
 
-void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *what) {
+void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *what, size_t bytes) {
 	HF_ASSERT(shard->limbo_count < HF_MAP_LIMBO);
 	uint32_t at = (shard->limbo_first + shard->limbo_count++) % HF_MAP_LIMBO;
-	shard->limbo[at] = (struct hf_removed){ what, hf_epochs_stamp(&map->epochs) };
+	shard->limbo[at] = (struct hf_removed){ what, hf_epochs_stamp(&map->epochs), bytes };
 }
 
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
@@ -130,7 +132,7 @@ void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *s
 	hf_atomic_store(slot, (uint64_t)HF_MARK_DEAD, HF_RELEASE);
 	/* No room in limbo, for a reader is stuck: then the slot waits for the next resize. */
 	if (shard->limbo_count < HF_MAP_LIMBO)
-		hf_shard_retire(map, shard, slot);
+		hf_shard_retire(map, shard, slot, 0);
 }
 
 /* Large records are pieces of their own; the others go with the pieces they were cut from. */
@@ -149,7 +151,7 @@ void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
 	if (map->kind == HF_MAP_RECORDS) {
 		for (uint32_t i = 0; i < shard->limbo_count; i++)
 			free_removed(map, shard,
-				     shard->limbo[(shard->limbo_first + i) % HF_MAP_LIMBO].what);
+				     &shard->limbo[(shard->limbo_first + i) % HF_MAP_LIMBO]);
 		records_free(map, shard, shard->table);
 		records_free(map, shard, shard->next);
 		hf_blocks_fini(&shard->blocks, &map->pieces);
@@ -188,7 +190,7 @@ static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_
 }
 
 static bool move_begin(struct hf_map *map, struct hf_map_shard *shard) {
-	/* Only 64-bit values are overwritten without the lock, and only if shards have no owners. */
+	/* Nothing else is ever overwritten without the lock. */
 	bool waits = map->kind == HF_MAP_U64 && !map->owned;
 	if (waits && !hf_epochs_passed(&map->epochs, shard->freezing))
 		return false;
