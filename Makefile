@@ -15,6 +15,7 @@ help:
 	@echo 'make test-full  all tests'
 	@echo 'make bench      the table of figures, beside Redis'
 	@echo 'make bench-stats  what counting and the ring cost'
+	@echo 'make bench-map  the concurrent map, beside others'
 	@echo 'make fuzz       builds the fuzz targets and runs each for FUZZ_SECONDS (60)'
 	@echo 'make install    into PREFIX (/usr/local), below DESTDIR'
 	@echo 'make format     clang-format over the C files'
@@ -53,6 +54,9 @@ bench-stats: build
 	@build/bench/stats
 	@build/bench/ring
 
+bench-map: setup-bench-map build
+	@bench/map/run
+
 fuzz: setup-fuzz
 	@fuzz/run -s $(FUZZ_SECONDS)
 
@@ -68,4 +72,4 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz build-builds
 
 .NOTPARALLEL:
-.PHONY: all help build build-asan build-tsan demo test test-full bench bench-stats fuzz install format clean
+.PHONY: all help build build-asan build-tsan demo test test-full bench bench-map bench-stats fuzz install format clean

@@ -74,7 +74,7 @@ static inline void key_make(uint64_t number, key_type *ret) {
 #if KIND == KIND_STRING
 	uint64_t seed = mix(number + 1);
 	ret->len = (uint8_t)(8 + (seed >> 40) % (KEY_MAX - 7));
-	for (uint32_t i = 0; i < KEY_MAX / 8; i++) /* all: how many are needed, nobody can predict */
+	for (uint32_t i = 0; i < KEY_MAX / 8; i++) /* all: a loop by length is mispredicted */
 		ret->word[i] = seed + i * 0x9e3779b97f4a7c15u;
 #else
 	*ret = mix(number + 1);

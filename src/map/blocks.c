@@ -28,7 +28,7 @@ static void put_back(struct hf_blocks *blocks, void *block, uint32_t lines) {
 }
 
 static bool cut_new(struct hf_blocks *blocks, struct hf_pieces *pieces) {
-	uint32_t bits = blocks->cuts == NULL ? CUT_BITS_MIN : blocks->cuts->bits + 2;
+	uint32_t bits = blocks->cuts == NULL ? CUT_BITS_MIN : blocks->cuts->bits + 1;
 	bits = bits > CUT_BITS_MAX ? CUT_BITS_MAX : bits;
 	struct hf_cut *cut = hf_piece_new(pieces, bits);
 	if (cut == NULL)

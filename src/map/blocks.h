@@ -14,7 +14,7 @@ struct hf_blocks {
 	uint8_t *fresh;		    /* the rest of the newest piece */
 	size_t fresh_bytes;
 	struct hf_cut *
-		cuts; /* the pieces; each is four times as large as the one before, up to a limit */
+		cuts; /* the pieces; each twice as large as the one before, up to a limit */
 };
 
 /* Not zeroed. NULL: out of memory. */

@@ -1,0 +1,3 @@
+module bench/map
+
+go 1.19
