@@ -153,6 +153,57 @@ HF_API enum hf_status hf_map_record_delete(struct hf_map_thread *thread, struct 
 					   uint64_t *version);
 
 /*
+ * Cursors: each entry once, in no particular order, of one moment. An open cursor makes writing a
+ * little slower, and overwriting 64-bit values takes the shard's lock. It belongs to the thread that
+ * opened it (if `owned`: which must own all shards). To be closed before the thread leaves.
+ */
+enum hf_map_cursor_mode {
+	/*
+	 * The set of the moment of opening, whatever is changed meanwhile. What is changed is kept
+	 * as it was until the cursor has passed it: up to 65,536 entries, then the cursor is stale.
+	 */
+	HF_MAP_CURSOR_SNAPSHOT,
+	/* Stale as soon as anything changes. */
+	HF_MAP_CURSOR_STRICT,
+};
+
+struct hf_map_entry {
+	uint64_t key, value;  /* 64-bit keys */
+	struct hf_bytes name; /* records */
+	struct hf_map_record record;
+};
+
+struct hf_map_cursor;
+/* HF_NOMEM also if another thread has been inside the map for longer than `patience_ms`. */
+HF_API enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_map_cursor_mode mode,
+					 struct hf_map_cursor **ret);
+/*
+ * The next entry, valid until the next call. HF_NOTFOUND: there are no more. HF_STALE: the map has
+ * changed (see the mode); so it says from then on.
+ */
+HF_API enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_entry *ret);
+/* NULL is fine. */
+HF_API void hf_map_cursor_close(struct hf_map_cursor *cursor);
+
+/*
+ * Guards. The hook is called before each access, also one that is denied, in the thread that makes
+ * it; it must not call the map. Without one (NULL) nothing is called, and nothing is slower. One
+ * that is taken off may still be called by calls that are under way then; only when they have
+ * returned may another be set.
+ */
+struct hf_map_access {
+	const char *map, *thread, *operation; /* names; "get", "record_put", ... */
+	uint32_t rights;		      /* that it needs */
+	bool allowed;
+	struct hf_bytes key; /* 64-bit keys: their 8 bytes, one after the other; a cursor: none */
+};
+typedef void hf_map_audit_fn(void *arg, const struct hf_map_access *access);
+/* HF_USAGE: there is another hook; it must be taken off first. */
+HF_API enum hf_status hf_map_set_audit(struct hf_map *map, hf_map_audit_fn *audit, void *arg);
+/* From any thread; calls that are under way still have the old ones. */
+HF_API void hf_map_set_rights(struct hf_map_thread *thread, uint32_t rights);
+
+/*
  * One bit of housekeeping in each shard: moves entries of tables that are growing or shrinking, and
  * frees what is out of sight. Writes do it on the way; this is for a map that is only read by now.
  * True: nothing is left to do.

@@ -89,6 +89,7 @@
 #define HF_MAP_LIMBO 256u	 /* removed by one shard, but perhaps still being read */
 #define HF_MAP_MOVE_LINES 4u	 /* a write moves at least so many lines of a table in motion */
 #define HF_MAP_RECORD_MAX 65535u
+#define HF_MAP_CURSOR_IMAGES 65536u /* entries that a snapshot cursor keeps as they were */
 #define HF_MAP_PATIENCE_MS 100u	 /* default: how long a writer waits for a stuck reader */
 
 /* Snapshots */
@@ -123,6 +124,7 @@
 #undef HF_MAP_BITS_MIN
 #undef HF_MAP_TAIL_LINES
 #undef HF_MAP_LIMBO
+#undef HF_MAP_CURSOR_IMAGES
 #undef HF_MAP_MOVE_LINES
 #undef HF_SNAPSHOT_BLOCK_MAX
 #undef HF_SNAPSHOT_DISK_PACE
@@ -148,6 +150,7 @@
 #define HF_MAP_BITS_MIN 1u
 #define HF_MAP_TAIL_LINES 4u
 #define HF_MAP_LIMBO 4u
+#define HF_MAP_CURSOR_IMAGES 16u
 #define HF_MAP_MOVE_LINES 1u
 #define HF_SNAPSHOT_BLOCK_MAX 8192u
 #define HF_SNAPSHOT_DISK_PACE 0u /* so that the log is often behind */

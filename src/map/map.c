@@ -104,21 +104,12 @@ enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **
 void hf_map_free(struct hf_map *map) {
 	if (map == NULL)
 		return;
-	HF_ASSERT(map->threads == NULL);
+	HF_ASSERT(map->threads == NULL && map->cursors == NULL);
 	for (uint32_t i = 0; map->shards != NULL && i < map->shard_mask + 2; i++)
 		hf_shard_fini(map, &map->shards[i]);
 	map->allocator->free(map->shard_memory, map->shard_bytes);
 	hf_pieces_fini(&map->pieces);
 	map->allocator->free(map, sizeof(*map));
-}
-
-/* What of this thread's calls cannot simply go on: hf_guard looks at those. */
-static uint32_t watch_of(const struct hf_map_thread *thread) {
-	uint32_t all = HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE;
-	/* Where pinning needs a fence, no call is fast, and the fast paths need not look for it. */
-	uint32_t watch = thread->pin.fences ? all : all & ~thread->rights;
-	return thread->map->kind == HF_MAP_U64 ? watch | all << HF_WATCH_RECORDS
-					       : watch << HF_WATCH_RECORDS | all;
 }
 
 static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, uint32_t rights) {
@@ -151,8 +142,8 @@ enum hf_status hf_map_join(struct hf_map *map, const char *name, uint32_t rights
 		return told(&why, err, err_cap);
 	}
 	hf_epochs_add(&map->epochs, &thread->pin);
-	thread->watch = watch_of(thread);
 	hf_lock(&map->epochs.lock);
+	thread->watch = hf_guard_watch(thread);
 	thread->next = map->threads;
 	map->threads = thread;
 	hf_unlock(&map->epochs.lock);

@@ -71,6 +71,12 @@ struct hf_map {
 	uint64_t waits;
 	uint32_t thread_count;
 	uint32_t patience_ms;
+	/* Open cursors: the list, and each one's place and images, under cursor_lock (which comes
+	 * after a shard's); their number, and what follows from it, under cursor_count_lock. */
+	struct hf_map_cursor *cursors;
+	uint32_t cursor_lock, cursor_count_lock, cursor_count;
+	hf_map_audit_fn *audit;
+	void *audit_arg;
 	void *shard_memory;
 	size_t shard_bytes;
 	char name[HF_MAP_NAME_MAX + 1];
@@ -120,6 +126,8 @@ static inline uint64_t hf_hash_u64(const struct hf_map *map, uint64_t key) {
 HF_MUST bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expected,
 			   struct hf_err *err);
 void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard);
+/* Sets or clears a reason why writes take the lock. */
+void hf_shard_freeze(struct hf_map *map, struct hf_map_shard *shard, uint32_t why, bool on);
 /* Housekeeping, a bounded bit. */
 void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard);
 /* Is there no more for hf_shard_tend to do? Finds out what is out of sight. */
@@ -149,8 +157,28 @@ uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark);
 /* By how much the rights of the operations on records are shifted in hf_map_thread.watch. */
 #define HF_WATCH_RECORDS 8u
 
-/* Notes and refuses, or lets pass, an operation that `watch` stopped. */
-enum hf_status hf_guard(struct hf_map_thread *thread, uint32_t right, enum hf_map_kind kind,
-			const char *operation);
+/* What of this thread's calls hf_guard is to see. With epochs.lock, or of a new thread. */
+uint32_t hf_guard_watch(const struct hf_map_thread *thread);
+/* Reports and refuses, or lets pass, an operation that `watch` stopped. */
+enum hf_status hf_guard(struct hf_map_thread *thread, uint32_t rights, enum hf_map_kind kind,
+			const char *operation, struct hf_bytes key);
+
+/* ---- cursor.c */
+
+/* An entry, where it is and what it holds; borrowed. */
+struct hf_entry {
+	uint64_t shard, hash, version;
+	const void *key, *data;
+	size_t key_len, len;
+};
+
+/* Of a slot that holds one. */
+struct hf_entry hf_entry_of(const struct hf_map *map, uint64_t shard, uint64_t hash,
+			    const uint64_t *slot);
+/*
+ * With the shard's lock, before an entry changes, if there are cursors: how it was, or (not there,
+ * no data) that it was not.
+ */
+void hf_cursors_note(struct hf_map *map, const struct hf_entry *entry, bool there);
 
 #endif

@@ -137,7 +137,7 @@ static inline uint64_t *find(const struct hf_map *map, hf_table table, uint64_t 
 
 static bool refuse(struct hf_map_thread *thread, uint32_t right, struct hf_bytes key, size_t len,
 		   const char *operation, enum hf_status *ret) {
-	*ret = hf_guard(thread, right, HF_MAP_RECORDS, operation);
+	*ret = hf_guard(thread, right, HF_MAP_RECORDS, operation, key);
 	if (*ret != HF_OK)
 		return true;
 	if (key.len >= 1 && key.len <= HF_KEY_MAX && len <= HF_MAP_RECORD_MAX)
@@ -287,6 +287,17 @@ static bool put(struct hf_map_thread *thread, struct hf_map_shard *shard, uint64
 	return true;
 }
 
+static void note(struct hf_map *map, const struct hf_map_shard *shard, uint64_t hash,
+		 const uint64_t *slot, struct hf_bytes key) {
+	uint64_t number = (uint64_t)(shard - map->shards);
+	struct hf_entry entry = {
+		.shard = number, .hash = hash, .key = key.data, .key_len = key.len
+	};
+	if (slot != NULL)
+		entry = hf_entry_of(map, number, hash, slot);
+	hf_cursors_note(map, &entry, slot != NULL);
+}
+
 static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_shard *shard,
 				    uint64_t hash, struct change *change) {
 	struct hf_map *map = thread->map;
@@ -301,6 +312,8 @@ static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_
 		return HF_STALE;
 	if (old != NULL && change->only_new)
 		return copy_out(thread, old, change->buffer, change->cap, change->ret);
+	if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL))
+		note(map, shard, hash, slot, change->key);
 	if (change->removes) {
 		if (!hf_shard_limbo_room(map, shard, &thread->pin, &thread->err))
 			return thread->err.status;

@@ -61,6 +61,29 @@ uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark) {
 	return hf_record_hash(map, hf_record_key(record), hf_record_key_len(record));
 }
 
+void hf_shard_freeze(struct hf_map *map, struct hf_map_shard *shard, uint32_t why, bool on) {
+	shard->frozen = on ? shard->frozen | why : shard->frozen & ~why;
+	publish(map, shard);
+}
+
+struct hf_entry hf_entry_of(const struct hf_map *map, uint64_t shard, uint64_t hash,
+			    const uint64_t *slot) {
+	struct hf_entry entry = { .shard = shard, .hash = hash };
+	if (map->kind == HF_MAP_U64) {
+		entry.key = &slot[0];
+		entry.data = &slot[1];
+		entry.key_len = entry.len = sizeof(*slot);
+		return entry;
+	}
+	const struct hf_record *record = hf_record_of(hf_atomic_load(slot, HF_ACQUIRE));
+	entry.version = hf_record_version(record);
+	entry.key = hf_record_key(record);
+	entry.key_len = hf_record_key_len(record);
+	entry.data = record->bytes;
+	entry.len = hf_record_len(record);
+	return entry;
+}
+
 static bool has_mark(const struct hf_map *map, const uint64_t *line, enum hf_mark mark) {
 	for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map))
 		if (hf_atomic_load(&line[i], HF_RELAXED) == mark)
@@ -182,8 +205,7 @@ static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_
 	shard->next = table_new(map, bits);
 	if (shard->next == 0)
 		return false;
-	shard->frozen |= HF_FROZEN_RESIZE;
-	publish(map, shard);
+	hf_shard_freeze(map, shard, HF_FROZEN_RESIZE, true);
 	shard->phase = HF_PHASE_FREEZING;
 	shard->freezing = hf_epochs_stamp(&map->epochs);
 	return true;
@@ -249,8 +271,7 @@ static void move_end(struct hf_map *map, struct hf_map_shard *shard) {
 	shard->table = shard->next;
 	shard->next = 0;
 	shard->phase = HF_PHASE_STILL;
-	shard->frozen &= ~HF_FROZEN_RESIZE;
-	publish(map, shard);
+	hf_shard_freeze(map, shard, HF_FROZEN_RESIZE, false);
 	shard->retired = old;
 	shard->retired_at = hf_epochs_stamp(&map->epochs);
 	shard->resizes++;

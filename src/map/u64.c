@@ -56,11 +56,12 @@ static inline bool is_watched(const struct hf_map_thread *thread, uint32_t right
 	return HF_UNLIKELY((hf_atomic_load(&thread->watch, HF_RELAXED) & right) != 0);
 }
 
-#define GUARD(thread, right, operation) \
+#define GUARD(thread, right, operation, keys, count) \
 	do { \
 		if (is_watched((thread), (right))) { \
+			struct hf_bytes which = { (keys), (count) * sizeof(uint64_t) }; \
 			enum hf_status said = \
-				hf_guard((thread), (right), HF_MAP_U64, (operation)); \
+				hf_guard((thread), (right), HF_MAP_U64, (operation), which); \
 			if (said != HF_OK) \
 				return said; \
 		} \
@@ -81,7 +82,7 @@ static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *th
 
 static __attribute__((noinline)) enum hf_status get_watched(struct hf_map_thread *thread,
 							    uint64_t key, uint64_t *ret) {
-	GUARD(thread, HF_MAP_READ, "get");
+	GUARD(thread, HF_MAP_READ, "get", &key, 1);
 	struct place place = place_of(thread->map, key);
 	uint64_t outer = hf_pin(&thread->map->epochs, &thread->pin);
 	hf_table table = table_of(thread->map, place.shard);
@@ -127,7 +128,7 @@ static inline bool load(hf_table table, const struct place *place, uint64_t *ret
 
 enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count, const uint64_t *keys,
 			       uint64_t *ret, bool *ret_found) {
-	GUARD(thread, HF_MAP_READ, "get_many");
+	GUARD(thread, HF_MAP_READ, "get_many", keys, count);
 	struct hf_map *map = thread->map;
 	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
 	for (size_t begin = 0; begin < count; begin += BATCH) {
@@ -165,6 +166,17 @@ static inline uint64_t *find_unfrozen(const struct hf_map *map, const struct pla
 static uint64_t *find_locked(const struct hf_map *map, const struct place *place) {
 	hf_table table = hf_shard_table(&map->shards[place->shard], place->hash);
 	return hf_table_find(table, place->hash, place->key);
+}
+
+/* With the lock, before the entry changes; while a cursor is open, all changes have the lock. */
+static void note(struct hf_map *map, const struct place *place, const uint64_t *slot) {
+	struct hf_entry entry = { .shard = place->shard,
+				  .hash = place->hash,
+				  .key = &place->key,
+				  .key_len = sizeof(place->key) };
+	if (slot != NULL)
+		entry = hf_entry_of(map, place->shard, place->hash, slot);
+	hf_cursors_note(map, &entry, slot != NULL);
 }
 
 static bool add(struct hf_map_thread *thread, const struct place *place, uint64_t value) {
@@ -213,6 +225,9 @@ static __attribute__((noinline)) enum hf_status change_locked(struct hf_map_thre
 	hf_shard_lock(map, shard);
 	hf_shard_tend(map, shard);
 	uint64_t *slot = find_locked(map, place);
+	if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL) &&
+	    change->judge(change, slot != NULL, slot == NULL ? 0 : slot[1]) == PUT)
+		note(map, place, slot);
 	if (slot != NULL) {
 		*ret = overwrite(change, slot);
 	} else {
@@ -249,7 +264,7 @@ static enum verdict judge_put(struct change *change, bool found, uint64_t old) {
 /* The rest of a put that did not find its key in its home line, unfrozen. */
 static __attribute__((noinline)) enum hf_status put_far(struct hf_map_thread *thread, uint64_t key,
 							uint64_t value) {
-	GUARD(thread, HF_MAP_WRITE, "put");
+	GUARD(thread, HF_MAP_WRITE, "put", &key, 1);
 	struct change put = { .judge = judge_put, .value = value, .blind = true };
 	enum verdict verdict;
 	return change(thread, key, &put, &verdict);
@@ -280,7 +295,7 @@ static enum verdict judge_get_or_put(struct change *change, bool found, uint64_t
 
 enum hf_status hf_map_get_or_put(struct hf_map_thread *thread, uint64_t key, uint64_t value,
 				 uint64_t *ret, bool *ret_put) {
-	GUARD(thread, HF_MAP_READ | HF_MAP_WRITE, "get_or_put");
+	GUARD(thread, HF_MAP_READ | HF_MAP_WRITE, "get_or_put", &key, 1);
 	struct change put = { .judge = judge_get_or_put, .value = value };
 	enum verdict verdict;
 	enum hf_status status = change(thread, key, &put, &verdict);
@@ -297,7 +312,7 @@ static enum verdict judge_compare(struct change *change, bool found, uint64_t ol
 
 enum hf_status hf_map_compare_put(struct hf_map_thread *thread, uint64_t key, uint64_t *expected,
 				  uint64_t value) {
-	GUARD(thread, HF_MAP_READ | HF_MAP_WRITE, "compare_put");
+	GUARD(thread, HF_MAP_READ | HF_MAP_WRITE, "compare_put", &key, 1);
 	struct change put = { .judge = judge_compare, .value = value, .expected = *expected };
 	enum verdict verdict;
 	enum hf_status status = change(thread, key, &put, &verdict);
@@ -316,7 +331,7 @@ static enum verdict judge_update(struct change *change, bool found, uint64_t old
 
 enum hf_status hf_map_update(struct hf_map_thread *thread, uint64_t key, hf_map_change_fn *function,
 			     void *arg, uint64_t *ret) {
-	GUARD(thread, HF_MAP_READ | HF_MAP_WRITE, "update");
+	GUARD(thread, HF_MAP_READ | HF_MAP_WRITE, "update", &key, 1);
 	struct change put = { .judge = judge_update, .function = function, .arg = arg };
 	enum verdict verdict;
 	enum hf_status status = change(thread, key, &put, &verdict);
@@ -326,15 +341,18 @@ enum hf_status hf_map_update(struct hf_map_thread *thread, uint64_t key, hf_map_
 }
 
 enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key) {
-	GUARD(thread, HF_MAP_DELETE, "delete");
+	GUARD(thread, HF_MAP_DELETE, "delete", &key, 1);
 	struct hf_map *map = thread->map;
 	struct place place = place_of(map, key);
 	struct hf_map_shard *shard = &map->shards[place.shard];
 	hf_shard_lock(map, shard);
 	hf_shard_tend(map, shard);
 	uint64_t *slot = find_locked(map, &place);
-	if (slot != NULL)
+	if (slot != NULL) {
+		if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL))
+			note(map, &place, slot);
 		hf_shard_remove(map, shard, slot);
+	}
 	hf_shard_unlock(map, shard);
 	return slot != NULL ? HF_OK : HF_NOTFOUND;
 }

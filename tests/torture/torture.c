@@ -25,6 +25,7 @@
 #define COUNTER_BASE ((uint64_t)1 << 40)
 #define WRITERS 2u
 #define READERS 2u
+#define OTHERS 3u
 #define BYTES_MAX ((uint64_t)64 << 20)
 
 struct truth {
@@ -36,7 +37,7 @@ struct world {
 	bool records;
 	struct truth truth[KEYS];
 	uint64_t begin_ns, end_ns;
-	uint64_t reads, writes, refused, counted, stuck;
+	uint64_t reads, writes, refused, counted, stuck, walks;
 };
 
 static _Noreturn void fail(const char *what, uint64_t key, uint64_t got, uint64_t from,
@@ -279,6 +280,55 @@ static void *get_stuck(void *arg) {
 	return NULL;
 }
 
+/* What a snapshot cursor shows is what was there at one moment while it was being opened. */
+static void walk_once(struct world *world, struct hf_map_thread *thread) {
+	static uint64_t from[KEYS], to[KEYS], got[KEYS];
+	static bool found[KEYS];
+	struct hf_map_cursor *cursor;
+	struct hf_map_entry entry;
+	enum hf_status status;
+	for (uint64_t key = 0; key < KEYS; key++)
+		from[key] = __atomic_load_n(&world->truth[key].done, __ATOMIC_SEQ_CST);
+	if (hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor) != HF_OK)
+		return;
+	for (uint64_t key = 0; key < KEYS; key++)
+		to[key] = __atomic_load_n(&world->truth[key].begun, __ATOMIC_SEQ_CST);
+	memset(found, 0, sizeof(found));
+	while ((status = hf_map_cursor_next(cursor, &entry)) == HF_OK) {
+		uint64_t key = entry.key, value = entry.value;
+		if (world->records) {
+			bool counter =
+				entry.name.len == sizeof(key) && entry.record.len == sizeof(key);
+			key = counter ? COUNTER_BASE : 0;
+			memcpy(&key, entry.name.data, counter ? sizeof(key) : 3);
+			memcpy(&value, entry.record.data, sizeof(value));
+		}
+		if (key >= COUNTER_BASE)
+			continue;
+		if (key >= KEYS || found[key])
+			fail("shown twice, or never put", key, value, 0, 0);
+		found[key] = true;
+		got[key] = change_in(key, value);
+	}
+	hf_map_cursor_close(cursor);
+	if (status == HF_STALE) /* too much has changed: that is allowed, and said */
+		return;
+	for (uint64_t key = 0; key < KEYS; key++)
+		check(key, found[key], got[key], from[key], to[key]);
+	world->walks++;
+}
+
+static void *walk(void *arg) {
+	struct part *part = arg;
+	struct hf_map_thread *thread = join(part->world, "walker");
+	while (!over(part->world)) {
+		walk_once(part->world, thread);
+		usleep(20000);
+	}
+	hf_map_leave(thread);
+	return NULL;
+}
+
 static void *watch(void *arg) {
 	struct part *part = arg;
 	struct hf_map_stats stats;
@@ -319,11 +369,11 @@ static void check_end(struct world *world) {
 		abort();
 	}
 	printf("%llu reads, %llu changes (%llu refused), %llu counts, %llu resizes, %llu waits, "
-	       "stuck %llu times\n",
+	       "stuck %llu times, %llu walks\n",
 	       (unsigned long long)world->reads, (unsigned long long)world->writes,
 	       (unsigned long long)world->refused, (unsigned long long)counted,
 	       (unsigned long long)stats.resizes, (unsigned long long)stats.waits,
-	       (unsigned long long)world->stuck);
+	       (unsigned long long)world->stuck, (unsigned long long)world->walks);
 	if (stats.resizes == 0 || world->reads == 0 || world->writes == 0 || world->stuck == 0) {
 		fprintf(stderr, "something did not happen at all\n");
 		abort();
@@ -343,13 +393,14 @@ static void run(enum hf_map_kind kind, uint32_t shards, double seconds) {
 		fprintf(stderr, "%s\n", err);
 		abort();
 	}
-	struct part parts[WRITERS + READERS + 2];
+	struct part parts[WRITERS + READERS + OTHERS];
 	uint32_t count = 0;
-	for (; count < WRITERS + READERS + 2; count++) {
-		void *(*main)(void *) = count < WRITERS		     ? write_all
-					: count < WRITERS + READERS  ? read_all
-					: count == WRITERS + READERS ? get_stuck
-								     : watch;
+	for (; count < WRITERS + READERS + OTHERS; count++) {
+		void *(*main)(void *) = count < WRITERS			 ? write_all
+					: count < WRITERS + READERS	 ? read_all
+					: count == WRITERS + READERS	 ? get_stuck
+					: count == WRITERS + READERS + 1 ? walk
+									 : watch;
 		parts[count] = (struct part){ .world = &world, .number = count };
 		pthread_create(&parts[count].handle, NULL, main, &parts[count]);
 	}

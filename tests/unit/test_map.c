@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -362,6 +363,172 @@ static void records_agree_with_a_model(void **state) {
 	hf_map_free(map);
 }
 
+/* ---- cursors */
+
+#define WALKED 3000u
+
+static void put_any(struct hf_map_thread *thread, bool records, uint64_t key, uint64_t value) {
+	struct hf_bytes name = { &key, sizeof(key) }, data = { &value, sizeof(value) };
+	assert_int_equal(records ? hf_map_record_put(thread, name, data, NULL)
+				 : hf_map_put(thread, key, value),
+			 HF_OK);
+}
+
+static void delete_any(struct hf_map_thread *thread, bool records, uint64_t key) {
+	struct hf_bytes name = { &key, sizeof(key) };
+	if (records)
+		(void)hf_map_record_delete(thread, name, NULL);
+	else
+		(void)hf_map_delete(thread, key);
+}
+
+static void read_entry(const struct hf_map_entry *entry, bool records, uint64_t *ret_key,
+		       uint64_t *ret_value) {
+	*ret_key = entry->key;
+	*ret_value = entry->value;
+	if (!records)
+		return;
+	assert_true(entry->name.len == 8 && entry->record.len == 8 && entry->record.version > 0);
+	memcpy(ret_key, entry->name.data, 8);
+	memcpy(ret_value, entry->record.data, 8);
+}
+
+/* Changes as wild as can be, of entries that were seen and that were not, through resizes. */
+static void snapshot_cursors_show_one_moment(void **state) {
+	for (uint32_t run = 0; run < 12; run++) {
+		bool records = run & 1, owned = run & 2;
+		struct hf_map *map = map_new(
+			(struct hf_map_options){ .kind = records ? HF_MAP_RECORDS : HF_MAP_U64,
+						 .shards = 4,
+						 .owned = owned });
+		struct hf_map_thread *thread = join(map, "one", ALL);
+		struct hf_map_cursor *cursor;
+		struct hf_map_entry entry;
+		static bool seen[WALKED];
+		uint64_t random = 88172645463325252u + run, count = 0, key, value;
+		memset(seen, 0, sizeof(seen));
+		for (uint64_t i = 0; i < WALKED; i++)
+			put_any(thread, records, i, i * 3);
+		assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor),
+				 HF_OK);
+		enum hf_status status;
+		while ((status = hf_map_cursor_next(cursor, &entry)) == HF_OK) {
+			read_entry(&entry, records, &key, &value);
+			assert_true(key < WALKED && value == key * 3 && !seen[key]);
+			seen[key] = true;
+			count++;
+			for (uint32_t i = 0; i < 12; i++) {
+				uint64_t any = next_random(&random) % (2 * WALKED);
+				if (run % 3 == 0 || (run % 3 == 1 && random >> 40 & 1))
+					delete_any(thread, records, any);
+				else
+					put_any(thread, records, any, 1);
+			}
+		}
+		assert_int_equal(status, HF_NOTFOUND);
+		assert_int_equal(count, WALKED);
+		hf_map_cursor_close(cursor);
+		put_any(thread, records, 1, 2);
+		hf_map_leave(thread);
+		hf_map_free(map);
+	}
+}
+
+static void strict_cursors_refuse_what_has_changed(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ .shards = 4 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	struct hf_map_cursor *cursor;
+	struct hf_map_entry entry;
+	uint64_t got, count = 0;
+	bool put;
+	for (uint64_t i = 0; i < 100; i++)
+		put_any(thread, false, i, i);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_STRICT, &cursor), HF_OK);
+	assert_int_equal(hf_map_get_or_put(thread, 5, 7, &got, &put), HF_OK);
+	assert_int_equal(hf_map_delete(thread, 1000), HF_NOTFOUND);
+	while (hf_map_cursor_next(cursor, &entry) == HF_OK)
+		count++;
+	assert_int_equal(count, 100);
+	hf_map_cursor_close(cursor);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_STRICT, &cursor), HF_OK);
+	assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_OK);
+	assert_int_equal(hf_map_put(thread, 5, 6), HF_OK);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_STALE);
+		assert_string_equal(hf_map_error(thread),
+				    "map 'test': the cursor of thread 'one' is stale: the map has "
+				    "changed since it was opened; open another");
+	}
+	hf_map_cursor_close(cursor);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+/* A cursor that never moves on does not make memory grow for ever: it goes stale. */
+static void a_crowded_snapshot_cursor_is_stale(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ 0 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	struct hf_map_cursor *cursor;
+	struct hf_map_entry entry;
+	put_any(thread, false, 1, 1);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
+	for (uint64_t i = 0; i < 70000; i++)
+		put_any(thread, false, i, 2);
+	assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_STALE);
+	assert_non_null(strstr(hf_map_error(thread), "too much has changed"));
+	hf_map_cursor_close(cursor);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+/* ---- guards */
+
+struct audited {
+	uint32_t calls, denied;
+	char last[256];
+};
+
+static void audit(void *arg, const struct hf_map_access *access) {
+	struct audited *audited = arg;
+	uint64_t key = 0;
+	memcpy(&key, access->key.data, access->key.len < 8 ? access->key.len : 8);
+	audited->calls++;
+	audited->denied += !access->allowed;
+	snprintf(audited->last, sizeof(audited->last), "%s %s %s %llu", access->map, access->thread,
+		 access->operation, (unsigned long long)key);
+}
+
+static void the_audit_hook_sees_every_access(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ 0 });
+	struct hf_map_thread *thread = join(map, "one", HF_MAP_READ | HF_MAP_WRITE);
+	struct audited audited = { 0 };
+	uint64_t got;
+	assert_int_equal(hf_map_put(thread, 7, 8), HF_OK);
+	assert_int_equal(hf_map_set_audit(map, audit, &audited), HF_OK);
+	assert_int_equal(hf_map_set_audit(map, audit, &audited), HF_USAGE);
+	assert_has(thread, 7, 8);
+	assert_string_equal(audited.last, "test one get 7");
+	assert_int_equal(hf_map_put(thread, 9, 8), HF_OK);
+	assert_string_equal(audited.last, "test one put 9");
+	assert_int_equal(hf_map_delete(thread, 3), HF_REFUSED);
+	assert_string_equal(audited.last, "test one delete 3");
+	struct hf_map_thread *late = join(map, "late", HF_MAP_READ);
+	assert_has(late, 7, 8);
+	assert_string_equal(audited.last, "test late get 7");
+	assert_int_equal(audited.calls, 4);
+	assert_int_equal(audited.denied, 1);
+	assert_int_equal(hf_map_set_audit(map, NULL, NULL), HF_OK);
+	assert_has(thread, 7, 8);
+	assert_int_equal(audited.calls, 4);
+	hf_map_set_rights(thread, HF_MAP_WRITE);
+	assert_int_equal(hf_map_get(thread, 7, &got), HF_REFUSED);
+	hf_map_set_rights(thread, ALL);
+	assert_int_equal(hf_map_delete(thread, 7), HF_OK);
+	hf_map_leave(late);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 /* Whatever comes and goes, memory follows what is there. */
 static void memory_comes_back(void **state) {
 	struct hf_map *map = map_new((struct hf_map_options){ .shards = 4 });
@@ -450,6 +617,10 @@ int main(void) {
 		cmocka_unit_test(record_limits_are_kept),
 		cmocka_unit_test(a_stuck_reader_stops_record_writers),
 		cmocka_unit_test(records_agree_with_a_model),
+		cmocka_unit_test(snapshot_cursors_show_one_moment),
+		cmocka_unit_test(strict_cursors_refuse_what_has_changed),
+		cmocka_unit_test(a_crowded_snapshot_cursor_is_stale),
+		cmocka_unit_test(the_audit_hook_sees_every_access),
 		cmocka_unit_test(memory_comes_back),
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),

@@ -1,0 +1,340 @@
+#include "map/map_private.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "map/record.h"
+#include "os/clock.h"
+
+#define STEP_LINES 64u /* of home lines with one hold of a shard's lock */
+#define HEAD_BITS 12u
+#define HEADS (1u << HEAD_BITS)
+
+/* An entry, as the cursor shows it, or as it was before it was changed. */
+struct image {
+	struct image *next;
+	uint64_t shard, hash, version;
+	bool there; /* false: there was no such entry */
+	uint32_t key_len, len;
+	uint8_t bytes[]; /* key, data */
+};
+
+struct hf_map_cursor {
+	struct hf_map_thread *thread;
+	struct hf_map_cursor *next; /* of those that are open */
+	enum hf_map_cursor_mode mode;
+	/* Where it is: entries before (shard, hash) were seen. Under cursor_lock, written with the
+	 * shard's lock besides. */
+	uint64_t shard, hash;
+	bool stale, crowded; /* under cursor_lock */
+	uint32_t images;
+	struct image *changed[HEADS]; /* what has changed since, as it was; by the upper hash */
+	struct image *ready, *last;   /* to be shown next */
+	struct image *shown;	      /* last: valid until the next step */
+};
+
+static uint32_t head_of(uint64_t hash) {
+	return (uint32_t)(hash >> (64 - HEAD_BITS));
+}
+
+static struct image *image_new(const struct hf_entry *entry, bool there) {
+	struct image *image = hf_memory_new(sizeof(*image) + entry->key_len + entry->len);
+	if (image == NULL)
+		return NULL;
+	image->shard = entry->shard;
+	image->hash = entry->hash;
+	image->version = entry->version;
+	image->there = there;
+	image->key_len = (uint32_t)entry->key_len;
+	image->len = (uint32_t)entry->len;
+	memcpy(image->bytes, entry->key, entry->key_len);
+	if (entry->len != 0)
+		memcpy(image->bytes + entry->key_len, entry->data, entry->len);
+	return image;
+}
+
+static const struct image *find_changed(const struct hf_map_cursor *cursor,
+					const struct hf_entry *entry) {
+	const struct image *image = cursor->changed[head_of(entry->hash)];
+	while (image != NULL && !(image->shard == entry->shard && image->hash == entry->hash &&
+				  image->key_len == entry->key_len &&
+				  memcmp(image->bytes, entry->key, entry->key_len) == 0))
+		image = image->next;
+	return image;
+}
+
+/* ---- what writers do, with the shard's lock, while a cursor is open */
+
+static void keep(struct hf_map_cursor *cursor, const struct hf_entry *entry, bool there) {
+	bool seen = entry->shard < cursor->shard ||
+		    (entry->shard == cursor->shard && entry->hash < cursor->hash);
+	if (seen || cursor->stale || find_changed(cursor, entry) != NULL)
+		return;
+	struct image *image =
+		cursor->images < HF_MAP_CURSOR_IMAGES ? image_new(entry, there) : NULL;
+	if (image == NULL) {
+		cursor->stale = cursor->crowded = true;
+		return;
+	}
+	image->next = cursor->changed[head_of(entry->hash)];
+	cursor->changed[head_of(entry->hash)] = image;
+	cursor->images++;
+}
+
+void hf_cursors_note(struct hf_map *map, const struct hf_entry *entry, bool there) {
+	hf_lock(&map->cursor_lock);
+	for (struct hf_map_cursor *at = map->cursors; at != NULL; at = at->next) {
+		if (at->mode == HF_MAP_CURSOR_STRICT)
+			at->stale = true;
+		else
+			keep(at, entry, there);
+	}
+	hf_unlock(&map->cursor_lock);
+}
+
+/* ---- opening and closing */
+
+static void freeze_all(struct hf_map *map, bool on) {
+	for (uint32_t i = 0; i < map->shard_mask + 2; i++) {
+		hf_shard_lock(map, &map->shards[i]);
+		hf_shard_freeze(map, &map->shards[i], HF_FROZEN_CURSOR, on);
+		hf_shard_unlock(map, &map->shards[i]);
+	}
+}
+
+/* Until nobody overwrites without the lock any more: from then on, nothing changes unnoticed. */
+static bool wait_for_writers(struct hf_map_thread *thread) {
+	struct hf_map *map = thread->map;
+	if (map->kind == HF_MAP_RECORDS || map->owned)
+		return true;
+	char name[HF_MAP_NAME_MAX + 1];
+	uint64_t stamp = hf_epochs_stamp(&map->epochs), begin_ns = hf_clock_monotonic_ns();
+	while (!hf_epochs_passed(&map->epochs, stamp)) {
+		if (hf_clock_monotonic_ns() - begin_ns < (uint64_t)map->patience_ms * 1000000) {
+			hf_thread_yield();
+			continue;
+		}
+		if (!hf_epochs_culprit(&map->epochs, stamp, name, sizeof(name)))
+			continue;
+		return hf_fail(&thread->err, HF_NOMEM,
+			       "map '%s': no cursor can be opened: thread '%s' has been inside for "
+			       "more than %u ms",
+			       map->name, name, map->patience_ms);
+	}
+	return true;
+}
+
+/* With all shards' locks, so that the set it shows is that of one moment. */
+static void enlist(struct hf_map *map, struct hf_map_cursor *cursor) {
+	for (uint32_t i = 0; i < map->shard_mask + 2; i++)
+		hf_shard_lock(map, &map->shards[i]);
+	hf_lock(&map->cursor_lock);
+	cursor->next = map->cursors;
+	hf_atomic_store(&map->cursors, cursor, HF_RELAXED);
+	hf_unlock(&map->cursor_lock);
+	for (uint32_t i = 0; i < map->shard_mask + 2; i++)
+		hf_shard_unlock(map, &map->shards[i]);
+}
+
+enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_map_cursor_mode mode,
+				  struct hf_map_cursor **ret) {
+	struct hf_map *map = thread->map;
+	struct hf_bytes none = { 0 };
+	enum hf_status status = hf_guard(thread, HF_MAP_READ, map->kind, "cursor_open", none);
+	if (status != HF_OK)
+		return status;
+	struct hf_map_cursor *cursor = hf_memory_new(sizeof(*cursor));
+	if (cursor == NULL) {
+		hf_fail(&thread->err, HF_NOMEM, "out of memory: no cursor of map '%s'", map->name);
+		return HF_NOMEM;
+	}
+	cursor->thread = thread;
+	cursor->mode = mode;
+	hf_lock(&map->cursor_count_lock);
+	if (map->cursor_count++ == 0)
+		freeze_all(map, true);
+	bool ok = wait_for_writers(thread);
+	if (ok)
+		enlist(map, cursor);
+	else if (--map->cursor_count == 0)
+		freeze_all(map, false);
+	hf_unlock(&map->cursor_count_lock);
+	if (!ok) {
+		hf_memory_free(cursor);
+		return thread->err.status;
+	}
+	*ret = cursor;
+	return HF_OK;
+}
+
+static void images_free(struct image *image) {
+	while (image != NULL) {
+		struct image *next = image->next;
+		hf_memory_free(image);
+		image = next;
+	}
+}
+
+void hf_map_cursor_close(struct hf_map_cursor *cursor) {
+	if (cursor == NULL)
+		return;
+	struct hf_map *map = cursor->thread->map;
+	hf_lock(&map->cursor_lock);
+	struct hf_map_cursor **at = &map->cursors;
+	while (*at != cursor)
+		at = &(*at)->next;
+	hf_atomic_store(at, cursor->next, HF_RELAXED);
+	hf_unlock(&map->cursor_lock);
+	hf_lock(&map->cursor_count_lock);
+	if (--map->cursor_count == 0)
+		freeze_all(map, false);
+	hf_unlock(&map->cursor_count_lock);
+	for (uint32_t i = 0; i < HEADS; i++)
+		images_free(cursor->changed[i]);
+	images_free(cursor->ready);
+	images_free(cursor->shown);
+	hf_memory_free(cursor);
+}
+
+/* ---- a step */
+
+static bool show(struct hf_map_cursor *cursor, struct image *image) {
+	if (image == NULL)
+		return false;
+	image->next = NULL;
+	if (cursor->ready == NULL)
+		cursor->ready = image;
+	else
+		cursor->last->next = image;
+	cursor->last = image;
+	return true;
+}
+
+/* The end of the hashes whose home is the same line as that of `hash`; 0: the last line. */
+static uint64_t line_end(hf_table table, uint64_t hash) {
+	return table == 0 ? 0 : (hf_table_home(table, hash) + 1) << (table & 63);
+}
+
+/* All entries whose hash is from `from` to `last`, as they are now, but those that had changed. */
+static bool take_line(struct hf_map_cursor *cursor, struct hf_map_shard *shard, uint64_t from,
+		      uint64_t last) {
+	struct hf_map *map = cursor->thread->map;
+	hf_table table = hf_shard_table(shard, from);
+	const uint64_t *line = hf_table_line(table, hf_table_home(table, from));
+	uint32_t words = map->kind == HF_MAP_U64 ? 2 : 1;
+	for (bool ends = false; !ends; line += HF_LINE_WORDS) {
+		for (uint32_t i = 0; i < HF_LINE_WORDS; i += words) {
+			uint64_t mark = hf_atomic_load(&line[i], HF_ACQUIRE);
+			ends |= mark == HF_MARK_EMPTY;
+			if (mark < HF_MARKS)
+				continue;
+			uint64_t hash = hf_slot_hash(map, mark);
+			if (hash < from || hash > last)
+				continue;
+			struct hf_entry entry = hf_entry_of(map, cursor->shard, hash, &line[i]);
+			if (find_changed(cursor, &entry) == NULL &&
+			    !show(cursor, image_new(&entry, true)))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Those that have changed, as they were. They are not needed any more: nothing looks back. */
+static void take_changed(struct hf_map_cursor *cursor, uint64_t from, uint64_t last) {
+	for (uint32_t head = head_of(from); head <= head_of(last); head++) {
+		struct image **at = &cursor->changed[head];
+		while (*at != NULL) {
+			struct image *image = *at;
+			bool mine = image->shard == cursor->shard && image->hash >= from &&
+				    image->hash <= last;
+			if (!mine) {
+				at = &image->next;
+				continue;
+			}
+			*at = image->next;
+			cursor->images--;
+			if (image->there)
+				(void)show(cursor, image);
+			else
+				hf_memory_free(image);
+		}
+	}
+}
+
+/* The next home lines of the shard that it is in. */
+static bool step(struct hf_map_cursor *cursor) {
+	struct hf_map *map = cursor->thread->map;
+	struct hf_map_shard *shard = &map->shards[cursor->shard];
+	bool ok = true, over = false;
+	hf_shard_lock(map, shard);
+	hf_lock(&map->cursor_lock);
+	for (uint32_t i = 0; ok && !over && i < STEP_LINES && !cursor->stale; i++) {
+		uint64_t from = cursor->hash, last = line_end(shard->table, from) - 1;
+		uint64_t last_next = line_end(shard->next, from) - 1;
+		last = last_next < last ? last_next : last;
+		ok = take_line(cursor, shard, from, last);
+		take_changed(cursor, from, last);
+		cursor->hash = last + 1;
+		over = cursor->hash == 0;
+	}
+	cursor->shard += over;
+	hf_unlock(&map->cursor_lock);
+	hf_shard_unlock(map, shard);
+	return ok;
+}
+
+static enum hf_status stale(struct hf_map_cursor *cursor) {
+	struct hf_map_thread *thread = cursor->thread;
+	hf_fail(&thread->err, HF_STALE,
+		"map '%s': the cursor of thread '%s' is stale: %s; open another", thread->map->name,
+		thread->name,
+		cursor->crowded ? "too much has changed since it was opened"
+				: "the map has changed since it was opened");
+	return HF_STALE;
+}
+
+static bool is_stale(struct hf_map_cursor *cursor) {
+	hf_lock(&cursor->thread->map->cursor_lock);
+	bool answer = cursor->stale;
+	hf_unlock(&cursor->thread->map->cursor_lock);
+	return answer;
+}
+
+enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_entry *ret) {
+	struct hf_map_thread *thread = cursor->thread;
+	struct hf_map *map = thread->map;
+	images_free(cursor->shown);
+	cursor->shown = NULL;
+	if (is_stale(cursor))
+		return stale(cursor);
+	while (cursor->ready == NULL && cursor->shard < map->shard_mask + 2) {
+		if (!step(cursor)) {
+			hf_fail(&thread->err, HF_NOMEM, "out of memory: a cursor of map '%s'",
+				map->name);
+			hf_lock(&map->cursor_lock);
+			cursor->stale = cursor->crowded = true; /* it has lost its place */
+			hf_unlock(&map->cursor_lock);
+			return HF_NOMEM;
+		}
+		if (is_stale(cursor))
+			return stale(cursor);
+	}
+	struct image *image = cursor->ready;
+	if (image == NULL)
+		return HF_NOTFOUND;
+	cursor->ready = image->next;
+	image->next = NULL;
+	cursor->shown = image;
+	*ret = (struct hf_map_entry){
+		.name = { image->bytes, image->key_len },
+		.record = { image->bytes + image->key_len, image->len, image->version },
+	};
+	if (map->kind == HF_MAP_U64) {
+		memcpy(&ret->key, image->bytes, sizeof(ret->key));
+		memcpy(&ret->value, ret->record.data, sizeof(ret->value));
+		if (image->shard == map->shard_mask + 1)
+			ret->key -= HF_MARKS; /* it was in disguise: see place_of */
+	}
+	return HF_OK;
+}
