@@ -39,6 +39,12 @@ struct hf_map_options {
 	uint64_t expected; /* entries to make room for now, so that filling moves nothing */
 	uint64_t seed;	   /* of the hash; 0: random, so that nobody can choose colliding keys */
 	uint32_t patience_ms; /* how long a write waits for a stuck reader; 0: 100 */
+	/*
+	 * Never ask for huge pages. Look-ups in large maps then take up to twice as long. But no
+	 * write waits until the system has found and cleared 2 MB: usually a quarter of a
+	 * millisecond; on a virtual machine whose host has to find them, too, several.
+	 */
+	bool small_pages;
 };
 
 struct hf_map;
@@ -154,8 +160,8 @@ HF_API enum hf_status hf_map_record_delete(struct hf_map_thread *thread, struct 
 
 /*
  * Cursors: each entry once, in no particular order, of one moment. An open cursor makes writing a
- * little slower, and overwriting 64-bit values takes the shard's lock. It belongs to the thread that
- * opened it (if `owned`: which must own all shards). To be closed before the thread leaves.
+ * little slower, and overwriting 64-bit values takes the shard's lock. It belongs to the thread
+ * that opened it (if `owned`: which must own all shards). To be closed before the thread leaves.
  */
 enum hf_map_cursor_mode {
 	/*

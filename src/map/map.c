@@ -7,6 +7,7 @@
 #include "os/random.h"
 
 static const struct hf_allocator pages = { hf_pages_new, hf_pages_free };
+static const struct hf_allocator small_pages = { hf_small_pages_new, hf_pages_free };
 
 static bool check_name(const char *name, const char *whose, struct hf_err *err) {
 	size_t len = name == NULL ? 0 : strnlen(name, HF_MAP_NAME_MAX + 1);
@@ -80,7 +81,8 @@ bool hf_map_make(const struct hf_map_options *options, const struct hf_allocator
 	map->shard_mask = shards - 1;
 	snprintf(map->name, sizeof(map->name), "%s", options->name);
 	hf_epochs_init(&map->epochs);
-	hf_pieces_init(&map->pieces, allocator);
+	hf_pieces_init(&map->pieces, allocator,
+		       options->small_pages ? HF_CHUNK_SMALL : HF_CHUNK_HUGE);
 	if (!choose_hash(map, options->seed, err) || !make_shards(map, options->expected, err)) {
 		hf_map_free(map);
 		return false;
@@ -98,7 +100,8 @@ static enum hf_status told(const struct hf_err *from, char *err, size_t err_cap)
 enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **ret, char *err,
 			  size_t err_cap) {
 	struct hf_err why;
-	return hf_map_make(options, &pages, ret, &why) ? HF_OK : told(&why, err, err_cap);
+	const struct hf_allocator *allocator = options->small_pages ? &small_pages : &pages;
+	return hf_map_make(options, allocator, ret, &why) ? HF_OK : told(&why, err, err_cap);
 }
 
 void hf_map_free(struct hf_map *map) {

@@ -7,7 +7,6 @@
 #include "base/memory.h"
 #include "map/lock.h"
 
-#define CHUNK_BYTES ((size_t)32 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 #define CHUNK_PIECES 64u /* at most: so many bits has `out` */
 
@@ -21,8 +20,9 @@ struct hf_chunk {
 	uint64_t used_once; /* a bit for each piece that is no longer zero */
 };
 
-void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator) {
-	*pieces = (struct hf_pieces){ .allocator = allocator };
+void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator,
+		    size_t chunk_bytes) {
+	*pieces = (struct hf_pieces){ .allocator = allocator, .chunk_bytes = chunk_bytes };
 }
 
 static void chunk_free(struct hf_pieces *pieces, struct hf_chunk *chunk) {
@@ -43,19 +43,19 @@ void hf_pieces_fini(struct hf_pieces *pieces) {
 }
 
 /* How many pieces of this size share a chunk. */
-static uint32_t pieces_of(uint32_t bits) {
-	size_t fit = CHUNK_BYTES >> bits >> 6;
+static uint32_t pieces_of(const struct hf_pieces *pieces, uint32_t bits) {
+	size_t fit = pieces->chunk_bytes >> bits >> 6;
 	return fit == 0 ? 1 : fit > CHUNK_PIECES ? CHUNK_PIECES : (uint32_t)fit;
 }
 
 static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
-	uint32_t count = pieces_of(bits);
+	uint32_t count = pieces_of(pieces, bits);
 	size_t piece = hf_piece_bytes(bits);
 	struct hf_chunk *chunk = hf_memory_new(sizeof(*chunk));
 	if (chunk == NULL)
 		return NULL;
 	/* A large one begins at a huge page; what lies before is never touched. */
-	size_t huge = count * piece >= CHUNK_BYTES / 2 ? HUGE_PAGE : 0;
+	size_t huge = count * piece >= HF_CHUNK_HUGE / 2 ? HUGE_PAGE : 0;
 	chunk->bytes = count * piece + huge;
 	chunk->piece_bytes = piece;
 	chunk->memory = pieces->allocator->alloc(chunk->bytes);
@@ -104,7 +104,7 @@ void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits) {
 	if (piece == NULL)
 		return;
 	hf_note_dead(piece, hf_piece_bytes(bits));
-	size_t span = pieces_of(bits) * hf_piece_bytes(bits);
+	size_t span = pieces_of(pieces, bits) * hf_piece_bytes(bits);
 	hf_lock(&pieces->lock);
 	struct hf_chunk **at = &pieces->chunks[bits];
 	while ((uintptr_t)piece - (uintptr_t)(*at)->first >= span)

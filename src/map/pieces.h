@@ -3,9 +3,9 @@
  * the few more that a table's head and tail take.
  *
  * The tables of many shards are small, the pages that make random access fast are huge; so up to 64
- * pieces of one size share a chunk of up to 32 MB, side by side. Of a chunk, only what is used
- * costs memory. A piece that comes back is used again; a chunk of which all are back goes to the
- * system.
+ * pieces of one size share a chunk, side by side. Of a chunk, only what is used costs memory. A
+ * piece that comes back is used again; a chunk of which all are back goes to the system. Where no
+ * huge pages are wanted, chunks are small: to give back much memory at once takes long.
  */
 #ifndef HF_MAP_PIECES_H
 #define HF_MAP_PIECES_H
@@ -17,18 +17,23 @@
 
 #define HF_LINE 64u
 #define HF_PIECE_CLASSES 48u
+#define HF_CHUNK_HUGE ((size_t)32 << 20)
+#define HF_CHUNK_SMALL ((size_t)1 << 20)
 #define HF_PIECE_EXTRA (1 + HF_MAP_TAIL_LINES) /* lines */
 
 struct hf_chunk;
 
 struct hf_pieces {
 	const struct hf_allocator *allocator; /* at least 64-byte aligned */
+	size_t chunk_bytes;
 	struct hf_chunk *chunks[HF_PIECE_CLASSES];
 	uint64_t bytes; /* of chunks that have been used */
 	uint32_t lock;
 };
 
-void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator);
+/* Chunks of at most `chunk_bytes`, or of one piece. */
+void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator,
+		    size_t chunk_bytes);
 /* All pieces must be back, or out of use: gives everything to the system. */
 void hf_pieces_fini(struct hf_pieces *pieces);
 static inline size_t hf_piece_bytes(uint32_t bits) {

@@ -12,6 +12,8 @@
 
 /* Zeroed whole pages (huge ones where the system gives them), NULL if there are none. */
 void *hf_pages_new(size_t bytes);
+/* The same, never huge ones. */
+void *hf_small_pages_new(size_t bytes);
 void hf_pages_free(void *pages, size_t bytes); /* NULL is fine */
 
 /*

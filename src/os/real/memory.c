@@ -19,9 +19,21 @@ void hf_memory_free(void *memory) {
 	free(memory);
 }
 
-void *hf_pages_new(size_t bytes) {
+static void *map_pages(size_t bytes) {
 	void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (pages == MAP_FAILED)
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+void *hf_small_pages_new(size_t bytes) {
+	void *pages = map_pages(bytes);
+	if (pages != NULL && bytes >= HUGE_PAGE)
+		(void)madvise(pages, bytes, MADV_NOHUGEPAGE);
+	return pages;
+}
+
+void *hf_pages_new(size_t bytes) {
+	void *pages = map_pages(bytes);
+	if (pages == NULL)
 		return NULL;
 	/* Advice only: without huge pages it works as well, with more TLB misses. */
 	if (bytes >= HUGE_PAGE)

@@ -117,6 +117,10 @@ void *hf_pages_new(size_t bytes) {
 	return memory_new(bytes, true, true);
 }
 
+void *hf_small_pages_new(size_t bytes) {
+	return hf_pages_new(bytes);
+}
+
 void hf_pages_free(void *pages, size_t bytes) {
 	hf_memory_free(pages);
 }

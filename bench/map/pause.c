@@ -1,0 +1,96 @@
+/*
+ * The longest call while a map grows from nothing to ENTRIES and shrinks to nothing again: one
+ * thread, each call timed by the processor time of the thread, so that others cannot disturb it.
+ *
+ * PROGRAM [ENTRIES]
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "holdfast/map.h"
+
+static uint64_t cpu_ns(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+struct times {
+	uint64_t longest_ns, over_1ms, over_100us;
+};
+
+static void note(struct times *times, uint64_t *before) {
+	uint64_t now = cpu_ns(), took = now - *before;
+	*before = now;
+	times->longest_ns = took > times->longest_ns ? took : times->longest_ns;
+	times->over_1ms += took > 1000000;
+	times->over_100us += took > 100000;
+}
+
+static void must(struct hf_map_thread *thread, enum hf_status status) {
+	if (status != HF_OK) {
+		fprintf(stderr, "%s\n", hf_map_error(thread));
+		exit(1);
+	}
+}
+
+static void print(const char *what, const struct times *times, struct hf_map *map) {
+	struct hf_map_stats stats;
+	hf_map_stats(map, &stats);
+	printf("  %-10s longest call %6.0f us, %llu above 0.1 ms, %llu above 1 ms; then %llu "
+	       "resizes, "
+	       "%llu MB\n",
+	       what, (double)times->longest_ns / 1e3, (unsigned long long)times->over_100us,
+	       (unsigned long long)times->over_1ms, (unsigned long long)stats.resizes,
+	       (unsigned long long)stats.bytes >> 20);
+}
+
+static void run(enum hf_map_kind kind, uint64_t entries, bool small_pages) {
+	char err[768];
+	struct hf_map *map;
+	struct hf_map_thread *thread;
+	struct hf_map_options options = { .name = "pause",
+					  .kind = kind,
+					  .small_pages = small_pages };
+	if (hf_map_new(&options, &map, err, sizeof(err)) != HF_OK ||
+	    hf_map_join(map, "one", HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE, &thread, err,
+			sizeof(err)) != HF_OK) {
+		fprintf(stderr, "%s\n", err);
+		exit(1);
+	}
+	uint64_t fields[6] = { 0 };
+	struct times growing = { 0 }, shrinking = { 0 };
+	printf("%s, %llu entries, %s pages\n",
+	       kind == HF_MAP_U64 ? "64-bit keys" : "records of 48 bytes",
+	       (unsigned long long)entries, small_pages ? "small" : "huge");
+	uint64_t before = cpu_ns();
+	for (uint64_t i = 0; i < entries; i++) {
+		struct hf_bytes key = { &i, sizeof(i) }, data = { fields, sizeof(fields) };
+		must(thread, kind == HF_MAP_U64 ? hf_map_put(thread, i, i)
+						: hf_map_record_put(thread, key, data, NULL));
+		note(&growing, &before);
+	}
+	print("growing:", &growing, map);
+	before = cpu_ns();
+	for (uint64_t i = 0; i < entries; i++) {
+		struct hf_bytes key = { &i, sizeof(i) };
+		must(thread, kind == HF_MAP_U64 ? hf_map_delete(thread, i)
+						: hf_map_record_delete(thread, key, NULL));
+		note(&shrinking, &before);
+	}
+	print("shrinking:", &shrinking, map);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+int main(int argc, char **argv) {
+	uint64_t entries = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000000;
+	for (int small = 0; small < 2; small++) {
+		run(HF_MAP_U64, entries, small);
+		run(HF_MAP_RECORDS, entries, small);
+	}
+	return 0;
+}
