@@ -38,7 +38,7 @@ struct hf_map_options {
 	bool owned;	   /* the caller sees to it that no two threads write in a shard at once */
 	uint64_t expected; /* entries to make room for now, so that filling moves nothing */
 	uint64_t seed;	   /* of the hash; 0: random, so that nobody can choose colliding keys */
-	uint32_t patience_ms; /* how long a write waits for a stuck reader; 0: 100 */
+	uint32_t patience_ms; /* how long a write waits for a stuck reader; 0: 1000 */
 	/*
 	 * Never ask for huge pages. Look-ups in large maps then take up to twice as long. But no
 	 * write waits until the system has found and cleared 2 MB: usually a quarter of a

@@ -83,14 +83,16 @@
 #define HF_MAP_NAME_MAX 31u /* a map's name, and a thread's in it */
 #define HF_MAP_SHARDS_MAX 1024u
 #define HF_MAP_SHARDS_DEFAULT 64u
-#define HF_MAP_THREADS_MAX 1024u /* joined to one map */
-#define HF_MAP_BITS_MIN 4u	 /* the smallest table has 2^this home lines of 64 bytes */
-#define HF_MAP_TAIL_LINES 8u	 /* behind the last home line, for what overflows it */
-#define HF_MAP_LIMBO 256u	 /* removed by one shard, but perhaps still being read */
-#define HF_MAP_MOVE_LINES 4u	 /* a write moves at least so many lines of a table in motion */
+#define HF_MAP_THREADS_MAX 1024u    /* joined to one map */
+#define HF_MAP_BITS_MIN 4u	    /* the smallest table has 2^this home lines of 64 bytes */
+#define HF_MAP_TAIL_LINES 8u	    /* behind the last home line, for what overflows it */
+#define HF_MAP_LIMBO 1024u	    /* removed by one shard, but perhaps still being read */
+#define HF_MAP_LIMBO_BYTES 1048576u /* ... all together, if more than one */
+#define HF_MAP_LIMBO_EAGER 128u	    /* from here on a shard finds out what is out of sight */
+#define HF_MAP_MOVE_LINES 4u	    /* a write moves at least so many lines of a table in motion */
 #define HF_MAP_RECORD_MAX 65535u
 #define HF_MAP_CURSOR_IMAGES 65536u /* entries that a snapshot cursor keeps as they were */
-#define HF_MAP_PATIENCE_MS 100u	 /* default: how long a writer waits for a stuck reader */
+#define HF_MAP_PATIENCE_MS 1000u    /* default: how long a writer waits for a stuck reader */
 
 /* Snapshots */
 #define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */
@@ -124,6 +126,7 @@
 #undef HF_MAP_BITS_MIN
 #undef HF_MAP_TAIL_LINES
 #undef HF_MAP_LIMBO
+#undef HF_MAP_LIMBO_EAGER
 #undef HF_MAP_CURSOR_IMAGES
 #undef HF_MAP_MOVE_LINES
 #undef HF_SNAPSHOT_BLOCK_MAX
@@ -150,6 +153,7 @@
 #define HF_MAP_BITS_MIN 1u
 #define HF_MAP_TAIL_LINES 4u
 #define HF_MAP_LIMBO 4u
+#define HF_MAP_LIMBO_EAGER 2u
 #define HF_MAP_CURSOR_IMAGES 16u
 #define HF_MAP_MOVE_LINES 1u
 #define HF_SNAPSHOT_BLOCK_MAX 8192u

@@ -41,6 +41,7 @@ struct hf_map_shard {
 	hf_table table;
 	enum hf_phase phase;
 	uint32_t limbo_first, limbo_count;
+	uint64_t limbo_bytes;
 	uint32_t bits_min; /* of a table: what was expected has room */
 	uint64_t live;	   /* entries */
 	hf_table next;	   /* MOVING: where to. FREEZING: the same, not yet in use */

@@ -123,8 +123,11 @@ static void limbo_drain(struct hf_map *map, struct hf_map_shard *shard, bool kno
 			  : !hf_epochs_passed(&map->epochs, oldest->stamp))
 			return;
 		free_removed(map, shard, oldest);
-		shard->limbo_first = (shard->limbo_first + 1) % HF_MAP_LIMBO;
+		shard->limbo_bytes -= oldest->bytes;
 		shard->limbo_count--;
+		/* Begins anew where it can, to stay within few lines. */
+		shard->limbo_first =
+			shard->limbo_count == 0 ? 0 : (shard->limbo_first + 1) % HF_MAP_LIMBO;
 	}
 }
 
@@ -144,6 +147,7 @@ void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *what,
 	HF_ASSERT(shard->limbo_count < HF_MAP_LIMBO);
 	uint32_t at = (shard->limbo_first + shard->limbo_count++) % HF_MAP_LIMBO;
 	shard->limbo[at] = (struct hf_removed){ what, hf_epochs_stamp(&map->epochs), bytes };
+	shard->limbo_bytes += bytes;
 }
 
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
@@ -311,7 +315,9 @@ hf_table hf_shard_table(const struct hf_map_shard *shard, uint64_t hash) {
 
 void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 	if (shard->limbo_count != 0)
-		limbo_drain(map, shard, shard->limbo_count < HF_MAP_LIMBO / 2);
+		limbo_drain(map, shard,
+			    shard->limbo_count < HF_MAP_LIMBO_EAGER &&
+				    shard->limbo_bytes < HF_MAP_LIMBO_BYTES / 8);
 	if (shard->phase == HF_PHASE_MOVING) {
 		move_lines(map, shard, HF_MAP_MOVE_LINES);
 	} else if (shard->phase == HF_PHASE_FREEZING) {
@@ -407,12 +413,16 @@ uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct h
 	return slot;
 }
 
+static bool limbo_is_full(const struct hf_map_shard *shard) {
+	return shard->limbo_count == HF_MAP_LIMBO || shard->limbo_bytes >= HF_MAP_LIMBO_BYTES;
+}
+
 bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
 			 struct hf_err *err) {
 	struct wait wait = { 0 };
-	while (shard->limbo_count == HF_MAP_LIMBO) {
+	while (limbo_is_full(shard)) {
 		limbo_drain(map, shard, false);
-		if (shard->limbo_count == HF_MAP_LIMBO && !wait_for_readers(map, pin, &wait))
+		if (limbo_is_full(shard) && !wait_for_readers(map, pin, &wait))
 			return refuse(map, true, shard->limbo[shard->limbo_first].stamp,
 				      "free old records", err);
 	}
