@@ -111,10 +111,10 @@ bool hf_fence_heavy_works(void);
 		HF_INTERLEAVE_SITE(site_, #where); \
 		hf_interleave_pair_load((where), &site_); \
 	})
-#define hf_atomic_pair_store(where, pair) \
+#define hf_atomic_pair_store(where, ...) \
 	({ \
 		HF_INTERLEAVE_SITE(site_, #where); \
-		hf_interleave_pair_store((where), (pair), &site_); \
+		hf_interleave_pair_store((where), (__VA_ARGS__), &site_); \
 	})
 
 /* A step that names no object. */
