@@ -46,7 +46,7 @@ bool hf_epochs_passed(struct hf_epochs *epochs, uint64_t stamp) {
 		return true;
 	if (!hf_lock_try(&epochs->lock))
 		return false;
-	if (stamp >= epochs->fenced) {
+	if (stamp + 1 >= epochs->fenced) {
 		uint64_t next = epochs->now + 1;
 		hf_atomic_store(&epochs->now, next, HF_RELEASE);
 		/*
@@ -59,8 +59,8 @@ bool hf_epochs_passed(struct hf_epochs *epochs, uint64_t stamp) {
 	uint64_t safe = epochs->fenced;
 	for (struct hf_pin *pin = epochs->pins; pin != NULL; pin = pin->next) {
 		uint64_t pinned = hf_atomic_load(&pin->epoch, HF_ACQUIRE);
-		if (pinned != 0 && pinned < safe)
-			safe = pinned;
+		if (pinned != 0 && pinned - 1 < safe)
+			safe = pinned - 1;
 	}
 	if (safe > epochs->safe)
 		hf_atomic_store(&epochs->safe, safe, HF_RELEASE);
@@ -73,7 +73,7 @@ bool hf_epochs_culprit(struct hf_epochs *epochs, uint64_t stamp, char *ret_name,
 	hf_lock(&epochs->lock);
 	for (struct hf_pin *pin = epochs->pins; pin != NULL && !found; pin = pin->next) {
 		uint64_t pinned = hf_atomic_load(&pin->epoch, HF_RELAXED);
-		found = pinned != 0 && pinned <= stamp;
+		found = pinned != 0 && pinned <= stamp + 1;
 		if (found)
 			snprintf(ret_name, cap, "%s", pin->name);
 	}

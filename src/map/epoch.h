@@ -4,7 +4,12 @@
  * A thread that looks into the map is pinned: it stores the epoch that it read into its own line,
  * and nothing else. What is taken out gets a stamp, the epoch of that moment. Whoever wants it back
  * begins a new epoch, lets all running threads pass a fence (so that pinning needs none), and looks
- * at the pins: what is stamped with an epoch older than all of them, nobody can reach any more.
+ * at the pins: what is stamped with an epoch older than all of them by two, nobody can reach any
+ * more.
+ *
+ * One is not enough. Who takes something out may still read the old epoch when a reader has already
+ * pinned the new one, and that reader may be before the fence: it finds what is taken out just
+ * then. A reader that has pinned the epoch after that has passed the fence.
  */
 #ifndef HF_MAP_EPOCH_H
 #define HF_MAP_EPOCH_H
@@ -65,8 +70,8 @@ static inline bool hf_epochs_known(const struct hf_epochs *epochs, uint64_t stam
 	return stamp < hf_atomic_load(&epochs->safe, HF_ACQUIRE);
 }
 /*
- * Finds out whether it is: microseconds, at most once per stamp; later calls only look at the pins.
- * False also if another thread is just finding out.
+ * Finds out whether it is: microseconds, at most twice per stamp; later calls only look at the
+ * pins. False also if another thread is just finding out.
  */
 bool hf_epochs_passed(struct hf_epochs *epochs, uint64_t stamp);
 /* Who holds up `stamp`: copies the name of one such thread; false if nobody does. */
