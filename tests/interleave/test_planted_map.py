@@ -1,0 +1,187 @@
+#!/usr/bin/python3
+"""Plants concurrency bugs in a copy of src/map, and says in how many runs the explorer finds each.
+
+    tests/interleave/test_planted_map.py [PART-OF-NAME]
+
+A bug is a text of the sources and its replacement, outside the product. The text must be there exactly once, so a bug
+whose place has changed is noticed. One that is not found is a failure; so is one that is not found as what it is.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+FLAGS = """-std=gnu17 -O1 -D_GNU_SOURCE -DHF_INTERLEAVE -DHF_SMALL_LIMITS -fno-strict-aliasing -U_FORTIFY_SOURCE -fPIC
+    -w""".split()
+PATIENCE_S = 20
+
+# What to compile anew for a header: all that the tests go through which are named for its bugs.
+REBUILT = {"epoch.h": ["src/map/epoch.c", "tests/interleave/map.c"], "lock.h": ["src/map/u64.c"]}
+
+# name, file of src/map, the text, what stands there instead, which test of map.c, what its failure says
+BUGS = [
+    ("a pin is not fenced", "epoch.h",
+     "\thf_fence_light();\n\treturn outer;", "\treturn outer;", "epochs", "free"),
+    ("a pin is not fenced where membarrier is missing", "epoch.h",
+     "if (__builtin_expect(pin->fences, 0))", "if (false)", "epochs without", "free"),
+    ("pins are looked at without a fence", "epoch.c", "\t\tfence(epochs);\n", "", "epochs", "free"),
+    ("pins are not looked at", "epoch.c", "\t\t\tsafe = pinned - 1;\n", "\t\t\tcontinue;\n", "epochs", "free"),
+    ("what is one epoch older than a pin is freed", "epoch.c",
+     "pinned - 1 < safe)\n\t\t\tsafe = pinned - 1;", "pinned < safe)\n\t\t\tsafe = pinned;", "epochs", "free"),
+    ("an epoch too early", "epoch.c", "\treturn stamp < safe;\n", "\treturn stamp <= safe;\n", "epochs", "free"),
+    ("a thread unpins without release", "epoch.h", "hf_atomic_store(&pin->epoch, outer, HF_RELEASE);",
+     "hf_atomic_store(&pin->epoch, outer, HF_RELAXED);", "epochs", "free"),
+    ("the epoch is asked for before the removal", "epoch.c", "\thf_fence_light();\n\tif (epochs->fences)",
+     "\tif (epochs->fences)", "epochs", "free"),
+    ("a removed slot is used again at once", "shard.c",
+     "if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)\n"
+     "\t\t\t  : !hf_epochs_passed(&map->epochs, oldest->stamp))", "if (false)", "a slot used again", "does not hold"),
+    ("an emptied table is freed at once", "shard.c",
+     "if (!hf_epochs_passed(&map->epochs, shard->retired_at))", "if (false)", "resize to the end", "free"),
+    ("moving begins while a put is under way", "shard.c",
+     "if (waits && !hf_epochs_passed(&map->epochs, shard->freezing))", "if (false)", "resize; put",
+     "== 20 does not hold"),
+    ("a put does not see that the table is frozen", "u64.c",
+     "if (HF_UNLIKELY(found == 0 || (table & HF_TABLE_FROZEN) != 0)) {\n\t\thf_unpin",
+     "if (found == 0) {\n\t\thf_unpin", "resize; put",
+     "== 20 does not hold"),
+    ("a moved line is said to be so before its neighbours are copied", "shard.c",
+     "\t\tHF_ASSERT(copied);\n", "\t\tHF_ASSERT(copied);\n\t\tline_mark_moved(map, (uint64_t *)line);\n",
+     "resize; get of a key beside", "== 14 does not hold"),
+    ("an empty slot ends a search before a moved one is seen", "u64.c",
+     "\t\tif (moved) {", "\t\tif (moved && !ends) {", "resize; get of a key in a line with room",
+     "== 31 does not hold"),
+    ("the key comes before its value", "u64.c",
+     "hf_atomic_store(&slot[1], value, HF_RELEASE);\n\thf_atomic_store(slot, place->key, HF_RELEASE);",
+     "hf_atomic_store(slot, place->key, HF_RELEASE);\n\thf_atomic_store(&slot[1], value, HF_RELEASE);",
+     "put of a new key", "does not hold"),
+    ("a key is published without release", "u64.c", "hf_atomic_store(slot, place->key, HF_RELEASE);",
+     "hf_atomic_store(slot, place->key, HF_RELAXED);", "put of a new key", "does not hold"),
+    ("an update is a load and a store", "u64.c",
+     "!hf_atomic_cas(&slot[1], &old, change->value, HF_ACQ_REL, HF_ACQUIRE)",
+     "(hf_atomic_store(&slot[1], change->value, HF_RELEASE), false)", "two updates", "does not hold"),
+    ("a removed slot is empty for whoever looks", "shard.c",
+     "hf_atomic_store(slot, (uint64_t)HF_MARK_DEAD, HF_RELEASE);",
+     "hf_atomic_store(slot, (uint64_t)HF_MARK_EMPTY, HF_RELEASE);", "a slot used again", "does not hold"),
+    ("a record is published without release", "records.c",
+     "hf_atomic_store(slot, tag_of(hash) << 48 | (uintptr_t)record, HF_RELEASE);",
+     "hf_atomic_store(slot, tag_of(hash) << 48 | (uintptr_t)record, HF_RELAXED);", "record put", "not published"),
+    ("a record is filled after it is published", "records.c",
+     "\tuint64_t was = hf_atomic_load(slot, HF_RELAXED);\n",
+     "\tuint64_t was = hf_atomic_load(slot, HF_RELAXED);\n\thf_atomic_store(slot, tag_of(hash) << 48 | "
+     "(uintptr_t)record, HF_RELEASE);\n\thf_plain_writes(record->bytes, change->len);\n", "record put", "data race"),
+    ("a replaced record is used again at once", "shard.c",
+     "if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)\n"
+     "\t\t\t  : !hf_epochs_passed(&map->epochs, oldest->stamp))", "if (false)", "record put thrice",
+     "accesses record"),
+    ("a record that is looked at between enter and exit is not held", "map.c",
+     "\t\t(void)hf_pin(&thread->map->epochs, &thread->pin);\n", "\t\t(void)0;\n", "record put thrice; look",
+     "accesses record"),
+    ("a cursor does not freeze the shards", "cursor.c", "\tif (map->cursor_count++ == 0)\n\t\tfreeze_all(map, true);\n",
+     "\tmap->cursor_count++;\n", "two puts; a cursor", "walked(s, 10, 11, 0)"),
+    ("what a cursor has not seen yet is not kept", "cursor.c", "bool seen = entry->shard < cursor->shard ||",
+     "bool seen = entry->shard <= 2 ||", "two puts; a cursor", "walked(s, 10, 11, 0)"),
+    ("who has the lock is looked at, then written", "lock.h",
+     "hf_atomic_cas(lock, &free, 1u, HF_ACQUIRE, HF_RELAXED);",
+     "(hf_atomic_store(lock, 1u, HF_SEQ_CST), free == 0);", "two get_or_put", "does not hold"),
+    ("a lock is taken without acquire", "lock.h", "hf_atomic_cas(lock, &free, 1u, HF_ACQUIRE, HF_RELAXED)",
+     "hf_atomic_cas(lock, &free, 1u, HF_RELAXED, HF_RELAXED)", "two get_or_put", "does not hold"),
+    ("a lock is left without release", "lock.h", "hf_atomic_store(lock, 0u, HF_RELEASE)",
+     "hf_atomic_store(lock, 0u, HF_RELAXED)", "two get_or_put", "does not hold"),
+]
+
+
+class Build:
+    """The program `map` as Meson built it, for any of whose files another object can be put in."""
+
+    def __init__(self, build):
+        with open(os.path.join(build, "build.ninja"), encoding="utf-8") as file:
+            line = re.search(r"^build tests/interleave/map: \S+ (.*?)$", file.read(), re.M).group(1)
+        words = [word for word in line.split() if word.endswith((".o", ".a"))]
+        self.inputs = [os.path.join(build, word) for word in words]
+        self.cc = os.environ.get("CC", "cc")
+
+    def make(self, folder, file, text):
+        """The program, with that text for that file of src/map."""
+        source = os.path.join(folder, "map", file)
+        os.makedirs(os.path.dirname(source))
+        with open(source, "w", encoding="utf-8") as out:
+            out.write(text)
+        anew = REBUILT.get(file, ["src/map/" + file])
+        inputs = [source if name == "src/map/" + file else os.path.join(ROOT, name) for name in anew]
+        inputs += [path for path in self.inputs if self.source_of(path) not in anew]
+        program = os.path.join(folder, "program")
+        words = [self.cc, *FLAGS, "-I" + folder, "-I" + ROOT + "/src", "-I" + ROOT + "/include", *inputs, "-fno-lto",
+                 "-o", program]
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(done.stdout[-3000:])
+        return program
+
+    @staticmethod
+    def source_of(path):
+        """Of an object, as Meson names it."""
+        name = os.path.basename(path)
+        if name.startswith(".._.._"):
+            folders, file = name[len(".._.._"):-len(".o")].rsplit("_", 1)
+            return folders.replace("_", "/") + "/" + file
+        return "tests/interleave/" + name[:-len(".o")]
+
+
+def find(build, bug):
+    name, file, there, instead, test, wanted = bug
+    with open(os.path.join(ROOT, "src/map", file), encoding="utf-8") as source:
+        good = source.read()
+    if good.count(there) != 1:
+        raise RuntimeError(f"{file} has {good.count(there)} places like that; this list must follow the code")
+    with tempfile.TemporaryDirectory() as folder:
+        program = build.make(folder, file, good.replace(there, instead))
+        begin = time.monotonic()
+        run = subprocess.run([program, "-f", test], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             check=False, timeout=PATIENCE_S)
+        seconds = time.monotonic() - begin
+    found = re.search(r"^\| ([^|]*) \| FAILED \| (\d+) \+ (\d+) \| (\d+) \|.*\n +(.*)\n", run.stdout, re.M)
+    if run.returncode != 1 or not found:
+        raise RuntimeError("not found; " + run.stdout[-500:])
+    if wanted not in found.group(5) or "does not replay" in found.group(5):
+        raise RuntimeError(f"found as '{found.group(5)}', not as '{wanted}'")
+    runs = int(found.group(2)) + int(found.group(3))
+    return f"| {name} | {found.group(1)} | {runs} | {found.group(4)} | {seconds:.2f} |"
+
+
+def main():
+    build = Build(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(os.environ["HOLDFAST"])))))
+    part = sys.argv[1] if len(sys.argv) > 1 else ""
+    bugs = [bug for bug in BUGS if part in bug[0]]
+    rows, failures, left = {}, [], list(bugs)
+    lock = threading.Lock()
+
+    def work():
+        while True:
+            with lock:
+                if not left:
+                    return
+                bug = left.pop(0)
+            try:
+                rows[bug[0]] = find(build, bug)
+            except (RuntimeError, subprocess.TimeoutExpired) as why:
+                failures.append(f"{bug[0]}: {why}")
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    print("| planted bug | found by | runs | steps | seconds |\n| --- | --- | --- | --- | --- |")
+    print("\n".join(rows[bug[0]] for bug in bugs if bug[0] in rows))
+    for failure in failures:
+        print("NOT FOUND:", failure)
+    return 1 if failures or not bugs else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
