@@ -18,6 +18,15 @@ FILL = ["HF.SEND", "order", "o:__rand_int__", "Fill", "n", "1", "ID", ID]
 PLACE_ID = "p{:024}"
 
 
+SET = ["-t", "set", "-d", "100"]
+GET = ["-t", "get"]
+
+
+def plain_sets():
+    """A value for each key that redis-benchmark asks for."""
+    return (["SET", f"key:{i:012}", "x" * 100] for i in range(client.KEYS))
+
+
 def order_key(i):
     return f"o:{i:012}"  # as redis-benchmark writes __rand_int__
 
@@ -135,6 +144,29 @@ class Holdfast(Peer):
             raise client.Failed(f"{self.label} applied {events} of {self.applied} events")
 
 
+class HoldfastSet(Holdfast):
+    """Plain keys: the very commands that the Redis rows do."""
+    name, label = "set", "Holdfast, SET of 100 bytes"
+
+    def fill(self):
+        self.client.feed(plain_sets())
+        self.applied = client.KEYS
+
+    def work(self):
+        return SET
+
+
+class HoldfastGet(HoldfastSet):
+    name, label = "get", "Holdfast, GET of 100 bytes"
+
+    def work(self):
+        return GET
+
+    def check(self):
+        if self.figures()["events"] != client.KEYS:
+            raise client.Failed(f"{self.label} wrote something")
+
+
 class HoldfastNoSync(Holdfast):
     name, label = "nosync", "Holdfast --no-sync"
     flags = ["--no-sync"]
@@ -154,10 +186,10 @@ class Redis(Peer):
         return client.output_of(["redis-cli", "-p", str(self.port), "PING"])[0] == "PONG\n"
 
     def fill(self):
-        self.client.feed(["SET", f"key:{i:012}", "x" * 100] for i in range(client.KEYS))
+        self.client.feed(plain_sets())
 
     def work(self):
-        return ["-t", "set", "-d", "100"]
+        return SET
 
     def disk_bytes(self):
         return sum(os.path.getsize(path) for path in glob.glob(f"{self.dir}/appendonlydir/*.aof"))
@@ -199,6 +231,13 @@ class RedisSet(Redis):
         return None
 
 
+class RedisGet(RedisSet):
+    name, label = "redis-get", "Redis, GET of 100 bytes, no AOF"
+
+    def work(self):
+        return GET
+
+
 class Limit(Peer):
     name, label = "limit", "(d) the limit: parse, say +OK"
 
@@ -206,4 +245,4 @@ class Limit(Peer):
         return [os.path.join(self.bench.tools, "limit")]
 
 
-ALL = [Holdfast, HoldfastNoSync, RedisLua, RedisSetAlways, RedisSet, Limit]
+ALL = [Holdfast, HoldfastNoSync, RedisLua, RedisSetAlways, RedisSet, Limit, HoldfastSet, HoldfastGet, RedisGet]
