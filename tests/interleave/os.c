@@ -1,4 +1,4 @@
-/* os.c - what src/map asks src/os for, in a world in which time stands still. */
+/* os.c - what src/map and src/stats ask src/os for, in a world in which time stands still. */
 #include "inside.h"
 #include "os/clock.h"
 #include "os/memory.h"
@@ -29,4 +29,43 @@ void hf_pages_free(void *pages, size_t bytes) {
 
 void hf_thread_yield(void) {
 	hf_cpu_relax();
+}
+
+int64_t hf_clock_wall_ns(void) {
+	return 1;
+}
+
+void hf_mutex_init(struct hf_mutex *mutex) {
+	*(uint32_t *)(void *)mutex = 0;
+}
+
+void hf_mutex_fini(struct hf_mutex *mutex) {
+}
+
+void hf_mutex_lock(struct hf_mutex *mutex) {
+	uint32_t *word = (uint32_t *)(void *)mutex, free = 0;
+	while (!hf_atomic_cas(word, &free, 1u, HF_ACQUIRE, HF_RELAXED)) {
+		free = 0;
+		hf_cpu_relax();
+	}
+}
+
+void hf_mutex_unlock(struct hf_mutex *mutex) {
+	hf_atomic_store((uint32_t *)(void *)mutex, 0u, HF_RELEASE);
+}
+
+void hf_cond_init(struct hf_cond *cond) {
+}
+
+void hf_cond_fini(struct hf_cond *cond) {
+}
+
+/* As after a wake-up without reason: whoever waits looks again. */
+void hf_cond_wait_ns(struct hf_cond *cond, struct hf_mutex *mutex, uint64_t ns) {
+	hf_mutex_unlock(mutex);
+	hf_cpu_relax();
+	hf_mutex_lock(mutex);
+}
+
+void hf_cond_broadcast(struct hf_cond *cond) {
 }
