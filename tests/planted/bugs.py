@@ -5,6 +5,7 @@ there must be in the file exactly once, so that a bug whose place has changed is
 tests/list, or its command with other arguments; the cheapest that catches it is the only one named.
 """
 LOG_UNIT, ENGINE_UNIT, INDEX_UNIT = "unit-log", "unit-engine", "unit-index"
+TORTURE = "torture"
 MACHINE_UNIT, RESP_UNIT, HOSTILE = "unit-machine", "unit-resp", "hostile-crowds"
 SIM, SNAPSHOT, SNAPSHOT_UNIT, PLAIN = "sim --count 200000", "snapshot", "unit-snapshot", "plain"
 STATS_UNIT = "unit-stats"
@@ -256,6 +257,36 @@ BUGS = [
      "	for (uint32_t i = 0; i + (line->used == HF_INDEX_LINE_ENTRIES) < line->used; i++)\n"
      "		table_add(&map->now,",
      [INDEX_UNIT]),
+
+    # ---- the concurrent map
+    ("a removed slot is used again at once", "src/map/shard.c",
+     "	hf_atomic_store(slot, (uint64_t)HF_MARK_DEAD, HF_RELEASE);",
+     "	hf_atomic_store(slot, (uint64_t)HF_MARK_FREE, HF_RELEASE);",
+     [TORTURE]),
+    ("a frozen shard is overwritten without its lock", "src/map/u64.c",
+     "	if (HF_UNLIKELY(found == 0 || (table & HF_TABLE_FROZEN) != 0)) {",
+     "	if (HF_UNLIKELY(found == 0)) {",
+     [TORTURE]),
+    ("a line is marked before its run is copied", "src/map/shard.c",
+     "		HF_ASSERT(copied);",
+     "		HF_ASSERT(copied);\n		line_mark_moved(map, hf_table_line(from, end - 1));",
+     [TORTURE]),
+    ("an old record is used again while it is read", "src/map/shard.c",
+     "		if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)",
+     "		if (known ? false",
+     [TORTURE]),
+    ("pins hold nothing back", "src/map/epoch.c",
+     "		if (pinned != 0 && pinned < safe)",
+     "		if (pinned > safe)",
+     [TORTURE]),
+    ("a cursor shows what came after it", "src/map/cursor.c",
+     "			if (find_changed(cursor, &entry) == NULL &&",
+     "			if ((find_changed(cursor, &entry) == NULL || hash % 64 == 0) &&",
+     ["unit-map"]),
+    ("a right is not asked for", "src/map/guard.c",
+     "	uint32_t watch = all & ~thread->rights;",
+     "	uint32_t watch = HF_MAP_READ & ~thread->rights;",
+     ["unit-map"]),
 
     # ---- the wire
     ("a bulk string's end is not looked at", "src/server/resp.c",
