@@ -225,7 +225,10 @@ struct hf_map_stats {
 	uint64_t waits;	  /* writes that had to wait for a reader */
 	uint64_t denied;  /* calls without the right */
 };
-/* Each figure is right for a moment; together they are right if nobody writes. */
+/*
+ * Each figure is right for a moment; together they are right if nobody writes. If shards are
+ * `owned`, to be called, as hf_map_settle, by who owns all of them.
+ */
 HF_API void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret);
 
 #ifdef __cplusplus

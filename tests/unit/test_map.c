@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "holdfast/map.h"
+#include "map/map_private.h"
+#include "os/memory.h"
 
 #define ALL (HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE)
 
@@ -608,6 +609,61 @@ static void bad_options_are_refused(void **state) {
 	assert_int_equal(hf_map_new(&options, &map, err, sizeof(err)), HF_USAGE);
 }
 
+/* ---- memory runs out */
+
+static int allocations_left;
+static long allocated;
+
+static void *allocate(size_t bytes) {
+	if (allocations_left-- <= 0)
+		return NULL;
+	allocated += (long)bytes;
+	return hf_pages_new(bytes);
+}
+
+static void release(void *memory, size_t bytes) {
+	if (memory != NULL)
+		allocated -= (long)bytes;
+	hf_pages_free(memory, bytes);
+}
+
+/* Wherever it does, the call says so and changes nothing, and all memory comes back. */
+static void memory_that_runs_out_is_an_error(void **state) {
+	static const struct hf_allocator allocator = { allocate, release };
+	for (int limit = 0; limit < 12; limit++) {
+		for (enum hf_map_kind kind = HF_MAP_U64; kind <= HF_MAP_RECORDS; kind++) {
+			struct hf_map_options options = {
+				.name = "test", .kind = kind, .shards = 2, .seed = 42
+			};
+			struct hf_map_thread *thread = NULL;
+			struct hf_map *map = NULL;
+			struct hf_err why;
+			allocations_left = limit;
+			uint64_t count = 0;
+			enum hf_status status = HF_NOMEM;
+			if (hf_map_make(&options, &allocator, &map, &why))
+				status = hf_map_join(map, "one", ALL, &thread, err, sizeof(err));
+			else
+				assert_int_equal(why.status, HF_NOMEM);
+			while (status == HF_OK) {
+				struct hf_bytes key = { &count, sizeof(count) };
+				status = kind == HF_MAP_U64
+						 ? hf_map_put(thread, count, count)
+						 : hf_map_record_put(thread, key, key, NULL);
+				count += status == HF_OK;
+			}
+			assert_int_equal(status, HF_NOMEM);
+			if (thread != NULL)
+				assert_int_equal(stats_of(map).entries, count);
+			for (uint64_t i = 0; i < count && kind == HF_MAP_U64; i++)
+				assert_has(thread, i, i);
+			hf_map_leave(thread);
+			hf_map_free(map);
+			assert_int_equal(allocated, 0);
+		}
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key_can_be_used),
@@ -625,6 +681,7 @@ int main(void) {
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),
 		cmocka_unit_test(bad_options_are_refused),
+		cmocka_unit_test(memory_that_runs_out_is_an_error),
 	};
 	return cmocka_run_group_tests_name("map", tests, NULL, NULL);
 }
