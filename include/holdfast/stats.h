@@ -162,15 +162,17 @@ static inline void hf_record_n(struct hf_stats_thread *thread, struct hf_histogr
 		return;
 	}
 	struct hf_stats_cells *cells = &thread->cells[histogram.slot];
-	uint32_t bucket = hf_stats_bucket(value);
-	uint64_t *octave = cells->octaves[bucket / 128];
+	/* As hf_stats_bucket: `high` is 0 to 255, and from 128 on it is a step further up. */
+	uint32_t shift = (63 ^ (uint32_t)__builtin_clzll(value | 128)) - 7;
+	uint64_t high = value >> shift;
+	uint64_t *octave = cells->octaves[shift + high / 128];
 	if (__builtin_expect(octave == NULL, 0)) {
-		octave = hf_stats_octave(thread, histogram.slot, bucket / 128);
+		octave = hf_stats_octave(thread, histogram.slot, (uint32_t)(shift + high / 128));
 		if (octave == NULL)
 			return;
 	}
 	__extension__ unsigned __int128 sum = (unsigned __int128)value * n;
-	octave[bucket % 128] += n;
+	octave[high % 128] += n;
 	cells->sum_high += (uint64_t)(sum >> 64);
 	if (__builtin_expect(__builtin_add_overflow(cells->sum, (uint64_t)sum, &cells->sum), 0))
 		cells->sum_high++;

@@ -155,7 +155,7 @@ void hf_cmd_command_docs(struct hf_loop *loop, struct hf_conn *conn,
 
 /* ---- INFO -------------------------------------------------------------------------------- */
 
-#define INFO_TEXT_MAX 8192u
+#define INFO_TEXT_MAX 12288u /* a path of 3 KiB may be in it */
 
 struct figures {
 	const struct hf_loop *loop;
