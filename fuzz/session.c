@@ -16,6 +16,7 @@
 #include "memory_log.h"
 #include "os/clock.h"
 #include "os/random.h"
+#include "server/command.h"
 #include "server/loop.h"
 #include "server/server.h"
 #include "world.h"
@@ -277,12 +278,14 @@ static void begin(void) {
 	HF_ASSERT(reply.status == HF_OK);
 	struct hf_err err;
 	must(hf_engine_wait(world.engine, reply.lsn, &err), &err);
-	if (world.server == NULL)
+	bool is_new = world.server == NULL;
+	if (is_new)
 		open_server();
 	struct hf_loop *loop = &world.server->loops[0];
 	world.server->engine = loop->engine = world.engine;
+	must(is_new || hf_server_register(world.server, &err), &err);
+	must(is_new || hf_loop_join_stats(loop, &err), &err);
 	world.server->accepted = 0;
-	loop->commands = 0;
 	loop->committed = 0;
 	for (uint32_t i = 0; i < CLIENTS; i++) {
 		int fds[2];
@@ -310,12 +313,15 @@ static void end(void) {
 		client->fd = -1;
 	}
 	bool drained = world.server->listen_fd < 0; /* SHUTDOWN, which has no reply */
-	HF_ASSERT(drained || replies == loop->commands + errors);
+	hf_loop_take_figures(loop);
+	HF_ASSERT(drained || replies == hf_stats_sum_of(loop->figures, "latency_ns.") + errors);
 	turn();
 	HF_ASSERT(drained || world.server->conn_count == 0);
 	if (drained) {
 		hf_server_close(world.server);
 		world.server = NULL;
+	} else {
+		hf_loop_leave_stats(loop); /* the next engine is another one */
 	}
 }
 

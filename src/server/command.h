@@ -81,8 +81,10 @@ hf_command_fn hf_cmd_info, hf_cmd_config_get, hf_cmd_empty, hf_cmd_zero, hf_cmd_
 
 /* command_stats.c */
 hf_command_fn hf_cmd_stats;
+/* The server's and a loop's part in the figures of their engine. */
 HF_MUST bool hf_server_register(struct hf_server *server, struct hf_err *err);
 HF_MUST bool hf_loop_join_stats(struct hf_loop *loop, struct hf_err *err);
+void hf_loop_leave_stats(struct hf_loop *loop); /* also if it has not joined */
 /* Takes a snapshot of all figures into loop->figures. */
 void hf_loop_take_figures(struct hf_loop *loop);
 /* All counters, and histograms' numbers of values, whose names begin with `prefix`. */

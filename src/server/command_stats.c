@@ -13,7 +13,9 @@
 bool hf_server_register(struct hf_server *server, struct hf_err *err) {
 	struct hf_stats *stats = hf_engine_stats(server->engine);
 	char name[HF_NAME_MAX + 16];
-	server->latencies = hf_memory_new((hf_command_count + 1) * sizeof(*server->latencies));
+	if (server->latencies == NULL)
+		server->latencies =
+			hf_memory_new((hf_command_count + 1) * sizeof(*server->latencies));
 	if (server->latencies == NULL)
 		return hf_fail(err, HF_NOMEM, "no memory for the server's figures");
 	enum hf_status status = HF_OK;
@@ -48,6 +50,14 @@ bool hf_loop_join_stats(struct hf_loop *loop, struct hf_err *err) {
 		return false;
 	hf_stats_rest(loop->counting); /* until its first pass */
 	return true;
+}
+
+void hf_loop_leave_stats(struct hf_loop *loop) {
+	if (loop->counting != NULL)
+		hf_stats_leave(loop->counting);
+	hf_stats_snapshot_free(loop->figures);
+	loop->counting = NULL;
+	loop->figures = NULL;
 }
 
 void hf_loop_take_figures(struct hf_loop *loop) {

@@ -563,9 +563,7 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 }
 
 void hf_loop_fini(struct hf_loop *loop) {
-	if (loop->counting != NULL)
-		hf_stats_leave(loop->counting);
-	hf_stats_snapshot_free(loop->figures);
+	hf_loop_leave_stats(loop);
 	hf_pool_fini(&loop->pool);
 	hf_memory_free(loop->dirty.items);
 	hf_memory_free(loop->waiting.items);
