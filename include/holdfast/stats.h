@@ -82,7 +82,8 @@ HF_API enum hf_status hf_stats_histogram(struct hf_stats *stats, const char *nam
 /* What a thread records in one histogram. */
 struct hf_stats_cells {
 	uint64_t sum, sum_high, max;
-	uint64_t spare[3]; /* 512 bytes in all */
+	uint64_t made;	   /* which octaves there are: a bit each */
+	uint64_t spare[2]; /* 512 bytes in all */
 	uint64_t *octaves[HF_STATS_OCTAVES];
 };
 

@@ -25,8 +25,12 @@ uint8_t *hf_bank_init(const struct hf_stats *stats, struct bank *bank, uint8_t *
 
 void hf_bank_fini(const struct hf_stats *stats, struct bank *bank) {
 	for (uint32_t i = 0; i < stats->histogram_count; i++)
-		for (uint32_t k = 0; k < HF_STATS_OCTAVES; k++)
-			hf_memory_free(bank->cells[i].octaves[k]);
+		hf_cells_fini(&bank->cells[i]);
+}
+
+void hf_cells_fini(struct hf_stats_cells *cells) {
+	for (uint64_t left = cells->made; left != 0; left &= left - 1)
+		hf_memory_free(cells->octaves[__builtin_ctzll(left)]);
 }
 
 /* All but the buckets. */
@@ -35,6 +39,11 @@ static void add_sums(struct hf_stats_cells *to, const struct hf_stats_cells *fro
 	to->sum_high += from->sum_high + (to->sum < from->sum);
 	if (from->max > to->max)
 		to->max = from->max;
+}
+
+static void put_octave(struct hf_stats_cells *cells, uint32_t i, uint64_t *octave) {
+	cells->octaves[i] = octave;
+	cells->made |= (uint64_t)1 << i;
 }
 
 static void add_octave(uint64_t *to, const uint64_t *from) {
@@ -46,14 +55,14 @@ void hf_cells_move(struct hf_stats_cells *to, struct hf_stats_cells *from) {
 	hf_plain_writes(from, sizeof(*from));
 	add_sums(to, from);
 	from->sum = from->sum_high = from->max = 0;
-	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++) {
+	for (uint64_t left = from->made; left != 0; left &= left - 1) {
+		uint32_t i = (uint32_t)__builtin_ctzll(left);
 		uint64_t *octave = from->octaves[i];
-		if (octave == NULL)
-			continue;
 		hf_plain_writes(octave, OCTAVE_BYTES);
 		if (to->octaves[i] == NULL) {
-			to->octaves[i] = octave;
+			put_octave(to, i, octave);
 			from->octaves[i] = NULL;
+			from->made ^= (uint64_t)1 << i;
 		} else {
 			add_octave(to->octaves[i], octave);
 			memset(octave, 0, OCTAVE_BYTES);
@@ -62,12 +71,11 @@ void hf_cells_move(struct hf_stats_cells *to, struct hf_stats_cells *from) {
 }
 
 bool hf_cells_reserve(struct hf_stats_cells *to, const struct hf_stats_cells *from) {
-	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++) {
-		if (from->octaves[i] == NULL || to->octaves[i] != NULL)
-			continue;
-		to->octaves[i] = hf_memory_new(OCTAVE_BYTES);
-		if (to->octaves[i] == NULL)
+	for (uint64_t left = from->made & ~to->made; left != 0; left &= left - 1) {
+		uint64_t *octave = hf_memory_new(OCTAVE_BYTES);
+		if (octave == NULL)
 			return false;
+		put_octave(to, (uint32_t)__builtin_ctzll(left), octave);
 	}
 	return true;
 }
@@ -76,9 +84,10 @@ bool hf_cells_add(struct hf_stats_cells *to, const struct hf_stats_cells *from) 
 	if (!hf_cells_reserve(to, from))
 		return false;
 	add_sums(to, from);
-	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++)
-		if (from->octaves[i] != NULL)
-			add_octave(to->octaves[i], from->octaves[i]);
+	for (uint64_t left = from->made; left != 0; left &= left - 1) {
+		int i = __builtin_ctzll(left);
+		add_octave(to->octaves[i], from->octaves[i]);
+	}
 	return true;
 }
 
@@ -86,10 +95,11 @@ void hf_cells_copy(struct hf_stats_cells *to, const struct hf_stats_cells *from)
 	to->sum = from->sum;
 	to->sum_high = from->sum_high;
 	to->max = from->max;
-	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++) {
+	for (uint64_t left = to->made; left != 0; left &= left - 1) {
+		int i = __builtin_ctzll(left);
 		if (from->octaves[i] != NULL)
 			memcpy(to->octaves[i], from->octaves[i], OCTAVE_BYTES);
-		else if (to->octaves[i] != NULL)
+		else
 			memset(to->octaves[i], 0, OCTAVE_BYTES);
 	}
 }
@@ -98,6 +108,7 @@ uint64_t *hf_stats_octave(struct hf_stats_thread *thread, uint32_t slot, uint32_
 	uint64_t *made = hf_memory_new(OCTAVE_BYTES);
 	if (made == NULL)
 		thread->counts[SLOT_LOST]++;
-	thread->cells[slot].octaves[octave] = made;
+	else
+		put_octave(&thread->cells[slot], octave, made);
 	return made;
 }

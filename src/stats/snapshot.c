@@ -31,8 +31,7 @@ void hf_stats_snapshot_free(struct hf_stats_snapshot *snapshot) {
 	if (snapshot == NULL)
 		return;
 	for (uint32_t i = 0; i < snapshot->histogram_count; i++)
-		for (uint32_t k = 0; k < HF_STATS_OCTAVES; k++)
-			hf_memory_free(snapshot->values.cells[i].octaves[k]);
+		hf_cells_fini(&snapshot->values.cells[i]);
 	hf_pages_free(snapshot, snapshot_bytes(snapshot->stats));
 }
 
@@ -99,15 +98,15 @@ static const struct hf_stats_cells *cells_of(const struct hf_stats_snapshot *sna
 
 static uint64_t count_octave(const uint64_t *octave) {
 	uint64_t count = 0;
-	for (uint32_t i = 0; octave != NULL && i < OCTAVE; i++)
+	for (uint32_t i = 0; i < OCTAVE; i++)
 		count += octave[i];
 	return count;
 }
 
 static uint64_t count_values(const struct hf_stats_cells *cells) {
 	uint64_t count = 0;
-	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++)
-		count += count_octave(cells->octaves[i]);
+	for (uint64_t left = cells->made; left != 0; left &= left - 1)
+		count += count_octave(cells->octaves[__builtin_ctzll(left)]);
 	return count;
 }
 
@@ -144,7 +143,8 @@ uint64_t hf_stats_quantile(const struct hf_stats_snapshot *snapshot, struct hf_h
 		rank++;
 	if (rank == count)
 		return cells->max;
-	for (uint32_t i = 0; i < HF_STATS_OCTAVES; i++) {
+	for (uint64_t left = cells->made; left != 0; left &= left - 1) {
+		uint32_t i = (uint32_t)__builtin_ctzll(left);
 		uint64_t here = count_octave(cells->octaves[i]);
 		if (rank > here) {
 			rank -= here;

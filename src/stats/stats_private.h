@@ -96,6 +96,7 @@ size_t hf_bank_bytes(const struct hf_stats *stats);
 uint8_t *hf_bank_init(const struct hf_stats *stats, struct bank *bank, uint8_t *at);
 /* Its octaves; the arrays are the owner's. */
 void hf_bank_fini(const struct hf_stats *stats, struct bank *bank);
+void hf_cells_fini(struct hf_stats_cells *cells);
 /* Adds and sets to zero; takes the memory of octaves that `to` does not have. Cannot fail. */
 void hf_cells_move(struct hf_stats_cells *to, struct hf_stats_cells *from);
 /* Adds. False: out of memory, nothing was added. */
