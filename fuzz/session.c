@@ -224,7 +224,8 @@ static void turn(void) {
 	struct hf_loop *loop = &world.server->loops[0];
 	for (;;) {
 		struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
-		bool more = loop->again.count + loop->round.count > 0;
+		bool more = loop->bulk.first != NULL || loop->slow.first != NULL ||
+			    loop->jobs.first != NULL || loop->job.conn != NULL;
 		if (!more && poll(&ready, 1, 0) == 0)
 			break;
 		(void)hf_loop_pass(loop);
