@@ -11,7 +11,9 @@
  * Each thread joins a map and then calls through its own `struct hf_map_thread`, which no other
  * thread may use at the same time. A handle has rights; what they do not cover is refused.
  *
- * Every operation is linearizable. The cost of memory safety is that a thread that reads must not
+ * The operations on one key are linearizable. Across keys a put may be seen a moment late: of two
+ * threads that each put a key and then get the other's, both may miss, as the processor's own
+ * stores would. The cost of memory safety is that a thread that reads must not
  * stop in the middle: what was removed is used again once all threads have been seen outside. A
  * reader that is stuck inside stops writers in the end (HF_NOMEM, after `patience_ms`; the error
  * names it), but memory does not grow.
