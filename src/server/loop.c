@@ -18,7 +18,7 @@
 #define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
 #define TURN_WORK 64u	/* of one connection, before the others go on */
 #define PASS_WORK 128u	/* after which no further turn begins */
-#define STALLED_MAX 8	/* passes in which no flush ended, while replies wait for one */
+#define STALLED_MAX 2	/* passes in which no flush ended, while replies wait for one */
 #define PASSES_MAX 4	/* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
