@@ -156,10 +156,12 @@ static void unlock_and_rest(struct pass *pass, uint64_t since) {
 static void rest_from_disk(void *arg, uint64_t wrote_ns) {
 	struct pass *pass = arg;
 	const struct saver *saver = &pass->engine->saver;
+	uint64_t rest_ns = wrote_ns * HF_SNAPSHOT_DISK_PACE;
+	if (rest_ns == 0)
+		return;
 	hf_engine_lock(pass->engine);
 	bool hurry = saver->saving && saver->full * 4 > saver->block_count * 3;
 	hf_engine_unlock(pass->engine);
-	uint64_t rest_ns = wrote_ns * HF_SNAPSHOT_DISK_PACE;
 	if (!hurry)
 		hf_snapshots_sleep(pass->engine, rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
 }

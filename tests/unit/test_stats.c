@@ -572,6 +572,24 @@ static void count_shared(void *arg) {
 	hf_atomic_fetch_sub(&shared->running, 1, HF_RELEASE);
 }
 
+static void a_sum_beyond_64_bits_keeps_its_carry(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_thread *thread = join(stats, "main");
+	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
+	struct hf_histogram h = histogram(stats, "h");
+	struct hf_stats_summary summary;
+	/* In two snapshots: the carry comes when the second is added to the total. */
+	hf_record(thread, h, UINT64_MAX);
+	take(stats, thread, snapshot);
+	hf_record(thread, h, 1);
+	take(stats, thread, snapshot);
+	hf_stats_summary(snapshot, h, &summary);
+	assert_true(summary.sum == 0 && summary.sum_high == 1);
+	hf_stats_leave(thread);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(stats);
+}
+
 static void a_handle_may_be_shared_under_a_lock(void **state) {
 	struct shared shared = { .stats = new_stats(), .running = WORKERS };
 	struct hf_thread threads[WORKERS];
@@ -716,6 +734,7 @@ int main(void) {
 		cmocka_unit_test(a_late_thread_is_told),
 		cmocka_unit_test(a_snapshot_is_exact_while_threads_count),
 		cmocka_unit_test(no_effect_comes_before_its_cause),
+		cmocka_unit_test(a_sum_beyond_64_bits_keeps_its_carry),
 		cmocka_unit_test(a_handle_may_be_shared_under_a_lock),
 		cmocka_unit_test(what_finds_no_room_in_the_archive_is_counted),
 		cmocka_unit_test(a_bad_archiver_is_refused),
