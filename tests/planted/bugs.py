@@ -322,10 +322,6 @@ BUGS = [
      "	if (history->version <= history->to)\n",
      "	if (history->version < history->to)\n",
      [ENGINE_UNIT]),
-    ("who comes takes the mutex before who waits", "src/os/real/thread.c",
-     "	if (!has_queue(mutex)) {",
-     "	for (;;) {",
-     ["unit-thread"]),
 
     # ---- snapshots
     ("a request changes an entity that is not saved yet", "src/engine/entity.c",
