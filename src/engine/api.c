@@ -386,12 +386,6 @@ enum hf_status hf_snapshot(struct hf_db *db, struct hf_result *ret) {
 
 /* ---- life ---- */
 
-static enum hf_status fail_text(const struct hf_err *why, char *err, size_t err_cap) {
-	if (err_cap > 0)
-		snprintf(err, err_cap, "%s", why->text);
-	return why->status;
-}
-
 static void db_free(struct hf_db *db) {
 	hf_cond_fini(&db->moved);
 	hf_mutex_fini(&db->lock);
@@ -412,7 +406,7 @@ enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, cha
 		hf_fail(&why, HF_NOMEM, "out of memory");
 		if (db != NULL)
 			db_free(db);
-		return fail_text(&why, err, err_cap);
+		return hf_err_tell(&why, err, err_cap);
 	}
 	struct hf_engine_options engine = {
 		.data_dir = options->data_dir,
@@ -426,7 +420,7 @@ enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, cha
 	};
 	if (!hf_engine_open(&engine, &db->engine, &why)) {
 		db_free(db);
-		return fail_text(&why, err, err_cap);
+		return hf_err_tell(&why, err, err_cap);
 	}
 	*ret = db;
 	return HF_OK;
@@ -437,7 +431,7 @@ enum hf_status hf_close(struct hf_db *db, char *err, size_t err_cap) {
 	(void)hf_drain(db); /* a stop is told by hf_engine_close, too */
 	bool ok = hf_engine_close(db->engine, &why);
 	db_free(db);
-	return ok ? HF_OK : fail_text(&why, err, err_cap);
+	return ok ? HF_OK : hf_err_tell(&why, err, err_cap);
 }
 
 const char *hf_status_text(enum hf_status status) {

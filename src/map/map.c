@@ -91,17 +91,11 @@ bool hf_map_make(const struct hf_map_options *options, const struct hf_allocator
 	return true;
 }
 
-static enum hf_status told(const struct hf_err *from, char *err, size_t err_cap) {
-	if (err_cap > 0)
-		snprintf(err, err_cap, "%s", from->text);
-	return from->status;
-}
-
 enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **ret, char *err,
 			  size_t err_cap) {
 	struct hf_err why;
 	const struct hf_allocator *allocator = options->small_pages ? &small_pages : &pages;
-	return hf_map_make(options, allocator, ret, &why) ? HF_OK : told(&why, err, err_cap);
+	return hf_map_make(options, allocator, ret, &why) ? HF_OK : hf_err_tell(&why, err, err_cap);
 }
 
 void hf_map_free(struct hf_map *map) {
@@ -130,19 +124,19 @@ enum hf_status hf_map_join(struct hf_map *map, const char *name, uint32_t rights
 			   struct hf_map_thread **ret, char *err, size_t err_cap) {
 	struct hf_err why;
 	if (!check_name(name, "thread", &why))
-		return told(&why, err, err_cap);
+		return hf_err_tell(&why, err, err_cap);
 	if (hf_atomic_fetch_add(&map->thread_count, 1u, HF_RELAXED) >= HF_MAP_THREADS_MAX) {
 		hf_atomic_fetch_sub(&map->thread_count, 1u, HF_RELAXED);
 		hf_fail(&why, HF_TOOBIG, "map '%s' has %u threads already", map->name,
 			HF_MAP_THREADS_MAX);
-		return told(&why, err, err_cap);
+		return hf_err_tell(&why, err, err_cap);
 	}
 	struct hf_map_thread *thread = thread_new(map, name, rights);
 	if (thread == NULL) {
 		hf_atomic_fetch_sub(&map->thread_count, 1u, HF_RELAXED);
 		hf_fail(&why, HF_NOMEM, "out of memory: thread '%s' cannot join map '%s'", name,
 			map->name);
-		return told(&why, err, err_cap);
+		return hf_err_tell(&why, err, err_cap);
 	}
 	hf_epochs_add(&map->epochs, &thread->pin);
 	hf_lock(&map->epochs.lock);
