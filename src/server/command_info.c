@@ -2,13 +2,13 @@
  * What is told about the server and its commands, in the shapes that Redis's clients and tools
  * read.
  */
-#include <fnmatch.h>
 #include <stdio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "os/clock.h"
 #include "server/command.h"
+#include "server/glob.h"
 #include "server/server.h"
 #include "server/version.h"
 
@@ -353,18 +353,10 @@ struct setting {
 	const char *value;
 };
 
-/* Is the setting asked for? In Redis's patterns: shell globs. */
-static bool matches(const struct hf_resp_command *request, const char *name) {
-	for (uint32_t i = 2; i < request->argc; i++) {
-		char pattern[HF_NAME_MAX + 1];
-		struct hf_span wanted = request->argv[i];
-		if (wanted.len > HF_NAME_MAX)
-			continue;
-		snprintf(pattern, sizeof(pattern), "%.*s", (int)wanted.len,
-			 (const char *)wanted.data);
-		if (fnmatch(pattern, name, FNM_CASEFOLD) == 0)
+static bool is_setting_wanted(const struct hf_resp_command *request, const char *name) {
+	for (uint32_t i = 2; i < request->argc; i++)
+		if (hf_glob_matches(request->argv[i], hf_span_of(name), true))
 			return true;
-	}
 	return false;
 }
 
@@ -394,7 +386,7 @@ void hf_cmd_config_get(struct hf_loop *loop, struct hf_conn *conn,
 	uint64_t begun = hf_out_begin(&conn->out);
 	uint32_t count = 0;
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-		if (!matches(request, settings[i].name))
+		if (!is_setting_wanted(request, settings[i].name))
 			continue;
 		hf_out_text(&conn->out, settings[i].name);
 		hf_out_text(&conn->out, settings[i].value);

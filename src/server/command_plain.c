@@ -4,6 +4,7 @@
  * that it depends on is durable.
  */
 #include "server/command.h"
+#include "server/glob.h"
 
 #define SCAN_COUNT_DEFAULT 10u
 #define SCAN_COUNT_MAX 10000u
@@ -15,23 +16,29 @@ static void reply_failure(struct hf_conn *conn, const struct hf_reply *reply) {
 	hf_out_error(&conn->out, word, reply->text);
 }
 
-static void reply_value(struct hf_out *out, enum hf_status status, struct hf_span value) {
-	if (status == HF_OK)
-		hf_out_bulk(out, value);
+/* Looks a key up; the reply depends on what was found, or not. Under the lock. */
+static bool look(struct hf_loop *loop, struct hf_conn *conn, struct hf_span key,
+		 struct hf_span *ret_value) {
+	struct hf_reply reply;
+	hf_engine_plain_get(loop->engine, key, ret_value, &reply);
+	hf_conn_gate(conn, reply.durable_at);
+	return reply.status == HF_OK;
+}
+
+static void reply_value(struct hf_loop *loop, struct hf_conn *conn, struct hf_span key) {
+	struct hf_span value;
+	if (look(loop, conn, key, &value))
+		hf_out_bulk(&conn->out, value);
 	else
-		hf_out_null(out);
+		hf_out_null(&conn->out);
 }
 
 /* ---- reads ------------------------------------------------------------------------------- */
 
 void hf_cmd_plain_get(struct hf_loop *loop, struct hf_conn *conn,
 		      const struct hf_resp_command *request) {
-	struct hf_span value;
-	struct hf_reply reply;
 	hf_engine_lock(loop->engine);
-	hf_engine_plain_get(loop->engine, request->argv[1], &value, &reply);
-	hf_conn_gate(conn, reply.durable_at);
-	reply_value(&conn->out, reply.status, value);
+	reply_value(loop, conn, request->argv[1]);
 	hf_engine_unlock(loop->engine);
 }
 
@@ -39,27 +46,18 @@ void hf_cmd_mget(struct hf_loop *loop, struct hf_conn *conn,
 		 const struct hf_resp_command *request) {
 	hf_out_array(&conn->out, request->argc - 1);
 	hf_engine_lock(loop->engine);
-	for (uint32_t i = 1; i < request->argc; i++) {
-		struct hf_span value;
-		struct hf_reply reply;
-		hf_engine_plain_get(loop->engine, request->argv[i], &value, &reply);
-		hf_conn_gate(conn, reply.durable_at);
-		reply_value(&conn->out, reply.status, value);
-	}
+	for (uint32_t i = 1; i < request->argc; i++)
+		reply_value(loop, conn, request->argv[i]);
 	hf_engine_unlock(loop->engine);
 }
 
 void hf_cmd_exists(struct hf_loop *loop, struct hf_conn *conn,
 		   const struct hf_resp_command *request) {
+	struct hf_span value;
 	int64_t count = 0;
 	hf_engine_lock(loop->engine);
-	for (uint32_t i = 1; i < request->argc; i++) {
-		struct hf_span value;
-		struct hf_reply reply;
-		hf_engine_plain_get(loop->engine, request->argv[i], &value, &reply);
-		hf_conn_gate(conn, reply.durable_at);
-		count += reply.status == HF_OK;
-	}
+	for (uint32_t i = 1; i < request->argc; i++)
+		count += look(loop, conn, request->argv[i], &value);
 	hf_engine_unlock(loop->engine);
 	hf_out_int(&conn->out, count);
 }
@@ -81,13 +79,10 @@ static bool is_entity(struct hf_loop *loop, struct hf_conn *conn, struct hf_span
 void hf_cmd_type(struct hf_loop *loop, struct hf_conn *conn,
 		 const struct hf_resp_command *request) {
 	struct hf_span value;
-	struct hf_reply reply;
 	hf_engine_lock(loop->engine);
-	hf_engine_plain_get(loop->engine, request->argv[1], &value, &reply);
-	hf_conn_gate(conn, reply.durable_at);
-	const char *type = reply.status == HF_OK		     ? "string"
-			   : is_entity(loop, conn, request->argv[1]) ? "entity"
-								     : "none";
+	const char *type = look(loop, conn, request->argv[1], &value) ? "string"
+			   : is_entity(loop, conn, request->argv[1])  ? "entity"
+								      : "none";
 	hf_engine_unlock(loop->engine);
 	hf_out_simple(&conn->out, type);
 }
@@ -226,66 +221,6 @@ void hf_cmd_incrby(struct hf_loop *loop, struct hf_conn *conn,
 
 /* ---- SCAN -------------------------------------------------------------------------------- */
 
-/*
- * One item of a pattern against one byte: `[a-z]`, `[^a]`, `?`, `\x` or a byte. Returns what is
- * behind the item.
- */
-static struct hf_span match_item(struct hf_span pattern, uint8_t byte, bool *ret_matches) {
-	const uint8_t *at = pattern.data, *end = at + pattern.len;
-	if (*at != '[') {
-		bool escaped = *at == '\\' && at + 1 < end;
-		at += escaped;
-		*ret_matches = *at == byte || (*at == '?' && !escaped);
-		return hf_span(at + 1, (size_t)(end - at) - 1);
-	}
-	at++;
-	bool negated = at < end && *at == '^', found = false;
-	for (at += negated; at < end && *at != ']'; at++) {
-		at += *at == '\\' && at + 1 < end;
-		uint8_t low = *at, high = low;
-		if (end - at >= 3 && at[1] == '-') {
-			at += 2;
-			high = *at;
-		}
-		found |= low <= high ? byte >= low && byte <= high : byte >= high && byte <= low;
-	}
-	*ret_matches = found != negated;
-	at += at < end;
-	return hf_span(at, (size_t)(end - at));
-}
-
-/*
- * Redis's glob patterns. On a mismatch only the last `*` takes one byte more: the time is bounded
- * by the product of both lengths.
- */
-static bool matches(struct hf_span pattern, struct hf_span text) {
-	struct hf_span star = { 0 }, star_text = { 0 };
-	bool has_star = false;
-	for (;;) {
-		bool same = false;
-		struct hf_span rest;
-		if (pattern.len > 0 && pattern.data[0] == '*') {
-			has_star = true;
-			star = pattern = hf_span(pattern.data + 1, pattern.len - 1);
-			star_text = text;
-			continue;
-		}
-		if (pattern.len == 0 && text.len == 0)
-			return true;
-		if (pattern.len > 0 && text.len > 0)
-			rest = match_item(pattern, text.data[0], &same);
-		if (same) {
-			pattern = rest;
-			text = hf_span(text.data + 1, text.len - 1);
-			continue;
-		}
-		if (!has_star || star_text.len == 0)
-			return false;
-		text = star_text = hf_span(star_text.data + 1, star_text.len - 1);
-		pattern = star;
-	}
-}
-
 struct scan {
 	struct hf_out *out;	/* NULL: the keys are only counted */
 	struct hf_span pattern; /* data NULL: all */
@@ -297,7 +232,8 @@ struct scan {
 static void show_key(void *arg, struct hf_span key) {
 	struct scan *scan = arg;
 	scan->seen++;
-	if (!scan->strings || (scan->pattern.data != NULL && !matches(scan->pattern, key)))
+	if (!scan->strings ||
+	    (scan->pattern.data != NULL && !hf_glob_matches(scan->pattern, key, false)))
 		return;
 	if (scan->out != NULL)
 		hf_out_bulk(scan->out, key);

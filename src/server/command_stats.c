@@ -2,11 +2,11 @@
  * What was counted, from one snapshot of src/stats: HF.STATS shows all of it, INFO the main
  * figures.
  */
-#include <fnmatch.h>
 #include <stdio.h>
 
 #include "os/memory.h"
 #include "server/command.h"
+#include "server/glob.h"
 
 #define TAKE_NS 2000000u /* for the other threads to come by; they are seldom longer away */
 
@@ -76,16 +76,9 @@ struct listing {
 
 /* Is the figure asked for? All of them are if there is no pattern. */
 static bool is_wanted(const struct hf_resp_command *request, const char *name) {
-	char pattern[HF_STATS_NAME_MAX + 1];
-	for (uint32_t i = 1; i < request->argc; i++) {
-		struct hf_span wanted = request->argv[i];
-		if (wanted.len > HF_STATS_NAME_MAX)
-			continue;
-		snprintf(pattern, sizeof(pattern), "%.*s", (int)wanted.len,
-			 (const char *)wanted.data);
-		if (fnmatch(pattern, name, 0) == 0)
+	for (uint32_t i = 1; i < request->argc; i++)
+		if (hf_glob_matches(request->argv[i], hf_span_of(name), false))
 			return true;
-	}
 	return request->argc == 1;
 }
 
