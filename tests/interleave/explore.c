@@ -47,7 +47,7 @@ _Noreturn void il_fail(const char *format, ...) {
 	va_start(args, format);
 	vsnprintf(ex.result->failure, sizeof(ex.result->failure), format, args);
 	va_end(args);
-	il_trace("%s", ex.result->failure);
+	il_note("%s", ex.result->failure);
 	end_run(FAILED);
 }
 
@@ -156,26 +156,15 @@ bool il_is_traced(void) {
 	return ex.trace;
 }
 
-void il_trace(const char *format, ...) {
-	if (!ex.trace)
-		return;
-	char text[1000];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	fprintf(ex.trace, "%5u %-10s %s\n", ex.search.depth, il_thread_name(ex.current), text);
-}
-
 void il_note(const char *format, ...) {
 	if (!ex.trace)
 		return;
-	char text[1000];
 	va_list args;
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	fprintf(ex.trace, "%5u %-10s ", ex.search.depth, il_thread_name(ex.current));
+	vfprintf(ex.trace, format, args);
+	fputc('\n', ex.trace);
 	va_end(args);
-	il_trace("%s", text);
 }
 
 static void begin_run(void) {

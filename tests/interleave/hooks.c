@@ -49,8 +49,8 @@ static void trace_access(const struct il_op *op, const char *text) {
 		memcpy(&newest, (const void *)op->where, op->bytes);
 		stale = newest != op->got;
 	}
-	il_trace("%-52s %-8s %s%s%s", text, order_name(op->order), il_place(op->site),
-		 stale ? "   an old value, now it is " : "", stale ? number(newest) : "");
+	il_note("%-52s %-8s %s%s%s", text, order_name(op->order), il_place(op->site),
+		stale ? "   an old value, now it is " : "", stale ? number(newest) : "");
 }
 
 void il_trace_op(const struct il_op *op) {
@@ -91,7 +91,7 @@ void il_trace_op(const struct il_op *op) {
 			 op->stored ? number(op->value) : "");
 		break;
 	default:
-		il_trace("%-61s %s", others[op->kind], il_place(op->site));
+		il_note("%-61s %s", others[op->kind], il_place(op->site));
 		return;
 	}
 	trace_access(op, text);
@@ -202,17 +202,17 @@ void hf_interleave_relax(il_site site) {
 }
 
 void hf_interleave_plain(const volatile void *where, size_t bytes, bool writes, il_site site) {
-	il_trace("%-5s %-55s %s", writes ? "STORE" : "LOAD", site->what, il_place(site));
+	il_note("%-5s %-55s %s", writes ? "STORE" : "LOAD", site->what, il_place(site));
 	il_shadow_plain(il_current(), (uintptr_t)where, bytes, writes, site);
 }
 
 void hf_interleave_note_new(const volatile void *where, size_t bytes, il_site site) {
-	il_trace("new   %-55s %s", site->what, il_place(site));
+	il_note("new   %-55s %s", site->what, il_place(site));
 	il_shadow_new(il_current(), (uintptr_t)where, bytes, site);
 }
 
 void hf_interleave_note_dead(const volatile void *where, size_t bytes, il_site site) {
-	il_trace("dead  %-55s %s", site->what, il_place(site));
+	il_note("dead  %-55s %s", site->what, il_place(site));
 	il_shadow_dead(il_current(), (uintptr_t)where, bytes, site);
 }
 

@@ -105,7 +105,6 @@ int il_current(void); /* the thread that runs, or IL_MAIN */
 const char *il_thread_name(int thread);
 bool il_is_traced(void);
 /* A traced line: the step's number, who, and this. */
-void il_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *il_place(il_site site); /* "file.c:12"; of the last four calls */
 
 /* Ends the run as a repetition of others. */
