@@ -6,6 +6,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "base/span.h"
 #include "map/record.h"
 
 /* Eight bytes, or less where there are fewer: of short keys every byte at least once. */
@@ -49,12 +50,6 @@ uint64_t hf_record_hash(const struct hf_map *map, const void *key, size_t len) {
 	return hash_of(map, key, len);
 }
 
-static inline bool is_same_bytes(const uint8_t *a, const uint8_t *b, size_t len) {
-	if (HF_LIKELY(len >= 8 && len <= 16))
-		return ((load8(a) ^ load8(b)) | (load8(a + len - 8) ^ load8(b + len - 8))) == 0;
-	return memcmp(a, b, len) == 0;
-}
-
 /* What a slot's word has above the address; never 0, which the marks have. */
 static inline uint64_t tag_of(uint64_t hash) {
 	return (hash & 0xffff) | 0x8000;
@@ -64,7 +59,7 @@ static inline bool is_key(const struct hf_record *record, struct hf_bytes key) {
 	hf_plain_reads(record, sizeof(*record));
 	if (HF_UNLIKELY(hf_record_key_len(record) != key.len))
 		return false;
-	return is_same_bytes(hf_record_key(record), key.data, key.len);
+	return hf_bytes_equal(hf_record_key(record), key.data, key.len);
 }
 
 /* Bit 4i + 3 for each slot i of this line with this tag; perhaps other bits, too. */
@@ -123,15 +118,9 @@ static inline uint64_t *find(const struct hf_map *map, hf_table table, uint64_t 
 			ends |= word == HF_MARK_EMPTY;
 			moved |= word == HF_MARK_MOVED;
 		}
-		/* In this order: see hf_table_find. */
-		if (moved) {
-			table = hf_table_next(table);
-			line = hf_table_line(table, hf_table_home(table, hash));
-		} else if (ends) {
+		line = hf_table_on(&table, line, hash, moved, ends);
+		if (line == NULL)
 			return NULL;
-		} else {
-			line += HF_LINE_WORDS;
-		}
 	}
 }
 

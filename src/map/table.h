@@ -78,6 +78,20 @@ static inline uint64_t hf_table_slots(hf_table table) {
 	return hf_table_homes(table) * HF_LINE_WORDS / hf_table_head(table)->words;
 }
 
+/*
+ * Where a search goes on behind a line without its key, in which it saw a moved slot or an empty
+ * one; NULL: nowhere. A moved one counts first: the key may have moved after a look at an empty
+ * slot before its own.
+ */
+static inline uint64_t *hf_table_on(hf_table *table, uint64_t *line, uint64_t hash, bool moved,
+				    bool ends) {
+	if (moved) {
+		*table = hf_table_next(*table);
+		return hf_table_line(*table, hf_table_home(*table, hash));
+	}
+	return ends ? NULL : line + HF_LINE_WORDS;
+}
+
 /* 1 if they are equal, else 0, in a way that the compiler cannot turn into a branch. */
 static inline uint32_t hf_is_same(uint64_t a, uint64_t b) {
 	uint32_t same = a == b;

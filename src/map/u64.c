@@ -30,15 +30,9 @@ uint64_t *hf_table_find(hf_table table, uint64_t hash, uint64_t key) {
 			ends |= mark == HF_MARK_EMPTY;
 			moved |= mark == HF_MARK_MOVED;
 		}
-		/* First: the key may have moved after a look at an empty slot before its own. */
-		if (moved) {
-			table = hf_table_next(table);
-			line = hf_table_line(table, hf_table_home(table, hash));
-		} else if (ends) {
+		line = hf_table_on(&table, line, hash, moved, ends);
+		if (line == NULL)
 			return NULL;
-		} else {
-			line += HF_LINE_WORDS;
-		}
 	}
 }
 
@@ -50,6 +44,19 @@ static inline uint64_t *home_of(hf_table table, uint64_t hash) {
 /* The value beside the lowest bit of what hf_line_find found. */
 static inline uint64_t *value_at(uint64_t *line, uint32_t found) {
 	return line + __builtin_ctz(found) + 1;
+}
+
+/* What the home line has of a key that is like no mark. The thread is pinned. */
+struct near {
+	hf_table table;
+	uint64_t *home;
+	uint32_t found; /* as hf_line_find; 0: look on */
+};
+
+static inline struct near look_near(const struct hf_map *map, uint64_t hash, uint64_t key) {
+	hf_table table = table_of(map, hf_shard_number(map, hash));
+	uint64_t *home = home_of(table, hash);
+	return (struct near){ table, home, hf_line_find(home, key) };
 }
 
 static inline bool is_watched(const struct hf_map_thread *thread, uint32_t right) {
@@ -96,16 +103,14 @@ enum hf_status hf_map_get(struct hf_map_thread *thread, uint64_t key, uint64_t *
 	const struct hf_map *map = thread->map;
 	uint64_t hash = hf_hash_u64(map, key);
 	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
-	hf_table table = table_of(map, hf_shard_number(map, hash));
-	uint64_t *home = home_of(table, hash);
-	uint32_t found = hf_line_find(home, key);
-	if (HF_UNLIKELY(found == 0))
-		return get_far(thread, table, hash, key, ret, outer);
+	struct near near = look_near(map, hash, key);
+	if (HF_UNLIKELY(near.found == 0))
+		return get_far(thread, near.table, hash, key, ret, outer);
 	/*
 	 * Removed meanwhile, or moved: then the value is what it was at that moment, for the slot
 	 * is not used again before this thread is out. So nothing needs to be looked at again.
 	 */
-	*ret = hf_atomic_load(value_at(home, found), HF_ACQUIRE);
+	*ret = hf_atomic_load(value_at(near.home, near.found), HF_ACQUIRE);
 	hf_unpin(&thread->pin, outer);
 	return HF_OK;
 }
@@ -277,14 +282,12 @@ enum hf_status hf_map_put(struct hf_map_thread *thread, uint64_t key, uint64_t v
 	const struct hf_map *map = thread->map;
 	uint64_t hash = hf_hash_u64(map, key);
 	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
-	hf_table table = table_of(map, hf_shard_number(map, hash));
-	uint64_t *home = home_of(table, hash);
-	uint32_t found = hf_line_find(home, key);
-	if (HF_UNLIKELY(found == 0 || (table & HF_TABLE_FROZEN) != 0)) {
+	struct near near = look_near(map, hash, key);
+	if (HF_UNLIKELY(near.found == 0 || (near.table & HF_TABLE_FROZEN) != 0)) {
 		hf_unpin(&thread->pin, outer);
 		return put_far(thread, key, value);
 	}
-	hf_atomic_store(value_at(home, found), value, HF_RELEASE);
+	hf_atomic_store(value_at(near.home, near.found), value, HF_RELEASE);
 	hf_unpin(&thread->pin, outer);
 	return HF_OK;
 }
