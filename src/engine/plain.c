@@ -333,10 +333,10 @@ void hf_engine_plain_set(struct hf_engine *engine, const struct hf_plain_set *se
 	const struct entity *entity = hf_plain_find(engine, set->key);
 	bool sets = condition_holds(set, entity);
 	uint64_t seen = depends_on(engine, entity);
-	if (old != NULL)
-		old(arg, entity == NULL ? NULL
-					: &(struct hf_span){ .data = value_of(entity).data,
-							     .len = value_of(entity).len });
+	if (old != NULL) {
+		struct hf_span value = entity == NULL ? hf_span(NULL, 0) : value_of(entity);
+		old(arg, entity == NULL ? NULL : &value);
+	}
 	if (sets)
 		*ret_set = log_and_set(engine, set->key, set->value, ret);
 	else

@@ -376,8 +376,7 @@ static void judge(struct hf_engine *engine, const struct hf_send *send, struct j
 }
 
 void hf_engine_send(struct hf_engine *engine, const struct hf_send *send, struct hf_reply *ret) {
-	struct judged judged;
-	judged.slot = NULL;
+	struct judged judged = { 0 };
 	judge(engine, send, &judged, ret);
 	hf_figures_count(engine, &judged, ret);
 }

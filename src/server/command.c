@@ -6,8 +6,9 @@
 
 /* The most frequent first: look-up goes down the table. */
 const struct hf_command hf_commands[] = {
-	{ "hf.send", hf_cmd_send, -4, HF_COMMAND_WRITE, 2, "holdfast", SEND_SYNTAX,
-	  "Sends an event to an entity; replies once it is durable" },
+	[HF_COMMAND_SEND] = { "hf.send", hf_cmd_send, -4, HF_COMMAND_WRITE, 2, "holdfast",
+			      SEND_SYNTAX,
+			      "Sends an event to an entity; replies once it is durable" },
 	{ "hf.get", hf_cmd_get, -3, 0, 2, "holdfast", "contract key [field ...]",
 	  "Reads one version of an entity" },
 	{ "get", hf_cmd_plain_get, 2, 0, 1, "string", "key", "Reads a plain key's value" },

@@ -231,6 +231,8 @@ bool hf_job_step(struct hf_loop *loop) {
 					    out, &err);
 		hf_engine_unlock(loop->engine);
 	}
+	/* Not a part of what the next command takes. */
+	loop->now_ns = hf_clock_monotonic_ns();
 	if (ok && !hf_history_over(history))
 		return false;
 	if (!ok) {
