@@ -210,34 +210,10 @@ static bool show(struct hf_map_cursor *cursor, struct image *image) {
 	return true;
 }
 
-/* The end of the hashes whose home is the same line as that of `hash`; 0: the last line. */
-static uint64_t line_end(hf_table table, uint64_t hash) {
-	return table == 0 ? 0 : (hf_table_home(table, hash) + 1) << (table & 63);
-}
-
-/* All entries whose hash is from `from` to `last`, as they are now, but those that had changed. */
-static bool take_line(struct hf_map_cursor *cursor, struct hf_map_shard *shard, uint64_t from,
-		      uint64_t last) {
-	struct hf_map *map = cursor->thread->map;
-	hf_table table = hf_shard_table(shard, from);
-	const uint64_t *line = hf_table_line(table, hf_table_home(table, from));
-	uint32_t words = map->kind == HF_MAP_U64 ? 2 : 1;
-	for (bool ends = false; !ends; line += HF_LINE_WORDS) {
-		for (uint32_t i = 0; i < HF_LINE_WORDS; i += words) {
-			uint64_t mark = hf_atomic_load(&line[i], HF_ACQUIRE);
-			ends |= mark == HF_MARK_EMPTY;
-			if (mark < HF_MARKS)
-				continue;
-			uint64_t hash = hf_slot_hash(map, mark);
-			if (hash < from || hash > last)
-				continue;
-			struct hf_entry entry = hf_entry_of(map, cursor->shard, hash, &line[i]);
-			if (find_changed(cursor, &entry) == NULL &&
-			    !show(cursor, image_new(&entry, true)))
-				return false;
-		}
-	}
-	return true;
+static bool take_entry(void *arg, uint64_t hash, const uint64_t *slot) {
+	struct hf_map_cursor *cursor = arg;
+	struct hf_entry entry = hf_entry_of(cursor->thread->map, cursor->shard, hash, slot);
+	return find_changed(cursor, &entry) != NULL || show(cursor, image_new(&entry, true));
 }
 
 /* Those that have changed, as they were. They are not needed any more: nothing looks back. */
@@ -270,10 +246,9 @@ static bool step(struct hf_map_cursor *cursor) {
 	hf_shard_lock(map, shard);
 	hf_lock(&map->cursor_lock);
 	for (uint32_t i = 0; ok && !over && i < STEP_LINES && !cursor->stale; i++) {
-		uint64_t from = cursor->hash, last = line_end(shard->table, from) - 1;
-		uint64_t last_next = line_end(shard->next, from) - 1;
-		last = last_next < last ? last_next : last;
-		ok = take_line(cursor, shard, from, last);
+		uint64_t from = cursor->hash, last = hf_shard_line_last(shard, from);
+		/* As they are now, but those that had changed. */
+		ok = hf_shard_each(map, shard, from, last, take_entry, cursor);
 		take_changed(cursor, from, last);
 		cursor->hash = last + 1;
 		over = cursor->hash == 0;

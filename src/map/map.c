@@ -66,29 +66,47 @@ static bool make_shards(struct hf_map *map, uint64_t expected, struct hf_err *er
 	return true;
 }
 
-bool hf_map_make(const struct hf_map_options *options, const struct hf_allocator *allocator,
-		 struct hf_map **ret, struct hf_err *err) {
-	if (!check_options(options, err))
-		return false;
+static bool make(const struct hf_map_options *options, const struct hf_object_kind *objects,
+		 const struct hf_allocator *allocator, struct hf_map **ret, struct hf_err *err) {
 	struct hf_map *map = allocator->alloc(sizeof(*map));
 	if (map == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory: no map");
 	map->allocator = allocator;
 	map->kind = options->kind;
+	if (objects != NULL) {
+		map->kind = HF_MAP_OBJECTS;
+		map->objects = *objects;
+	}
 	map->owned = options->owned;
 	map->patience_ms = options->patience_ms == 0 ? HF_MAP_PATIENCE_MS : options->patience_ms;
 	uint32_t shards = options->shards == 0 ? HF_MAP_SHARDS_DEFAULT : options->shards;
 	map->shard_mask = shards - 1;
 	snprintf(map->name, sizeof(map->name), "%s", options->name);
 	hf_epochs_init(&map->epochs);
-	hf_pieces_init(&map->pieces, allocator,
-		       options->small_pages ? HF_CHUNK_SMALL : HF_CHUNK_HUGE);
+	/* That of objects has one shard, and its tables share nothing. */
+	size_t chunk_bytes = options->small_pages ? HF_CHUNK_SMALL : HF_CHUNK_HUGE;
+	hf_pieces_init(&map->pieces, allocator, objects != NULL ? HF_LINE : chunk_bytes);
 	if (!choose_hash(map, options->seed, err) || !make_shards(map, options->expected, err)) {
 		hf_map_free(map);
 		return false;
 	}
 	*ret = map;
 	return true;
+}
+
+bool hf_map_make(const struct hf_map_options *options, const struct hf_allocator *allocator,
+		 struct hf_map **ret, struct hf_err *err) {
+	return check_options(options, err) && make(options, NULL, allocator, ret, err);
+}
+
+bool hf_objects_make(const struct hf_object_kind *kind, uint64_t expected,
+		     const struct hf_allocator *allocator, struct hf_map **ret,
+		     struct hf_err *err) {
+	/* The seed is of no use: objects have their own hash. */
+	struct hf_map_options options = {
+		.name = kind->name, .shards = 1, .owned = true, .expected = expected, .seed = 1
+	};
+	return make(&options, kind, allocator, ret, err);
 }
 
 enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **ret, char *err,

@@ -10,11 +10,15 @@
 #include "map/blocks.h"
 #include "map/epoch.h"
 #include "map/lock.h"
+#include "map/objects.h"
 #include "map/pieces.h"
 #include "map/table.h"
 
 #define HF_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define HF_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+/* The third kind, which programs do not know: see objects.h. */
+#define HF_MAP_OBJECTS ((enum hf_map_kind)2)
 
 /* Why every write to a shard takes its lock (else overwriting a 64-bit value does not). */
 #define HF_FROZEN_RESIZE 1u
@@ -28,9 +32,9 @@ enum hf_phase {
 
 /* Something that was removed, and the epoch of that moment. */
 struct hf_removed {
-	void *what; /* 64-bit keys: the slot; else the record */
+	void *what; /* 64-bit keys: the slot; else the record or object */
 	uint64_t stamp;
-	uint64_t bytes; /* of the record */
+	uint64_t bytes; /* of the record or object */
 };
 
 /* What a shard's writer knows; what readers know is in hf_map.tables. */
@@ -40,7 +44,7 @@ struct hf_map_shard {
 		frozen; /* HF_FROZEN_...: why every write takes the lock; 0: overwriting does not */
 	hf_table table;
 	enum hf_phase phase;
-	uint32_t limbo_first, limbo_count;
+	uint32_t limbo_first, limbo_count, limbo_room;
 	uint64_t limbo_bytes;
 	uint32_t bits_min; /* of a table: what was expected has room */
 	uint64_t live;	   /* entries */
@@ -49,7 +53,7 @@ struct hf_map_shard {
 	uint64_t freezing; /* FREEZING: the stamp to wait for */
 	hf_table retired;  /* emptied, perhaps still being read; 0: none */
 	uint64_t retired_at;
-	struct hf_removed *limbo; /* a ring of HF_MAP_LIMBO */
+	struct hf_removed *limbo; /* a ring of limbo_room */
 	uint64_t resizes;
 	uint64_t version; /* of the newest record */
 	struct hf_blocks blocks;
@@ -67,6 +71,7 @@ struct hf_map {
 	struct hf_epochs epochs __attribute__((aligned(64)));
 	struct hf_pieces pieces __attribute__((aligned(64)));
 	const struct hf_allocator *allocator;
+	struct hf_object_kind objects;
 	struct hf_map_thread *threads; /* under epochs.lock, as the pins are */
 	uint64_t denied;	       /* by threads that have left */
 	uint64_t waits;
@@ -148,10 +153,19 @@ HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard,
 				 struct hf_err *err);
 /* A record can no longer be found (by whom comes from now on); there is room in limbo. */
 void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *record, size_t bytes);
-/* Takes the entry out of this slot. A record stays the caller's to retire. */
+/* Takes the entry out of this slot. A record or object stays the caller's to retire. */
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot);
 /* The hash of what a slot holds. */
 uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark);
+/* The last hash from `from` on that has the same home line as `from`, in both tables of a move. */
+uint64_t hf_shard_line_last(const struct hf_map_shard *shard, uint64_t from);
+/*
+ * Calls `fn` for each entry whose hash is from `from` to `last`, with its slot, until it returns
+ * false; so does this then.
+ */
+typedef bool hf_slot_fn(void *arg, uint64_t hash, const uint64_t *slot);
+bool hf_shard_each(const struct hf_map *map, const struct hf_map_shard *shard, uint64_t from,
+		   uint64_t last, hf_slot_fn *fn, void *arg);
 
 /* ---- guard.c */
 

@@ -6,18 +6,17 @@
 #ifndef HF_MAP_RECORD_H
 #define HF_MAP_RECORD_H
 
-#include "map/map_private.h"
+#include "map/tags.h"
 
 struct hf_record {
 	uint64_t head; /* version << 24 | length of the data << 8 | length of the key */
 	uint8_t bytes[];
 };
 
-#define HF_RECORD_ADDRESS 0x0000ffffffffffffu
 #define HF_RECORD_VERSION_MAX (((uint64_t)1 << 40) - 1)
 
 static inline struct hf_record *hf_record_of(uint64_t word) {
-	return (struct hf_record *)(uintptr_t)(word & HF_RECORD_ADDRESS);
+	return hf_tag_address(word);
 }
 
 static inline size_t hf_record_key_len(const struct hf_record *record) {

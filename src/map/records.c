@@ -2,12 +2,10 @@
 #include <xxhash.h>
 
 #include <string.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #include "base/span.h"
 #include "map/record.h"
+#include "map/tags.h"
 
 /* Eight bytes, or less where there are fewer: of short keys every byte at least once. */
 static inline uint64_t load8(const uint8_t *bytes) {
@@ -50,11 +48,6 @@ uint64_t hf_record_hash(const struct hf_map *map, const void *key, size_t len) {
 	return hash_of(map, key, len);
 }
 
-/* What a slot's word has above the address; never 0, which the marks have. */
-static inline uint64_t tag_of(uint64_t hash) {
-	return (hash & 0xffff) | 0x8000;
-}
-
 static inline bool is_key(const struct hf_record *record, struct hf_bytes key) {
 	hf_plain_reads(record, sizeof(*record));
 	if (HF_UNLIKELY(hf_record_key_len(record) != key.len))
@@ -62,66 +55,23 @@ static inline bool is_key(const struct hf_record *record, struct hf_bytes key) {
 	return hf_bytes_equal(hf_record_key(record), key.data, key.len);
 }
 
-/* Bit 4i + 3 for each slot i of this line with this tag; perhaps other bits, too. */
-#if defined(__SSE2__) && !defined(HF_BASE_TSAN) && !defined(HF_INTERLEAVE)
-static inline uint32_t tags_find(const uint64_t *line, uint64_t tag) {
-	const __m128i *words = (const __m128i *)(const void *)line;
-	__m128i wanted = _mm_set1_epi16((short)tag);
-	__m128i low = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&words[0]), wanted),
-				      _mm_cmpeq_epi16(_mm_load_si128(&words[1]), wanted));
-	__m128i high = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&words[2]), wanted),
-				       _mm_cmpeq_epi16(_mm_load_si128(&words[3]), wanted));
-	return (uint32_t)_mm_movemask_epi8(low) | (uint32_t)_mm_movemask_epi8(high) << 16;
-}
-#else
-static inline uint32_t tags_find(const uint64_t *line, uint64_t tag) {
-	uint32_t found = 0;
-	for (uint32_t i = 0; i < HF_LINE_WORDS; i++)
-		found |= hf_is_same(hf_atomic_load(&line[i], HF_RELAXED) >> 48, tag) << (4 * i + 3);
-	return found;
-}
-#endif
+struct wanted {
+	const struct hf_map *map;
+	struct hf_bytes key;
+};
 
-/*
- * The slot of this line with this key; *ret_word is what was in it. The tags are only a hint where
- * to look: what counts is the word that is loaded then.
- */
-static inline uint64_t *line_find(const struct hf_map *map, uint64_t *line, uint64_t tag,
-				  struct hf_bytes key, uint64_t *ret_word) {
-	for (uint32_t found = tags_find(line, tag) & 0x88888888u; found != 0; found &= found - 1) {
-		uint64_t *slot = line + __builtin_ctz(found) / 4;
-		uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
-		const struct hf_record *record = hf_record_of(word);
-		if (HF_UNLIKELY(word >> 48 != tag))
-			continue;
-		if (hf_atomic_load(&map->long_records, HF_RELAXED))
-			__builtin_prefetch((const uint8_t *)record + HF_LINE);
-		if (HF_LIKELY(is_key(record, key))) {
-			*ret_word = word;
-			return slot;
-		}
-	}
-	return NULL;
+static inline bool is_wanted(const void *arg, const void *there) {
+	const struct wanted *wanted = arg;
+	if (hf_atomic_load(&wanted->map->long_records, HF_RELAXED))
+		__builtin_prefetch((const uint8_t *)there + HF_LINE);
+	return is_key(there, wanted->key);
 }
 
 /* As hf_table_find. *ret_word is what the slot held when the key was found there. */
 static inline uint64_t *find(const struct hf_map *map, hf_table table, uint64_t hash,
 			     struct hf_bytes key, uint64_t *ret_word) {
-	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
-	for (;;) {
-		uint64_t *slot = line_find(map, line, tag_of(hash), key, ret_word);
-		if (HF_LIKELY(slot != NULL))
-			return slot;
-		uint32_t ends = 0, moved = 0;
-		for (uint32_t i = 0; i < HF_LINE_WORDS; i++) {
-			uint64_t word = hf_atomic_load(&line[i], HF_ACQUIRE);
-			ends |= word == HF_MARK_EMPTY;
-			moved |= word == HF_MARK_MOVED;
-		}
-		line = hf_table_on(&table, line, hash, moved, ends);
-		if (line == NULL)
-			return NULL;
-	}
+	struct wanted wanted = { map, key };
+	return hf_tags_find(table, hash, is_wanted, &wanted, ret_word);
 }
 
 static bool refuse(struct hf_map_thread *thread, uint32_t right, struct hf_bytes key, size_t len,
@@ -266,7 +216,7 @@ static bool put(struct hf_map_thread *thread, struct hf_map_shard *shard, uint64
 			       "out of memory: map '%s' cannot keep %zu bytes", map->name,
 			       change->len);
 	uint64_t was = hf_atomic_load(slot, HF_RELAXED);
-	hf_atomic_store(slot, tag_of(hash) << 48 | (uintptr_t)record, HF_RELEASE);
+	hf_atomic_store(slot, hf_tag_word(hash, record), HF_RELEASE);
 	if (old != NULL)
 		hf_shard_retire(map, shard, old, hf_record_bytes(old));
 	else

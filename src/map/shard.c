@@ -45,9 +45,13 @@ static void publish(struct hf_map *map, struct hf_map_shard *shard) {
 bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expected,
 		   struct hf_err *err) {
 	shard->bits_min = bits_for(map, expected);
-	shard->limbo = hf_memory_new(HF_MAP_LIMBO * sizeof(*shard->limbo));
+	/* That of objects is made when the first is to be retired: many maps never do that. */
+	if (map->kind != HF_MAP_OBJECTS) {
+		shard->limbo_room = HF_MAP_LIMBO;
+		shard->limbo = hf_memory_new(HF_MAP_LIMBO * sizeof(*shard->limbo));
+	}
 	shard->table = table_new(map, shard->bits_min);
-	if (shard->limbo == NULL || shard->table == 0)
+	if ((shard->limbo == NULL && shard->limbo_room != 0) || shard->table == 0)
 		return hf_fail(err, HF_NOMEM, "out of memory: no map of %llu entries a shard",
 			       (unsigned long long)expected);
 	publish(map, shard);
@@ -57,6 +61,8 @@ bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expe
 uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark) {
 	if (map->kind == HF_MAP_U64)
 		return hf_hash_u64(map, mark);
+	if (map->kind == HF_MAP_OBJECTS)
+		return map->objects.hash(map->objects.arg, hf_tag_address(mark));
 	const struct hf_record *record = hf_record_of(mark);
 	return hf_record_hash(map, hf_record_key(record), hf_record_key_len(record));
 }
@@ -91,6 +97,34 @@ static bool has_mark(const struct hf_map *map, const uint64_t *line, enum hf_mar
 	return false;
 }
 
+/* The end of the hashes whose home is the same line as that of `hash`; 0: the last line. */
+static uint64_t line_end(hf_table table, uint64_t hash) {
+	return table == 0 ? 0 : (hf_table_home(table, hash) + 1) << (table & 63);
+}
+
+uint64_t hf_shard_line_last(const struct hf_map_shard *shard, uint64_t from) {
+	uint64_t last = line_end(shard->table, from) - 1, next = line_end(shard->next, from) - 1;
+	return next < last ? next : last;
+}
+
+bool hf_shard_each(const struct hf_map *map, const struct hf_map_shard *shard, uint64_t from,
+		   uint64_t last, hf_slot_fn *fn, void *arg) {
+	hf_table table = hf_shard_table(shard, from);
+	const uint64_t *line = hf_table_line(table, hf_table_home(table, from));
+	for (bool ends = false; !ends; line += HF_LINE_WORDS) {
+		for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map)) {
+			uint64_t mark = hf_atomic_load(&line[i], HF_ACQUIRE);
+			ends |= mark == HF_MARK_EMPTY;
+			if (mark < HF_MARKS)
+				continue;
+			uint64_t hash = hf_slot_hash(map, mark);
+			if (hash >= from && hash <= last && !fn(arg, hash, &line[i]))
+				return false;
+		}
+	}
+	return true;
+}
+
 /* ---- what was removed */
 
 /* The slot may be used again, and is as good as never used if a search ends in its line anyway. */
@@ -111,6 +145,8 @@ static void free_removed(struct hf_map *map, struct hf_map_shard *shard,
 	uint64_t *slot = removed->what;
 	if (map->kind == HF_MAP_RECORDS)
 		hf_block_free(&shard->blocks, &map->pieces, removed->what, removed->bytes);
+	else if (map->kind == HF_MAP_OBJECTS)
+		map->objects.free(map->objects.arg, removed->what);
 	else if (hf_atomic_load(slot, HF_RELAXED) == HF_MARK_DEAD)
 		slot_release(map, shard, slot); /* else it was moved, and is out of use */
 }
@@ -127,7 +163,7 @@ static void limbo_drain(struct hf_map *map, struct hf_map_shard *shard, bool kno
 		shard->limbo_count--;
 		/* Begins anew where it can, to stay within few lines. */
 		shard->limbo_first =
-			shard->limbo_count == 0 ? 0 : (shard->limbo_first + 1) % HF_MAP_LIMBO;
+			shard->limbo_count == 0 ? 0 : (shard->limbo_first + 1) % shard->limbo_room;
 	}
 }
 
@@ -144,15 +180,18 @@ static bool retired_free(struct hf_map *map, struct hf_map_shard *shard) {
 }
 
 void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *what, size_t bytes) {
-	HF_ASSERT(shard->limbo_count < HF_MAP_LIMBO);
-	uint32_t at = (shard->limbo_first + shard->limbo_count++) % HF_MAP_LIMBO;
+	/* Of objects, one request may retire many; in replay, more still, but nobody looks on. */
+	if (shard->limbo_count == shard->limbo_room)
+		limbo_drain(map, shard, false);
+	HF_ASSERT(shard->limbo_count < shard->limbo_room);
+	uint32_t at = (shard->limbo_first + shard->limbo_count++) % shard->limbo_room;
 	shard->limbo[at] = (struct hf_removed){ what, hf_epochs_stamp(&map->epochs), bytes };
 	shard->limbo_bytes += bytes;
 }
 
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
 	shard->live--;
-	if (map->kind == HF_MAP_RECORDS) {
+	if (map->kind != HF_MAP_U64) {
 		slot_release(map, shard, slot);
 		return;
 	}
@@ -163,24 +202,28 @@ void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *s
 }
 
 /* Large records are pieces of their own; the others go with the pieces they were cut from. */
-static void records_free(struct hf_map *map, struct hf_map_shard *shard, hf_table table) {
+static void entries_free(struct hf_map *map, struct hf_map_shard *shard, hf_table table) {
 	if (table == 0)
 		return;
 	for (uint64_t i = 0; i < hf_table_count(table) * HF_LINE_WORDS; i++) {
 		uint64_t word = hf_table_lines(table)[i];
-		if (word >= HF_MARKS)
+		if (word < HF_MARKS)
+			continue;
+		if (map->kind == HF_MAP_RECORDS)
 			hf_block_free(&shard->blocks, &map->pieces, hf_record_of(word),
 				      hf_record_bytes(hf_record_of(word)));
+		else if (map->objects.free != NULL)
+			map->objects.free(map->objects.arg, hf_tag_address(word));
 	}
 }
 
 void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
-	if (map->kind == HF_MAP_RECORDS) {
+	if (map->kind != HF_MAP_U64) {
 		for (uint32_t i = 0; i < shard->limbo_count; i++)
 			free_removed(map, shard,
-				     &shard->limbo[(shard->limbo_first + i) % HF_MAP_LIMBO]);
-		records_free(map, shard, shard->table);
-		records_free(map, shard, shard->next);
+				     &shard->limbo[(shard->limbo_first + i) % shard->limbo_room]);
+		entries_free(map, shard, shard->table);
+		entries_free(map, shard, shard->next);
 		hf_blocks_fini(&shard->blocks, &map->pieces);
 	}
 	table_free(map, shard->table);
@@ -246,8 +289,8 @@ static uint64_t *slot_for(const struct hf_map *map, hf_table table, uint64_t has
 }
 
 static bool line_copy(struct hf_map *map, const uint64_t *line, hf_table to) {
-	for (uint32_t i = 0; map->kind == HF_MAP_RECORDS && i < HF_LINE_WORDS; i++)
-		__builtin_prefetch(hf_record_of(hf_atomic_load(&line[i], HF_RELAXED)));
+	for (uint32_t i = 0; map->kind != HF_MAP_U64 && i < HF_LINE_WORDS; i++)
+		__builtin_prefetch(hf_tag_address(hf_atomic_load(&line[i], HF_RELAXED)));
 	for (uint32_t i = 0; i < HF_LINE_WORDS; i += slot_words(map)) {
 		uint64_t mark = hf_atomic_load(&line[i], HF_RELAXED);
 		if (mark < HF_MARKS)
@@ -414,7 +457,7 @@ uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct h
 }
 
 static bool limbo_is_full(const struct hf_map_shard *shard) {
-	return shard->limbo_count == HF_MAP_LIMBO || shard->limbo_bytes >= HF_MAP_LIMBO_BYTES;
+	return shard->limbo_count >= HF_MAP_LIMBO || shard->limbo_bytes >= HF_MAP_LIMBO_BYTES;
 }
 
 bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,

@@ -1,0 +1,125 @@
+#include "map/objects.h"
+
+#include "base/memory.h"
+#include "map/tags.h"
+
+/* Removed in one request at most, beyond what makes a writer wait: keys of one command. */
+#define RETIRED_MAX (HF_MAP_LIMBO + HF_ARGS_MAX)
+
+/* There is one shard: one thread writes. */
+static struct hf_map_shard *shard_of(const struct hf_map *map) {
+	return &map->shards[0];
+}
+
+static inline uint64_t *slot_of(const struct hf_map *map, uint64_t hash, hf_object_is_fn *is_it,
+				const void *wanted, uint64_t *ret_word) {
+	hf_table table = hf_atomic_load(&map->tables[0], HF_ACQUIRE);
+	return hf_tags_find(table, hash, is_it, wanted, ret_word);
+}
+
+void *hf_object_find(const struct hf_map *map, uint64_t hash, hf_object_is_fn *is_it,
+		     const void *wanted) {
+	uint64_t word;
+	return slot_of(map, hash, is_it, wanted, &word) == NULL ? NULL : hf_tag_address(word);
+}
+
+static const uint64_t *home_of(const struct hf_map *map, uint64_t hash) {
+	hf_table table = hf_shard_table(shard_of(map), hash);
+	return hf_table_line(table, hf_table_home(table, hash));
+}
+
+void hf_object_prefetch(const struct hf_map *map, uint64_t hash) {
+	__builtin_prefetch(home_of(map, hash));
+}
+
+void *hf_object_hint(const struct hf_map *map, uint64_t hash) {
+	const uint64_t *line = home_of(map, hash);
+	uint32_t found = hf_tags_match(line, hf_tag_of(hash)) & 0x88888888u;
+	if (found == 0)
+		return NULL;
+	uint64_t word = hf_atomic_load(line + __builtin_ctz(found) / 4, HF_RELAXED);
+	return word >> HF_TAG_SHIFT == hf_tag_of(hash) ? hf_tag_address(word) : NULL;
+}
+
+bool hf_object_reserve(struct hf_map *map, uint64_t hash, struct hf_err *err) {
+	struct hf_map_shard *shard = shard_of(map);
+	struct hf_pin nobody = { 0 };
+	hf_shard_tend(map, shard);
+	return hf_shard_room(map, shard, &nobody, hash, err) != NULL;
+}
+
+void hf_object_add(struct hf_map *map, uint64_t hash, void *object) {
+	struct hf_map_shard *shard = shard_of(map);
+	HF_ASSERT(object != NULL && (uintptr_t)object <= HF_OBJECT_ADDRESS_MAX);
+	struct hf_pin nobody = { 0 };
+	struct hf_err err;
+	uint64_t *slot = hf_shard_room(map, shard, &nobody, hash, &err);
+	HF_ASSERT(slot != NULL); /* it was reserved */
+	uint64_t was = hf_atomic_load(slot, HF_RELAXED);
+	hf_atomic_store(slot, hf_tag_word(hash, object), HF_RELEASE);
+	hf_shard_added(shard, hash, was);
+}
+
+static bool is_same(const void *wanted, const void *object) {
+	return wanted == object;
+}
+
+static uint64_t *slot_with(struct hf_map *map, uint64_t hash, const void *object) {
+	uint64_t word, *slot = slot_of(map, hash, is_same, object, &word);
+	HF_ASSERT(slot != NULL);
+	return slot;
+}
+
+void hf_object_replace(struct hf_map *map, uint64_t hash, const void *old, void *object) {
+	HF_ASSERT(object != NULL && (uintptr_t)object <= HF_OBJECT_ADDRESS_MAX);
+	hf_atomic_store(slot_with(map, hash, old), hf_tag_word(hash, object), HF_RELEASE);
+}
+
+bool hf_object_reserve_retire(struct hf_map *map, struct hf_err *err) {
+	struct hf_map_shard *shard = shard_of(map);
+	struct hf_pin nobody = { 0 };
+	if (shard->limbo == NULL) {
+		shard->limbo = hf_memory_new(RETIRED_MAX * sizeof(*shard->limbo));
+		if (shard->limbo == NULL)
+			return hf_fail(err, HF_NOMEM, "out of memory: map '%s' can remove nothing",
+				       map->name);
+		shard->limbo_room = RETIRED_MAX;
+	}
+	hf_shard_tend(map, shard);
+	return hf_shard_limbo_room(map, shard, &nobody, err);
+}
+
+void hf_object_retire(struct hf_map *map, void *object, size_t bytes) {
+	hf_shard_retire(map, shard_of(map), object, bytes);
+}
+
+void hf_object_remove(struct hf_map *map, uint64_t hash, void *object, size_t bytes) {
+	hf_shard_remove(map, shard_of(map), slot_with(map, hash, object));
+	hf_object_retire(map, object, bytes);
+}
+
+struct visit {
+	hf_object_visit_fn *fn;
+	void *arg;
+};
+
+static bool show(void *arg, uint64_t hash, const uint64_t *slot) {
+	const struct visit *visit = arg;
+	visit->fn(visit->arg, hf_tag_address(hf_atomic_load(slot, HF_RELAXED)));
+	return true;
+}
+
+uint64_t hf_objects_walk(struct hf_map *map, uint64_t from, hf_object_visit_fn *visit, void *arg) {
+	struct visit each = { visit, arg };
+	uint64_t last = hf_shard_line_last(shard_of(map), from);
+	(void)hf_shard_each(map, shard_of(map), from, last, show, &each);
+	return last + 1;
+}
+
+uint64_t hf_objects_count(const struct hf_map *map) {
+	return shard_of(map)->live;
+}
+
+uint64_t hf_objects_bytes(struct hf_map *map) {
+	return hf_pieces_bytes(&map->pieces);
+}
