@@ -13,12 +13,13 @@ static uint32_t bucket_of(struct hf_span name) {
 
 uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name) {
 	uint32_t bucket = bucket_of(name);
-	for (; engine->family_buckets[bucket] != 0; bucket = (bucket + 1) % CONTRACT_BUCKETS) {
-		uint32_t family = engine->family_buckets[bucket] - 1u;
-		if (hf_span_equal(name, engine->families[family].name))
-			return family;
+	for (;; bucket = (bucket + 1) % CONTRACT_BUCKETS) {
+		uint32_t number = hf_atomic_load(&engine->family_buckets[bucket], HF_ACQUIRE);
+		if (number == 0)
+			return UINT32_MAX;
+		if (hf_span_equal(name, engine->families[number - 1].name))
+			return number - 1;
 	}
-	return UINT32_MAX;
 }
 
 struct contract_slot *hf_slot_by_ref(struct hf_engine *engine, uint32_t ref) {
@@ -33,7 +34,7 @@ static void put_in_bucket(uint16_t *buckets, uint32_t from, uint32_t number) {
 	uint32_t bucket = from % CONTRACT_BUCKETS;
 	while (buckets[bucket] != 0)
 		bucket = (bucket + 1) % CONTRACT_BUCKETS;
-	buckets[bucket] = (uint16_t)(number + 1);
+	hf_atomic_store(&buckets[bucket], (uint16_t)(number + 1), HF_RELEASE);
 }
 
 static uint32_t ref_of(const struct hf_contract *contract) {
@@ -137,16 +138,18 @@ bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract
 	engine->slots[engine->slot_count] = slot;
 	put_in_bucket(engine->slot_buckets, slot.ref, engine->slot_count);
 	if (is_new) {
-		put_in_bucket(engine->family_buckets, bucket_of(hf_span_of(contract->name)),
-			      engine->family_count);
 		family = engine->family_count++;
 		engine->families[family].name = hf_span_of(contract->name);
 	} else {
 		bool mapped = map_family(engine, family, contract, true, err);
 		HF_ASSERT(mapped); /* it was admitted */
 	}
-	engine->families[family].newest = engine->slot_count++;
+	/* From here on readers without the lock may find it. */
+	hf_atomic_store(&engine->families[family].newest, engine->slot_count++, HF_RELEASE);
 	engine->families[family].text_count++;
+	if (is_new)
+		put_in_bucket(engine->family_buckets, bucket_of(hf_span_of(contract->name)),
+			      family);
 	hf_figures_add_contract(engine, hf_newest(engine, family));
 	return true;
 }

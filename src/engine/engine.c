@@ -26,13 +26,20 @@ static void log_committed(void *arg) {
 
 void hf_engine_empty(struct hf_engine *engine) {
 	hf_contracts_free(engine);
-	hf_index_fini(&engine->entities);
 	hf_index_fini(&engine->ids);
-	hf_index_init(&engine->entities, &allocator);
 	hf_index_init(&engine->ids, &allocator);
+	hf_map_free(engine->entities);
+	hf_map_free(engine->plain.map);
+	engine->entities = NULL;
+	engine->plain = (struct plain_keys){ 0 };
 	hf_arena_free(&engine->arena);
-	hf_plain_free(engine);
 	engine->state_hash[0] = engine->state_hash[1] = 0;
+}
+
+bool hf_engine_make_maps(struct hf_engine *engine, uint64_t entities, uint64_t plain_keys,
+			 struct hf_err *err) {
+	return hf_entity_make_map(engine, entities, err) &&
+	       hf_plain_make_map(engine, plain_keys, err);
 }
 
 static void engine_free(struct hf_engine *engine) {
@@ -51,7 +58,8 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 	uint32_t count;
 	/* Tools read the whole log: they are there to prove it. */
 	if (!hf_snapshot_list(&engine->dir, lsns, &count, err) ||
-	    (!options->read_only && !hf_snapshot_recover(engine, lsns, count, &start, err)))
+	    (!options->read_only && !hf_snapshot_recover(engine, lsns, count, &start, err)) ||
+	    (start.lsn == 0 && !hf_engine_make_maps(engine, 0, 0, err)))
 		return false;
 	if (options->verify) {
 		memcpy(engine->snapshots_ahead, lsns, count * sizeof(*lsns));
@@ -95,7 +103,6 @@ bool hf_engine_open(const struct hf_engine_options *options, struct hf_engine **
 	engine->committed = options->committed;
 	engine->arg = options->arg;
 	engine->verify = options->verify;
-	hf_index_init(&engine->entities, &allocator);
 	hf_index_init(&engine->ids, &allocator);
 	if (!options->read_only && !hf_figures_start(engine, err)) {
 		engine_free(engine);
@@ -170,17 +177,17 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.committed_lsn = hf_log_committed(engine->log),
 		.events = engine->events,
 		.contracts = engine->family_count,
-		.entities = hf_index_count(&engine->entities),
+		.entities = hf_objects_count(engine->entities),
 		.ids = hf_index_count(&engine->ids),
-		.plain_keys = engine->plain.count,
-		.memory_plain = hf_plain_bytes(engine),
+		.plain_keys = hf_objects_count(engine->plain.map),
+		.memory_plain = engine->plain.bytes + hf_objects_bytes(engine->plain.map),
 		.log_bytes = log.bytes,
 		.segments = log.segments,
 		.segment_size = log.segment_size,
 		.record_bytes = log.record_bytes,
 		.memory_entities = engine->arena.bytes,
 		.memory_ids = hf_index_bytes(&engine->ids),
-		.memory_index = hf_index_bytes(&engine->entities),
+		.memory_index = hf_objects_bytes(engine->entities),
 		.recovered_events = engine->recovered_events,
 		.recovered_ns = engine->load_ns + log.scan_ns,
 		.recovered_snapshot_lsn = engine->recovered_from.lsn,

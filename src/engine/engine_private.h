@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "base/assert.h"
+#include "base/atomic.h"
 #include "engine/engine.h"
 #include "engine/record.h"
 #include "frame/frame.h"
@@ -15,6 +16,7 @@
 #include "log/snapshot.h"
 #include "machine/machine.h"
 #include "map/index.h"
+#include "map/objects.h"
 #include "os/disk.h"
 #include "os/random.h"
 
@@ -24,9 +26,14 @@
 	64u /* records looked ahead, so that their memory is there when they are applied */
 
 /*
- * An entity. What the state hash covers is one run of bytes, from `state` to the end of the key.
- * Lives in the arena for ever; moves only when a new contract version changes the size of its
- * block.
+ * An entity, or a plain key. What the state hash covers is one run of bytes, from `state` to the
+ * end of the key. An entity lives in the arena for ever, and moves only when a new contract version
+ * changes the size of its block; a plain key lives on the heap, and moves when its value gets
+ * another size.
+ *
+ * The sequencer changes it in place while others may read it without the lock (reader.c): between
+ * hf_entity_begin_change and hf_entity_end_change, and by hf_entity_store alone. What is read
+ * between two equal LSNs, without the mark of a change, is one version.
  */
 struct entity {
 	uint64_t position; /* of its last event's record */
@@ -35,32 +42,31 @@ struct entity {
 	 * key: bytes of its value.
 	 */
 	uint64_t skip;
-	uint64_t lsn;
+	uint64_t lsn; /* ENTITY_CHANGING: it is being changed, or has moved away for good */
 	int64_t time_ns;
-	uint16_t slot; /* of the contract that judged its last event, or SLOT_PLAIN */
-	uint16_t block_size : 15;
-	uint16_t saved : 1; /* compared with the saver's mark */
-	uint16_t state;
-	uint8_t key_len;
-	uint8_t zero;
+	union {
+		struct {
+			uint16_t slot; /* of its last event's contract, or SLOT_PLAIN */
+			uint16_t block_saved;
+			uint16_t state;
+			uint8_t key_len;
+			uint8_t zero;
+		};
+		uint64_t kind; /* all of these at once */
+	};
 	uint64_t version;
 	uint8_t data[]; /* the block or value, then the key; zeros to a multiple of 8 */
 };
 
+#define ENTITY_CHANGING ((uint64_t)1 << 63)
+#define ENTITY_BLOCK 0x7fffu /* of block_saved: bytes of the block */
+#define ENTITY_SAVED 0x8000u /* compared with the saver's mark */
 #define SLOT_PLAIN UINT16_MAX /* a plain key: no contract */
 _Static_assert(HF_CONTRACTS_MAX < SLOT_PLAIN, "no contract has this slot");
 
-/* A plain key in its bucket. */
-struct plain {
-	struct plain *next;
-	struct entity entity;
-};
-
 /* The plain keys: see plain.c. */
-struct plain_table {
-	struct plain ***segments; /* of buckets */
-	uint64_t segment_count, segment_room;
-	uint64_t buckets, count;
+struct plain_keys {
+	struct hf_map *map;
 	uint64_t bytes;	      /* of the keys themselves */
 	uint64_t deleted_lsn; /* the last that ended a key: what is not there depends on it */
 };
@@ -168,9 +174,9 @@ struct hf_engine {
 	uint16_t family_buckets[CONTRACT_BUCKETS]; /* family + 1; 0: empty */
 	uint16_t slot_buckets[CONTRACT_BUCKETS];   /* slot + 1, by ref */
 
-	struct plain_table plain;
-	struct hf_index entities; /* address of struct entity */
-	struct hf_index ids;	  /* position of the record */
+	struct hf_map *entities; /* struct entity */
+	struct plain_keys plain;
+	struct hf_index ids; /* position of the record */
 	struct arena arena;
 	uint64_t state_hash[2];
 	uint64_t events;
@@ -207,8 +213,11 @@ struct hf_engine {
 
 /* ---- engine.c */
 
-/* No contracts, no entities, no ids. */
+/* No contracts, no entities, no ids; nor maps to put some in. */
 void hf_engine_empty(struct hf_engine *engine);
+/* The maps, with room for so many. */
+HF_MUST bool hf_engine_make_maps(struct hf_engine *engine, uint64_t entities, uint64_t plain_keys,
+				 struct hf_err *err);
 
 /* ---- contracts.c */
 
@@ -228,14 +237,17 @@ HF_MUST bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *
 void hf_contracts_free(struct hf_engine *engine);
 
 static inline struct contract_slot *hf_newest(struct hf_engine *engine, uint32_t family) {
-	return &engine->slots[engine->families[family].newest];
+	return &engine->slots[hf_atomic_load(&engine->families[family].newest, HF_ACQUIRE)];
 }
 
 /* ---- entity.c */
 
 uint64_t hf_entity_hash(const struct hf_engine *engine, uint32_t family, struct hf_span key);
 uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id);
-/* NULL if there is none. `hint` is hf_entity_hint's, of now or of earlier, or NULL. */
+/*
+ * NULL if there is none. `hint` is hf_entity_hint's, of now or of earlier, or NULL. Under the lock,
+ * or by a reader that is inside (it may find none, though there is one, that is just moving).
+ */
 struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
 			      struct hf_span key, struct entity *hint);
 /*
@@ -245,8 +257,24 @@ struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uin
 struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash);
 /* Bytes of its block, or of a plain key's value. */
 static inline size_t hf_entity_block(const struct entity *entity) {
-	return entity->slot == SLOT_PLAIN ? entity->skip : entity->block_size;
+	return entity->slot == SLOT_PLAIN ? entity->skip : entity->block_saved & ENTITY_BLOCK;
 }
+static inline bool hf_entity_is_saved(const struct entity *entity, uint16_t mark) {
+	return (entity->block_saved & ENTITY_SAVED) == (mark == 0 ? 0 : ENTITY_SAVED);
+}
+static inline void hf_entity_set_saved(struct entity *entity, uint16_t mark) {
+	uint16_t both = (entity->block_saved & ENTITY_BLOCK) | (mark == 0 ? 0 : ENTITY_SAVED);
+	hf_atomic_store(&entity->block_saved, both, HF_RELAXED);
+}
+static inline void hf_entity_begin_change(struct entity *entity) {
+	hf_atomic_store(&entity->lsn, entity->lsn | ENTITY_CHANGING, HF_RELAXED);
+	hf_fence(HF_RELEASE);
+}
+static inline void hf_entity_end_change(struct entity *entity, uint64_t lsn) {
+	hf_atomic_store(&entity->lsn, lsn, HF_RELEASE);
+}
+/* Copies `bytes` to its data, a word at a time: whoever reads meanwhile finds out later. */
+void hf_entity_store(struct entity *entity, const void *from, size_t bytes);
 static inline struct hf_span hf_entity_key(const struct entity *entity) {
 	return hf_span(entity->data + hf_entity_block(entity), entity->key_len);
 }
@@ -285,6 +313,7 @@ const uint8_t *hf_arena_next(const uint8_t *at);
  */
 HF_MUST bool hf_entity_restore(struct hf_engine *engine, const struct entity *image,
 			       struct entity **ret, struct hf_err *err);
+HF_MUST bool hf_entity_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err);
 /* Makes sure that hf_change_apply cannot fail. */
 HF_MUST bool hf_change_reserve(struct hf_engine *engine, const struct change *change,
 			       struct hf_err *err);
@@ -295,15 +324,15 @@ void hf_entity_hash_share(struct hf_engine *engine, const struct entity *entity,
 
 /* ---- plain.c */
 
-/* NULL if there is none. */
-const struct entity *hf_plain_find(const struct hf_engine *engine, struct hf_span key);
-/* The first key of a bucket; NULL: it is empty, or behind the last one. */
-struct plain *hf_plain_bucket(const struct hf_engine *engine, uint64_t bucket);
+uint64_t hf_plain_hash(const struct hf_engine *engine, struct hf_span key);
+/* NULL if there is none. Under the lock, or by a reader that is inside. */
+struct entity *hf_plain_find(const struct hf_engine *engine, uint64_t hash, struct hf_span key);
 
 /* A key that is about to get a value. */
 struct plain_change {
-	struct plain *plain; /* that will hold it */
-	struct plain **link; /* to the one that is there, NULL: none */
+	uint64_t hash;
+	struct entity *entity; /* that will hold it */
+	struct entity *old;    /* that is there, perhaps the same; NULL: none */
 };
 /* Makes sure that hf_plain_apply_set, called next, cannot fail. */
 HF_MUST bool hf_plain_reserve(struct hf_engine *engine, struct hf_span key, size_t value_len,
@@ -311,13 +340,14 @@ HF_MUST bool hf_plain_reserve(struct hf_engine *engine, struct hf_span key, size
 /* What a new value does to memory; for requests and replay alike. */
 void hf_plain_apply_set(struct hf_engine *engine, const struct plain_change *change,
 			struct hf_span value, const struct hf_record *record);
+/* Makes sure that hf_plain_apply_delete can be called for the keys of one record. */
+HF_MUST bool hf_plain_reserve_delete(struct hf_engine *engine, struct hf_err *err);
 /* False: there is no such key. */
 HF_MUST bool hf_plain_apply_delete(struct hf_engine *engine, struct hf_span key, uint64_t lsn);
 /* Takes a plain key over from a snapshot; its bytes have been checked. */
 HF_MUST bool hf_plain_restore(struct hf_engine *engine, const struct entity *image,
 			      struct hf_err *err);
-uint64_t hf_plain_bytes(const struct hf_engine *engine);
-void hf_plain_free(struct hf_engine *engine);
+HF_MUST bool hf_plain_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err);
 
 /* ---- snapshot.c */
 

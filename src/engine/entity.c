@@ -20,7 +20,9 @@ _Static_assert(sizeof(struct entity) == 48, "bytes per entity count");
 _Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + sizeof(struct chunk) <
 		       HF_ARENA_CHUNK,
 	       "every entity fits");
-_Static_assert(HF_BLOCK_MAX < 1u << 15, "a block's size leaves a bit");
+_Static_assert(HF_BLOCK_MAX <= ENTITY_BLOCK, "a block's size leaves a bit");
+
+static const struct hf_allocator allocator = { .alloc = hf_pages_new, .free = hf_pages_free };
 
 static bool arena_reserve(struct arena *arena, size_t bytes, struct hf_err *err) {
 	if ((size_t)(arena->end - arena->at) >= bytes)
@@ -67,16 +69,25 @@ uint64_t hf_id_hash(uint64_t entity_hash, struct hf_span id) {
 	return XXH3_64bits_withSeed(id.data, id.len, entity_hash);
 }
 
-static bool is_entity(const struct hf_engine *engine, const struct entity *entity, uint32_t family,
-		      struct hf_span key) {
-	return hf_span_equal(hf_span(entity->data + entity->block_size, entity->key_len), key) &&
-	       engine->slots[entity->slot].family == family;
+struct wanted {
+	const struct hf_engine *engine;
+	struct hf_span key;
+	uint32_t family;
+};
+
+/* Key, family and size of a place are the same for ever; one that was left has no key. */
+static bool is_wanted(const void *arg, const void *there) {
+	const struct wanted *wanted = arg;
+	const struct entity *entity = there;
+	/* Acquires the contract slot, too. */
+	struct entity head = { .kind = hf_atomic_load(&entity->kind, HF_ACQUIRE) };
+	const uint8_t *key = entity->data + (head.block_saved & ENTITY_BLOCK);
+	return hf_span_equal(hf_span(key, head.key_len), wanted->key) &&
+	       wanted->engine->slots[head.slot].family == wanted->family;
 }
 
 struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash) {
-	struct hf_index_cursor cursor;
-	uint64_t value = hf_index_first(&engine->entities, hash, &cursor);
-	struct entity *entity = (struct entity *)(uintptr_t)value;
+	struct entity *entity = hf_object_hint(engine->entities, hash);
 	if (entity != NULL) {
 		/* Where they begin in a line is anywhere, so most of them stand in three. */
 		__builtin_prefetch(entity, 1);
@@ -86,23 +97,35 @@ struct entity *hf_entity_hint(const struct hf_engine *engine, uint64_t hash) {
 	return entity;
 }
 
-static struct entity *find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
-			   struct hf_span key, struct hf_index_cursor *ret_cursor) {
-	uint64_t value = hf_index_first(&engine->entities, hash, ret_cursor);
-	for (; value != 0; value = hf_index_next(ret_cursor)) {
-		struct entity *entity = (struct entity *)(uintptr_t)value;
-		if (is_entity(engine, entity, family, key))
-			return entity;
-	}
-	return NULL;
-}
-
 struct entity *hf_entity_find(const struct hf_engine *engine, uint64_t hash, uint32_t family,
 			      struct hf_span key, struct entity *hint) {
-	struct hf_index_cursor cursor;
-	if (hint != NULL && is_entity(engine, hint, family, key))
+	struct wanted wanted = { engine, key, family };
+	if (hint != NULL && is_wanted(&wanted, hint))
 		return hint;
-	return find(engine, hash, family, key, &cursor);
+	return hf_object_find(engine->entities, hash, is_wanted, &wanted);
+}
+
+static uint64_t hash_of(const void *arg, const void *object) {
+	const struct hf_engine *engine = arg;
+	const struct entity *entity = object;
+	return hf_entity_hash(engine, engine->slots[entity->slot].family, hf_entity_key(entity));
+}
+
+bool hf_entity_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err) {
+	struct hf_object_kind kind = { .name = "entities", .hash = hash_of, .arg = engine };
+	return hf_objects_make(&kind, expected, &allocator, &engine->entities, err);
+}
+
+void hf_entity_store(struct entity *entity, const void *from, size_t bytes) {
+	const uint8_t *source = from;
+	size_t at = 0;
+	for (; at + sizeof(uint64_t) <= bytes; at += sizeof(uint64_t)) {
+		uint64_t word;
+		memcpy(&word, source + at, sizeof(word));
+		hf_atomic_store((uint64_t *)(void *)(entity->data + at), word, HF_RELAXED);
+	}
+	for (; at < bytes; at++)
+		hf_atomic_store(&entity->data[at], source[at], HF_RELAXED);
 }
 
 void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
@@ -139,7 +162,7 @@ static inline void hash_bytes(struct hf_engine *engine, const struct entity *ent
 static void hash_entity(struct hf_engine *engine, const struct entity *entity, uint64_t sign) {
 	uint64_t seed;
 	memcpy(&seed, engine->slots[entity->slot].contract->hash, sizeof(seed));
-	hash_bytes(engine, entity, entity->block_size, seed, sign);
+	hash_bytes(engine, entity, entity->block_saved & ENTITY_BLOCK, seed, sign);
 }
 
 void hf_entity_hash_share(struct hf_engine *engine, const struct entity *entity, uint64_t sign) {
@@ -155,7 +178,7 @@ static size_t entity_size(uint16_t block_size, size_t key_len) {
 
 static bool needs_memory(const struct change *change) {
 	return change->entity == NULL ||
-	       change->entity->block_size != change->slot->contract->block_size;
+	       hf_entity_block(change->entity) != change->slot->contract->block_size;
 }
 
 bool hf_change_reserve(struct hf_engine *engine, const struct change *change, struct hf_err *err) {
@@ -163,7 +186,7 @@ bool hf_change_reserve(struct hf_engine *engine, const struct change *change, st
 	    !arena_reserve(&engine->arena,
 			   entity_size(change->slot->contract->block_size, change->key.len), err))
 		return false;
-	if (change->entity == NULL && !hf_index_reserve(&engine->entities, err))
+	if (change->entity == NULL && !hf_object_reserve(engine->entities, change->hash, err))
 		return false;
 	return !change->has_id || hf_index_reserve(&engine->ids, err);
 }
@@ -172,50 +195,64 @@ static struct entity *new_entity(struct hf_engine *engine, const struct change *
 	uint16_t block_size = change->slot->contract->block_size;
 	struct entity *entity =
 		arena_take(&engine->arena, entity_size(block_size, change->key.len));
-	HF_ASSERT((uintptr_t)entity <= HF_INDEX_VALUE_MAX);
-	entity->block_size = block_size & 0x7fff;
-	entity->saved = engine->saver.mark & 1;
+	entity->block_saved = block_size;
+	hf_entity_set_saved(entity, engine->saver.mark);
 	entity->key_len = (uint8_t)change->key.len;
+	entity->skip = change->entity == NULL ? 0 : change->entity->skip;
 	memcpy(entity->data + block_size, change->key.data, change->key.len);
 	return entity;
 }
 
-/* Gives the entity its place; one that had another, too small for its new block, leaves it. */
-static struct entity *place_entity(struct hf_engine *engine, const struct change *change) {
+/* Whoever still has the old place finds no key there, or the mark of a change that never ends. */
+static void leave_place(struct entity *old) {
+	hf_entity_begin_change(old);
+	hf_atomic_store(&old->position, hf_entity_size(old), HF_RELAXED);
+	hf_atomic_store(&old->key_len, (uint8_t)0, HF_RELAXED);
+}
+
+static void store_change(const struct hf_engine *engine, struct entity *entity,
+			 const struct change *change) {
+	struct entity head = { .kind = entity->kind };
+	head.slot = (uint16_t)(change->slot - engine->slots);
+	head.state = change->state;
+	hf_atomic_store(&entity->position, change->position, HF_RELAXED);
+	if (change->version % HF_SKIP_VERSIONS == 0)
+		hf_atomic_store(&entity->skip, change->position, HF_RELAXED);
+	hf_atomic_store(&entity->time_ns, change->time_ns, HF_RELAXED);
+	hf_atomic_store(&entity->kind, head.kind, HF_RELEASE);
+	hf_atomic_store(&entity->version, change->version, HF_RELAXED);
+	hf_entity_store(entity, change->block, change->slot->contract->block_size);
+}
+
+/* Gives a new place to an entity that is new, or whose place is too small or too large. */
+static struct entity *place_change(struct hf_engine *engine, const struct change *change) {
 	struct entity *entity = new_entity(engine, change);
+	store_change(engine, entity, change);
+	entity->lsn = change->lsn;
 	if (change->entity == NULL) {
-		hf_index_add(&engine->entities, change->hash, (uintptr_t)entity);
-		return entity;
+		hf_object_add(engine->entities, change->hash, entity);
+	} else {
+		hf_object_replace(engine->entities, change->hash, change->entity, entity);
+		leave_place(change->entity);
 	}
-	struct hf_index_cursor cursor;
-	struct entity *old = find(engine, change->hash, change->slot->family, change->key, &cursor);
-	HF_ASSERT(old == change->entity);
-	hf_index_replace(&cursor, (uintptr_t)entity);
-	entity->skip = old->skip;
-	old->position = hf_entity_size(old);
-	old->key_len = 0; /* no key is empty: a hint that still points here is not taken */
 	return entity;
 }
 
 void hf_change_apply(struct hf_engine *engine, const struct change *change) {
 	struct entity *entity = change->entity;
 	if (entity != NULL) {
-		if (engine->saver.saving && entity->saved != engine->saver.mark)
+		if (engine->saver.saving && !hf_entity_is_saved(entity, engine->saver.mark))
 			hf_entity_save(engine, entity);
 		hash_entity(engine, entity, (uint64_t)-1);
 		engine->slots[entity->slot].counts[entity->state]--;
 	}
-	if (needs_memory(change))
-		entity = place_entity(engine, change);
-	entity->position = change->position;
-	if (change->version % HF_SKIP_VERSIONS == 0)
-		entity->skip = change->position;
-	entity->lsn = change->lsn;
-	entity->time_ns = change->time_ns;
-	entity->slot = (uint16_t)(change->slot - engine->slots);
-	entity->state = change->state;
-	entity->version = change->version;
-	memcpy(entity->data, change->block, entity->block_size);
+	if (needs_memory(change)) {
+		entity = place_change(engine, change);
+	} else {
+		hf_entity_begin_change(entity);
+		store_change(engine, entity, change);
+		hf_entity_end_change(entity, change->lsn);
+	}
 	hash_entity(engine, entity, 1);
 	change->slot->counts[entity->state]++;
 	if (change->has_id)
@@ -230,7 +267,6 @@ bool hf_entity_restore(struct hf_engine *engine, const struct entity *image, str
 	if (!arena_reserve(&engine->arena, size, err))
 		return false;
 	struct entity *entity = arena_take(&engine->arena, size);
-	HF_ASSERT((uintptr_t)entity <= HF_INDEX_VALUE_MAX);
 	memcpy(entity, image, size);
 	hash_entity(engine, entity, 1);
 	engine->slots[entity->slot].counts[entity->state]++;

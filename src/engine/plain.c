@@ -2,12 +2,11 @@
  * plain.c - plain keys: a byte string with a value, without a contract, as Redis's strings are.
  *
  * A plain key is kept, hashed and saved as an entity is, only that no contract judged it
- * (SLOT_PLAIN) and that its value has a length of its own. It lives on the heap, in a table that
- * grows by linear hashing (Litwin, 1980): each insertion splits one bucket, so none takes long,
- * and entries only ever move to buckets behind their own. That makes walking simple: by
- * ascending buckets, nothing that stays is missed.
+ * (SLOT_PLAIN) and that its value has a length of its own. It lives on the heap. A value of the
+ * same length is written over the old one; for another a new entity takes the place of the old,
+ * which is freed when no reader can have it any more.
  *
- * All of it under the engine's lock.
+ * All of it under the engine's lock; who reads without it: reader.c.
  */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -15,221 +14,151 @@
 #include "engine/engine_private.h"
 #include "os/memory.h"
 
-#define SEGMENT_BUCKETS 1024u
 #define NUMBER_TEXT_MAX 24u
 
-static struct plain **bucket_at(const struct plain_table *table, uint64_t bucket) {
-	return &table->segments[bucket / SEGMENT_BUCKETS][bucket % SEGMENT_BUCKETS];
-}
+static const struct hf_allocator allocator = { .alloc = hf_pages_new, .free = hf_pages_free };
 
-/* Where a hash belongs while there are so many buckets. */
-static uint64_t bucket_of(uint64_t hash, uint64_t buckets) {
-	HF_ASSERT(buckets > 0);
-	uint64_t mask = buckets == 1 ? 0 : UINT64_MAX >> __builtin_clzll(buckets - 1);
-	uint64_t bucket = hash & mask;
-	return bucket < buckets ? bucket : bucket & mask >> 1;
-}
-
-static uint64_t hash_of(const struct hf_engine *engine, struct hf_span key) {
+uint64_t hf_plain_hash(const struct hf_engine *engine, struct hf_span key) {
 	return XXH3_64bits_withSeed(key.data, key.len, engine->hash_seed);
-}
-
-/* The link that holds the key, or NULL. */
-static struct plain **find(const struct hf_engine *engine, struct hf_span key) {
-	const struct plain_table *table = &engine->plain;
-	if (table->buckets == 0)
-		return NULL;
-	struct plain **link = bucket_at(table, bucket_of(hash_of(engine, key), table->buckets));
-	for (; *link != NULL; link = &(*link)->next)
-		if (hf_span_equal(hf_entity_key(&(*link)->entity), key))
-			return link;
-	return NULL;
 }
 
 static struct hf_span value_of(const struct entity *entity) {
 	return hf_span(entity->data, hf_entity_block(entity));
 }
 
-/* ---- the table --------------------------------------------------------------------------- */
+/* ---- the map ----------------------------------------------------------------------------- */
 
-/* Room for one bucket more. */
-static bool reserve_bucket(struct plain_table *table, struct hf_err *err) {
-	uint64_t segment = table->buckets / SEGMENT_BUCKETS;
-	if (segment < table->segment_count)
-		return true;
-	if (segment == table->segment_room) {
-		uint64_t room = table->segment_room == 0 ? 16 : table->segment_room * 2;
-		void *grown = hf_memory_grow(table->segments, room * sizeof(*table->segments));
-		if (grown == NULL)
-			return hf_fail(err, HF_NOMEM, "out of memory: no room for another key");
-		table->segments = grown;
-		table->segment_room = room;
-	}
-	struct plain **made = hf_memory_new(SEGMENT_BUCKETS * sizeof(*made));
-	if (made == NULL)
-		return hf_fail(err, HF_NOMEM, "out of memory: no room for another key");
-	table->segments[table->segment_count++] = made;
-	return true;
+/* Key and length of the value are the same as long as the entity is there. */
+static bool is_key(const void *wanted, const void *there) {
+	const struct hf_span *key = wanted;
+	return hf_span_equal(hf_entity_key(there), *key);
 }
 
-/* The bucket at the end gets its share of the one that stood for it. */
-static void split(struct hf_engine *engine) {
-	struct plain_table *table = &engine->plain;
-	uint64_t made = table->buckets++;
-	if (made == 0)
-		return;
-	struct plain **from = bucket_at(table, bucket_of(made, made)),
-		     **to = bucket_at(table, made);
-	while (*from != NULL) {
-		struct plain *plain = *from;
-		uint64_t hash = hash_of(engine, hf_entity_key(&plain->entity));
-		if (bucket_of(hash, table->buckets) != made) {
-			from = &plain->next;
-			continue;
-		}
-		*from = plain->next;
-		plain->next = NULL;
-		*to = plain;
-		to = &plain->next;
-	}
+static uint64_t hash_of(const void *arg, const void *object) {
+	return hf_plain_hash(arg, hf_entity_key(object));
 }
 
-static void put_in_table(struct hf_engine *engine, struct plain *plain) {
-	struct plain_table *table = &engine->plain;
-	split(engine);
-	uint64_t hash = hash_of(engine, hf_entity_key(&plain->entity));
-	struct plain **link = bucket_at(table, bucket_of(hash, table->buckets));
-	plain->next = *link;
-	*link = plain;
-	table->count++;
+static void free_entity(void *arg, void *object) {
+	hf_memory_free(object);
 }
 
-static size_t plain_size(const struct plain *plain) {
-	return offsetof(struct plain, entity) + hf_entity_size(&plain->entity);
+bool hf_plain_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err) {
+	struct hf_object_kind kind = {
+		.name = "plain keys", .hash = hash_of, .free = free_entity, .arg = engine
+	};
+	return hf_objects_make(&kind, expected, &allocator, &engine->plain.map, err);
 }
 
-static struct plain *plain_new(struct hf_span key, size_t value_len, struct hf_err *err) {
+struct entity *hf_plain_find(const struct hf_engine *engine, uint64_t hash, struct hf_span key) {
+	return hf_object_find(engine->plain.map, hash, is_key, &key);
+}
+
+static struct entity *find(const struct hf_engine *engine, struct hf_span key) {
+	return hf_plain_find(engine, hf_plain_hash(engine, key), key);
+}
+
+static struct entity *entity_new(struct hf_span key, size_t value_len, struct hf_err *err) {
 	struct entity head = { .slot = SLOT_PLAIN, .skip = value_len, .key_len = (uint8_t)key.len };
-	struct plain *plain = hf_memory_new(offsetof(struct plain, entity) + hf_entity_size(&head));
-	if (plain == NULL) {
+	struct entity *entity = hf_memory_new(hf_entity_size(&head));
+	if (entity == NULL) {
 		(void)hf_fail(err, HF_NOMEM, "out of memory: no room for a value of %zu bytes",
 			      value_len);
 		return NULL;
 	}
-	plain->entity = head;
-	memcpy(plain->entity.data + value_len, key.data, key.len);
-	return plain;
-}
-
-void hf_plain_free(struct hf_engine *engine) {
-	struct plain_table *table = &engine->plain;
-	for (uint64_t i = 0; i < table->buckets; i++) {
-		struct plain *plain = *bucket_at(table, i);
-		while (plain != NULL) {
-			struct plain *next = plain->next;
-			hf_memory_free(plain);
-			plain = next;
-		}
-	}
-	for (uint64_t i = 0; i < table->segment_count; i++)
-		hf_memory_free(table->segments[i]);
-	hf_memory_free(table->segments);
-	*table = (struct plain_table){ 0 };
-}
-
-uint64_t hf_plain_bytes(const struct hf_engine *engine) {
-	const struct plain_table *table = &engine->plain;
-	return table->bytes + table->segment_room * sizeof(*table->segments) +
-	       table->segment_count * SEGMENT_BUCKETS * sizeof(**table->segments);
-}
-
-const struct entity *hf_plain_find(const struct hf_engine *engine, struct hf_span key) {
-	struct plain **link = find(engine, key);
-	return link == NULL ? NULL : &(*link)->entity;
-}
-
-struct plain *hf_plain_bucket(const struct hf_engine *engine, uint64_t bucket) {
-	return bucket < engine->plain.buckets ? *bucket_at(&engine->plain, bucket) : NULL;
+	*entity = head;
+	memcpy(entity->data + value_len, key.data, key.len);
+	return entity;
 }
 
 /* ---- changes: for requests and for replay alike ------------------------------------------ */
 
 static void save(struct hf_engine *engine, struct entity *entity) {
-	if (engine->saver.saving && entity->saved != engine->saver.mark)
+	if (engine->saver.saving && !hf_entity_is_saved(entity, engine->saver.mark))
 		hf_entity_save(engine, entity);
 }
 
 bool hf_plain_reserve(struct hf_engine *engine, struct hf_span key, size_t value_len,
 		      struct plain_change *ret, struct hf_err *err) {
-	*ret = (struct plain_change){ .link = find(engine, key) };
-	struct plain *old = ret->link == NULL ? NULL : *ret->link;
-	if (old != NULL && old->entity.skip == value_len) {
-		ret->plain = old; /* the value is written over the old one */
+	*ret = (struct plain_change){ .hash = hf_plain_hash(engine, key) };
+	ret->old = hf_plain_find(engine, ret->hash, key);
+	if (ret->old != NULL && ret->old->skip == value_len) {
+		ret->entity = ret->old;
 		return true;
 	}
-	if (old == NULL && !reserve_bucket(&engine->plain, err))
+	if (ret->old == NULL ? !hf_object_reserve(engine->plain.map, ret->hash, err)
+			     : !hf_object_reserve_retire(engine->plain.map, err))
 		return false;
-	ret->plain = plain_new(key, value_len, err);
-	return ret->plain != NULL;
+	ret->entity = entity_new(key, value_len, err);
+	return ret->entity != NULL;
+}
+
+/* The value takes the old one's place, or the new entity that of the old. */
+static void place_value(struct hf_engine *engine, const struct plain_change *change,
+			struct hf_span value, const struct hf_record *record, uint64_t version) {
+	struct entity *entity = change->entity, *old = change->old;
+	hf_entity_begin_change(entity);
+	hf_entity_set_saved(entity, engine->saver.mark);
+	hf_atomic_store(&entity->position, record->position, HF_RELAXED);
+	hf_atomic_store(&entity->time_ns, record->time_ns, HF_RELAXED);
+	hf_atomic_store(&entity->version, version, HF_RELAXED);
+	hf_entity_store(entity, value.data, value.len);
+	hf_entity_end_change(entity, record->lsn);
+	if (old == entity)
+		return;
+	engine->plain.bytes += hf_entity_size(entity);
+	if (old == NULL) {
+		hf_object_add(engine->plain.map, change->hash, entity);
+		return;
+	}
+	hf_object_replace(engine->plain.map, change->hash, old, entity);
+	engine->plain.bytes -= hf_entity_size(old);
+	hf_object_retire(engine->plain.map, old, hf_entity_size(old));
 }
 
 void hf_plain_apply_set(struct hf_engine *engine, const struct plain_change *change,
 			struct hf_span value, const struct hf_record *record) {
-	struct plain *plain = change->plain, *old = change->link == NULL ? NULL : *change->link;
-	struct entity *entity = &plain->entity;
-	uint64_t version = old == NULL ? 1 : old->entity.version + 1;
-	if (old != NULL) {
-		save(engine, &old->entity);
-		hf_entity_hash_share(engine, &old->entity, (uint64_t)-1);
+	uint64_t version = 1;
+	if (change->old != NULL) {
+		version = change->old->version + 1;
+		save(engine, change->old);
+		hf_entity_hash_share(engine, change->old, (uint64_t)-1);
 	}
-	entity->saved = engine->saver.mark & 1;
-	entity->position = record->position;
-	entity->lsn = record->lsn;
-	entity->time_ns = record->time_ns;
-	entity->version = version;
-	if (value.len > 0)
-		memmove(entity->data, value.data, value.len);
-	hf_entity_hash_share(engine, entity, 1);
+	place_value(engine, change, value, record, version);
+	hf_entity_hash_share(engine, change->entity, 1);
 	engine->logged_ns = record->time_ns;
 	engine->events++;
-	if (old == plain)
-		return;
-	engine->plain.bytes += plain_size(plain);
-	if (old == NULL) {
-		put_in_table(engine, plain);
-		return;
-	}
-	plain->next = old->next;
-	*change->link = plain;
-	engine->plain.bytes -= plain_size(old);
-	hf_memory_free(old);
+}
+
+bool hf_plain_reserve_delete(struct hf_engine *engine, struct hf_err *err) {
+	return hf_object_reserve_retire(engine->plain.map, err);
 }
 
 bool hf_plain_apply_delete(struct hf_engine *engine, struct hf_span key, uint64_t lsn) {
-	struct plain **link = find(engine, key);
-	if (link == NULL)
+	uint64_t hash = hf_plain_hash(engine, key);
+	struct entity *entity = hf_plain_find(engine, hash, key);
+	if (entity == NULL)
 		return false;
-	struct plain *plain = *link;
-	save(engine, &plain->entity);
-	hf_entity_hash_share(engine, &plain->entity, (uint64_t)-1);
-	*link = plain->next;
-	engine->plain.count--;
-	engine->plain.bytes -= plain_size(plain);
-	engine->plain.deleted_lsn = lsn;
-	hf_memory_free(plain);
+	save(engine, entity);
+	hf_entity_hash_share(engine, entity, (uint64_t)-1);
+	size_t bytes = hf_entity_size(entity);
+	engine->plain.bytes -= bytes;
+	/* First: who does not find the key any more must see what that depends on. */
+	hf_atomic_store(&engine->plain.deleted_lsn, lsn, HF_RELEASE);
+	hf_object_remove(engine->plain.map, hash, entity, bytes);
 	return true;
 }
 
 bool hf_plain_restore(struct hf_engine *engine, const struct entity *image, struct hf_err *err) {
 	struct hf_span key = hf_entity_key(image);
-	struct plain *plain;
-	if (!reserve_bucket(&engine->plain, err) ||
-	    (plain = plain_new(key, hf_entity_block(image), err)) == NULL)
+	uint64_t hash = hf_plain_hash(engine, key);
+	struct entity *entity;
+	if (!hf_object_reserve(engine->plain.map, hash, err) ||
+	    (entity = entity_new(key, hf_entity_block(image), err)) == NULL)
 		return false;
-	memcpy(&plain->entity, image, hf_entity_size(image));
-	engine->plain.bytes += plain_size(plain);
-	put_in_table(engine, plain);
-	hf_entity_hash_share(engine, &plain->entity, 1);
+	memcpy(entity, image, hf_entity_size(image));
+	engine->plain.bytes += hf_entity_size(entity);
+	hf_object_add(engine->plain.map, hash, entity);
+	hf_entity_hash_share(engine, entity, 1);
 	return true;
 }
 
@@ -252,7 +181,7 @@ static bool key_fits(struct hf_engine *engine, struct hf_span key, struct hf_rep
 
 void hf_engine_plain_get(struct hf_engine *engine, struct hf_span key, struct hf_span *ret_value,
 			 struct hf_reply *ret) {
-	const struct entity *entity = hf_plain_find(engine, key);
+	const struct entity *entity = find(engine, key);
 	*ret_value = entity == NULL ? hf_span(NULL, 0) : value_of(entity);
 	*ret = (struct hf_reply){
 		.status = entity == NULL ? HF_NOTFOUND : HF_OK,
@@ -296,7 +225,7 @@ static bool log_and_set(struct hf_engine *engine, struct hf_span key, struct hf_
 	*ret = (struct hf_reply){
 		.status = HF_OK,
 		.durable_at = record.lsn,
-		.version = change.plain->entity.version,
+		.version = change.entity->version,
 		.lsn = record.lsn,
 	};
 	return true;
@@ -330,7 +259,7 @@ void hf_engine_plain_set(struct hf_engine *engine, const struct hf_plain_set *se
 	}
 	if (!make_room(engine, hf_set_body_max(set->key.len, set->value.len), ret))
 		return;
-	const struct entity *entity = hf_plain_find(engine, set->key);
+	const struct entity *entity = find(engine, set->key);
 	bool sets = condition_holds(set, entity);
 	uint64_t seen = depends_on(engine, entity);
 	if (old != NULL) {
@@ -356,7 +285,7 @@ void hf_engine_plain_add(struct hf_engine *engine, struct hf_span key, int64_t b
 	if (!key_fits(engine, key, ret) ||
 	    !make_room(engine, hf_set_body_max(key.len, NUMBER_TEXT_MAX), ret))
 		return;
-	const struct entity *entity = hf_plain_find(engine, key);
+	const struct entity *entity = find(engine, key);
 	int64_t now = 0, sum;
 	if (entity != NULL && !hf_span_i64(value_of(entity), &now)) {
 		reply_bad_number(engine, entity->lsn, "value is not an integer or out of range",
@@ -377,12 +306,12 @@ void hf_engine_plain_add(struct hf_engine *engine, struct hf_span key, int64_t b
 
 void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys, uint32_t count,
 			    uint64_t *ret_deleted, struct hf_reply *ret) {
+	struct hf_err err;
 	size_t body_max = 0;
 	*ret_deleted = 0;
 	for (uint32_t i = 0; i < count; i++)
 		body_max += 1 + keys[i].len;
 	if (body_max > HF_RECORD_MAX - HF_RECORD_OVERHEAD) {
-		struct hf_err err;
 		(void)hf_fail(&err, HF_TOOBIG, "the keys have %zu bytes, the limit is %u at a time",
 			      body_max, HF_RECORD_MAX - HF_RECORD_OVERHEAD);
 		hf_reply_err(engine, &err, 0, ret);
@@ -390,6 +319,10 @@ void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys
 	}
 	if (!make_room(engine, body_max, ret))
 		return;
+	if (!hf_plain_reserve_delete(engine, &err)) {
+		hf_reply_err(engine, &err, 0, ret);
+		return;
+	}
 	uint64_t lsn, position, seen = engine->plain.deleted_lsn;
 	int64_t time_ns = hf_log_time(engine);
 	uint8_t *body = hf_log_begin(engine->log, body_max, &lsn, &position);
@@ -409,11 +342,19 @@ void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys
 	ret->durable_at = ret->lsn = lsn;
 }
 
+struct scan {
+	hf_plain_key_fn *key;
+	void *arg;
+};
+
+static void scan_key(void *arg, void *object) {
+	const struct scan *scan = arg;
+	scan->key(scan->arg, hf_entity_key(object));
+}
+
 uint64_t hf_engine_plain_scan(struct hf_engine *engine, uint64_t cursor, hf_plain_key_fn *key,
 			      void *arg, struct hf_reply *ret) {
+	struct scan scan = { key, arg };
 	*ret = (struct hf_reply){ .status = HF_OK, .durable_at = hf_log_last(engine->log) };
-	for (const struct plain *plain = hf_plain_bucket(engine, cursor); plain != NULL;
-	     plain = plain->next)
-		key(arg, hf_entity_key(&plain->entity));
-	return cursor + 1 < engine->plain.buckets ? cursor + 1 : 0;
+	return hf_objects_walk(engine->plain.map, cursor, scan_key, &scan);
 }

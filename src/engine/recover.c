@@ -54,14 +54,14 @@ static const char *age_flaw(const struct hf_snapshot_head *head, const struct en
 static const char *flaw(struct hf_engine *engine, const struct hf_snapshot_head *head,
 			const struct entity *image) {
 	if (image->slot == SLOT_PLAIN) {
-		if (image->block_size != 0 || image->saved != 0 || image->state != 0)
+		if (image->block_saved != 0 || image->state != 0)
 			return "impossible plain key";
 		return age_flaw(head, image);
 	}
 	if (image->slot >= engine->slot_count)
 		return "an entity names a contract that is not there";
 	const struct contract_slot *slot = &engine->slots[image->slot];
-	if (image->saved != 0 || image->block_size != slot->contract->block_size ||
+	if (image->block_saved != slot->contract->block_size ||
 	    image->state >= slot->contract->state_count)
 		return "an entity is not as its contract says";
 	if (slot != hf_newest(engine, slot->family) && slot->state_map[image->state] == UINT16_MAX)
@@ -89,9 +89,9 @@ static bool image_at(const struct loading *loading, size_t at, const struct enti
 static bool index_entities(struct hf_engine *engine, struct entity **entities, uint64_t *hashes,
 			   uint32_t count, struct hf_err *err) {
 	for (uint32_t i = 0; i < count; i++) {
-		if (!hf_index_reserve(&engine->entities, err))
+		if (!hf_object_reserve(engine->entities, hashes[i], err))
 			return false;
-		hf_index_add(&engine->entities, hashes[i], (uintptr_t)entities[i]);
+		hf_object_add(engine->entities, hashes[i], entities[i]);
 	}
 	return true;
 }
@@ -115,7 +115,7 @@ static bool load_entities(struct loading *loading, struct hf_err *err) {
 		}
 		hashes[batch] = hf_entity_hash(engine, engine->slots[image->slot].family,
 					       hf_entity_key(image));
-		hf_index_prefetch(&engine->entities, hashes[batch]);
+		hf_object_prefetch(engine->entities, hashes[batch]);
 		if (!hf_entity_restore(engine, image, &entities[batch], err))
 			return false;
 		if (++batch < BATCH)
@@ -161,7 +161,7 @@ static bool presize(struct loading *loading, struct hf_err *err) {
 	    head->ids > loading->reader.size / ID_IMAGE || head->contracts > HF_CONTRACTS_MAX)
 		return hf_snapshot_corrupt(&loading->reader, 0, err,
 					   "the head announces more than the file can hold");
-	return (head->entities == 0 || hf_index_presize(&engine->entities, head->entities, err)) &&
+	return hf_engine_make_maps(engine, head->entities, head->plain_keys, err) &&
 	       (head->ids == 0 || hf_index_presize(&engine->ids, head->ids, err));
 }
 
@@ -214,7 +214,7 @@ static bool load(struct hf_engine *engine, uint64_t lsn, struct hf_err *err) {
 static const struct entity *find_same(struct hf_engine *engine, const struct entity *image) {
 	struct hf_span key = hf_entity_key(image);
 	if (image->slot == SLOT_PLAIN)
-		return hf_plain_find(engine, key);
+		return hf_plain_find(engine, hf_plain_hash(engine, key), key);
 	uint32_t family = engine->slots[image->slot].family;
 	return hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key, NULL);
 }
@@ -260,8 +260,8 @@ static bool same_totals(const struct loading *loading, struct hf_err *err) {
 	return (head->state_hash[0] == engine->state_hash[0] &&
 		head->state_hash[1] == engine->state_hash[1] && head->events == engine->events &&
 		head->contracts == engine->slot_count && head->time_ns == engine->logged_ns &&
-		head->entities == hf_index_count(&engine->entities) &&
-		head->plain_keys == engine->plain.count &&
+		head->entities == hf_objects_count(engine->entities) &&
+		head->plain_keys == hf_objects_count(engine->plain.map) &&
 		head->ids == hf_index_count(&engine->ids)) ||
 	       hf_snapshot_corrupt(&loading->reader, HF_SNAPSHOT_HEADER_SIZE, err,
 				   "the state hash or a total is not what the log makes up to this "

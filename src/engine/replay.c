@@ -74,7 +74,7 @@ static bool look_ahead(struct hf_engine *engine, const struct hf_record *record,
 			       "it names a contract or event that was not in force here");
 	step->slot = (uint32_t)(slot - engine->slots);
 	step->hash = hf_entity_hash(engine, slot->family, step->event.key);
-	hf_index_prefetch(&engine->entities, step->hash);
+	hf_object_prefetch(engine->entities, step->hash);
 	step->id_hash = 0;
 	if (step->event.id.len > 0) {
 		step->id_hash = hf_id_hash(step->hash, step->event.id);
@@ -215,6 +215,8 @@ static bool replay_set(struct hf_engine *engine, const struct hf_record *record,
 static bool replay_delete(struct hf_engine *engine, const struct hf_record *record,
 			  struct hf_err *err) {
 	struct hf_reader reader = hf_reader(record->body);
+	if (!hf_plain_reserve_delete(engine, err))
+		return false;
 	do {
 		struct hf_span key;
 		if (!hf_delete_body_next(&reader, &key))

@@ -261,7 +261,7 @@ void hf_engine_prepare(struct hf_engine *engine, struct hf_send *send) {
 		return;
 	send->family = family;
 	send->hash[0] = hf_entity_hash(engine, family, send->key);
-	hf_index_prefetch(&engine->entities, send->hash[0]);
+	hf_object_prefetch(engine->entities, send->hash[0]);
 	if (send->id.len > 0) {
 		send->hash[1] = hf_id_hash(send->hash[0], send->id);
 		hf_index_prefetch(&engine->ids, send->hash[1]);
@@ -297,7 +297,7 @@ static bool address(struct hf_engine *engine, const struct hf_send *send, struct
 		change->id_hash = prepared ? send->hash[1] : hf_id_hash(change->hash, send->id);
 	*ret_family = family;
 	if (!prepared) {
-		hf_index_prefetch(&engine->entities, change->hash);
+		hf_object_prefetch(engine->entities, change->hash);
 		if (change->has_id)
 			hf_index_prefetch(&engine->ids, change->id_hash);
 	}

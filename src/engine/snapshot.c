@@ -7,7 +7,7 @@
  * entity after entity, in slices of some microseconds under the lock; a request that is about to
  * change an unsaved entity copies it first (hf_entity_save). Entities made since are born saved.
  * Ids are never removed, and never change: those of the LSN have a position before its end. Plain
- * keys are saved as entities are; their table is walked behind the arena.
+ * keys are saved as entities are; their map is walked behind the arena.
  *
  * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it
  * to the requests. If they fill it all the same, the disk is slower than they are, and they wait
@@ -42,7 +42,8 @@ struct pass {
 	size_t memory_bytes;
 	const struct chunk *chunk; /* the walk; NULL behind its end */
 	const uint8_t *at, *end;
-	uint64_t bucket; /* of the plain keys; the walk's next */
+	uint64_t place; /* among the plain keys: the next hash */
+	size_t copied;	/* of them, in this slice */
 };
 
 /* ---- images: under the lock ------------------------------------------------------------------ */
@@ -62,7 +63,7 @@ static bool put_image(struct saver *saver, const struct entity *entity) {
 	}
 	uint8_t *image = block->bytes + HF_SNAPSHOT_HEADER_SIZE + block->used;
 	memcpy(image, entity, size);
-	((struct entity *)image)->saved = 0;
+	hf_entity_set_saved((struct entity *)image, 0);
 	block->used += size;
 	block->items++;
 	return true;
@@ -70,7 +71,7 @@ static bool put_image(struct saver *saver, const struct entity *entity) {
 
 void hf_entity_save(struct hf_engine *engine, struct entity *entity) {
 	struct saver *saver = &engine->saver;
-	entity->saved = saver->mark & 1;
+	hf_entity_set_saved(entity, saver->mark);
 	if (!saver->overrun && !put_image(saver, entity))
 		saver->overrun = true;
 }
@@ -105,7 +106,7 @@ static bool walk_entities(struct pass *pass) {
 		}
 		struct entity *entity = (struct entity *)(uintptr_t)pass->at;
 		pass->at = hf_arena_next(pass->at);
-		if (entity->key_len == 0 || entity->saved == engine->saver.mark)
+		if (entity->key_len == 0 || hf_entity_is_saved(entity, engine->saver.mark))
 			continue;
 		copied += hf_entity_size(entity);
 		hf_entity_save(engine, entity);
@@ -113,20 +114,21 @@ static bool walk_entities(struct pass *pass) {
 	return pass->chunk != NULL;
 }
 
-/* Keys only ever move to buckets behind their own: none is missed. */
+static void walk_key(void *arg, void *object) {
+	struct pass *pass = arg;
+	struct entity *entity = object;
+	if (hf_entity_is_saved(entity, pass->engine->saver.mark))
+		return;
+	pass->copied += hf_entity_size(entity);
+	hf_entity_save(pass->engine, entity);
+}
+
 static bool walk_plain(struct pass *pass) {
-	struct hf_engine *engine = pass->engine;
-	size_t copied = 0;
-	for (uint32_t i = 0; i < SLICE_STEPS && copied < SLICE_BYTES; i++) {
-		if (pass->bucket >= engine->plain.buckets)
+	pass->copied = 0;
+	for (uint32_t i = 0; i < SLICE_STEPS && pass->copied < SLICE_BYTES; i++) {
+		pass->place = hf_objects_walk(pass->engine->plain.map, pass->place, walk_key, pass);
+		if (pass->place == 0)
 			return false;
-		struct plain *plain = hf_plain_bucket(engine, pass->bucket++);
-		for (; plain != NULL; plain = plain->next) {
-			if (plain->entity.saved == engine->saver.mark)
-				continue;
-			copied += hf_entity_size(&plain->entity);
-			hf_entity_save(engine, &plain->entity);
-		}
 	}
 	return true;
 }
@@ -199,8 +201,8 @@ static void begin(struct pass *pass, const struct hf_log_place *place) {
 		.record_bytes = place->record_bytes,
 		.events = engine->events,
 		.contracts = engine->slot_count,
-		.entities = hf_index_count(&engine->entities),
-		.plain_keys = engine->plain.count,
+		.entities = hf_objects_count(engine->entities),
+		.plain_keys = hf_objects_count(engine->plain.map),
 		.ids = hf_index_count(&engine->ids),
 		.taken_ns = hf_clock_wall_ns(),
 	};

@@ -203,7 +203,8 @@ void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *s
 
 /* Large records are pieces of their own; the others go with the pieces they were cut from. */
 static void entries_free(struct hf_map *map, struct hf_map_shard *shard, hf_table table) {
-	if (table == 0)
+	bool theirs = map->kind == HF_MAP_OBJECTS && map->objects.free == NULL;
+	if (table == 0 || theirs)
 		return;
 	for (uint64_t i = 0; i < hf_table_count(table) * HF_LINE_WORDS; i++) {
 		uint64_t word = hf_table_lines(table)[i];
@@ -212,7 +213,7 @@ static void entries_free(struct hf_map *map, struct hf_map_shard *shard, hf_tabl
 		if (map->kind == HF_MAP_RECORDS)
 			hf_block_free(&shard->blocks, &map->pieces, hf_record_of(word),
 				      hf_record_bytes(hf_record_of(word)));
-		else if (map->objects.free != NULL)
+		else
 			map->objects.free(map->objects.arg, hf_tag_address(word));
 	}
 }
