@@ -13,6 +13,7 @@
 
 #define PENDING_MAX 8192u /* 512 KiB: it stays in the cache */
 #define BATCH_MAX 64u	  /* requests whose memory is fetched ahead under one lock */
+#define READERS 16u	  /* reads at a time that take no lock */
 
 _Static_assert(sizeof(((struct hf_result *)0)->state) == HF_NAME_MAX + 1, "a state's name fits");
 _Static_assert(sizeof(((struct hf_result *)0)->text) >= HF_ERR_TEXT_MAX, "an error's text fits");
@@ -26,6 +27,12 @@ struct pending {
 	char *text; /* of an error, on the heap */
 	enum hf_status status;
 	bool retried;
+};
+
+/* Whoever takes it reads through it. Each in a line of its own. */
+struct reader {
+	_Alignas(128) uint32_t taken;
+	struct hf_engine_reader reader;
 };
 
 /*
@@ -43,6 +50,7 @@ struct hf_db {
 	_Atomic uint32_t sleepers;
 	struct hf_mutex lock;
 	struct hf_cond moved;
+	struct reader readers[READERS];
 };
 
 static struct hf_span span_of(struct hf_bytes bytes) {
@@ -292,17 +300,46 @@ enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const ch
 	return settle(db, reply.durable_at, ret);
 }
 
+/* One that nobody else has; NULL: more threads read than there are. */
+static struct reader *take_reader(struct hf_db *db) {
+	uint32_t here;
+	/* Each thread has a stack of its own, so it mostly comes back to the same one. */
+	uint32_t first = (uint32_t)((uintptr_t)&here >> 16);
+	for (uint32_t i = 0; i < READERS; i++) {
+		struct reader *reader = &db->readers[(first + i) % READERS];
+		uint32_t free = 0;
+		if (hf_atomic_cas(&reader->taken, &free, 1u, HF_ACQUIRE, HF_RELAXED))
+			return reader;
+	}
+	return NULL;
+}
+
+/* Without the lock, if that will do. */
+static bool read_entity(struct hf_db *db, struct hf_span contract, struct hf_span key,
+			uint8_t *block, struct hf_entity_view *ret_view, struct hf_reply *ret) {
+	struct reader *reader = take_reader(db);
+	if (reader == NULL)
+		return false;
+	bool read = hf_reader_get(&reader->reader, contract, key, block, ret_view, ret);
+	hf_atomic_store(&reader->taken, 0u, HF_RELEASE);
+	return read;
+}
+
 enum hf_status hf_get(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
 		      hf_field_fn *each, void *arg, struct hf_result *ret) {
 	struct hf_entity_view view;
 	struct hf_reply reply;
-	uint8_t block[HF_BLOCK_MAX];
-	hf_engine_lock(db->engine);
-	hf_engine_get(db->engine, span_of(contract), span_of(key), &view, &reply);
-	if (reply.status == HF_OK)
-		memcpy(block, view.block, view.contract->block_size);
-	result_of(&reply, ret);
-	hf_engine_unlock(db->engine);
+	_Alignas(8) uint8_t block[HF_BLOCK_MAX];
+	if (read_entity(db, span_of(contract), span_of(key), block, &view, &reply)) {
+		result_of(&reply, ret);
+	} else {
+		hf_engine_lock(db->engine);
+		hf_engine_get(db->engine, span_of(contract), span_of(key), &view, &reply);
+		if (reply.status == HF_OK)
+			memcpy(block, view.block, view.contract->block_size);
+		result_of(&reply, ret);
+		hf_engine_unlock(db->engine);
+	}
 	if (settle(db, reply.durable_at, ret) != HF_OK || each == NULL)
 		return ret->status;
 	for (uint16_t i = 0; i < view.contract->field_count; i++) {
@@ -386,6 +423,18 @@ enum hf_status hf_snapshot(struct hf_db *db, struct hf_result *ret) {
 
 /* ---- life ---- */
 
+static bool join_readers(struct hf_db *db, struct hf_err *err) {
+	for (uint32_t i = 0; i < READERS; i++)
+		if (!hf_reader_join(db->engine, "hf_get", &db->readers[i].reader, err))
+			return false;
+	return true;
+}
+
+static void leave_readers(struct hf_db *db) {
+	for (uint32_t i = 0; i < READERS; i++)
+		hf_reader_leave(&db->readers[i].reader);
+}
+
 static void db_free(struct hf_db *db) {
 	hf_cond_fini(&db->moved);
 	hf_mutex_fini(&db->lock);
@@ -422,6 +471,13 @@ enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, cha
 		db_free(db);
 		return hf_err_tell(&why, err, err_cap);
 	}
+	if (!join_readers(db, &why)) {
+		struct hf_err ignored; /* nothing was written */
+		leave_readers(db);
+		(void)!hf_engine_close(db->engine, &ignored);
+		db_free(db);
+		return hf_err_tell(&why, err, err_cap);
+	}
 	*ret = db;
 	return HF_OK;
 }
@@ -429,6 +485,7 @@ enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, cha
 enum hf_status hf_close(struct hf_db *db, char *err, size_t err_cap) {
 	struct hf_err why;
 	(void)hf_drain(db); /* a stop is told by hf_engine_close, too */
+	leave_readers(db);
 	bool ok = hf_engine_close(db->engine, &why);
 	db_free(db);
 	return ok ? HF_OK : hf_err_tell(&why, err, err_cap);

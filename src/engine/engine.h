@@ -217,6 +217,32 @@ typedef void hf_plain_key_fn(void *arg, struct hf_span key);
 uint64_t hf_engine_plain_scan(struct hf_engine *engine, uint64_t cursor, hf_plain_key_fn *key,
 			      void *arg, struct hf_reply *ret);
 
+/* ---- reads without the lock ---- */
+
+struct hf_map_thread;
+/*
+ * One thread's way of reading while the sequencer works: no lock, no store to a shared line, no
+ * waiting. Joined once per thread; leaves before the engine is closed.
+ */
+struct hf_engine_reader {
+	struct hf_engine *engine;
+	struct hf_map_thread *entities, *plain;
+};
+/* `name` (1 to 31 bytes): of the thread, for errors. HF_NOMEM, HF_TOOBIG. */
+HF_MUST bool hf_reader_join(struct hf_engine *engine, const char *name,
+			    struct hf_engine_reader *ret, struct hf_err *err);
+void hf_reader_leave(struct hf_engine_reader *reader); /* also of zeros */
+/*
+ * As hf_engine_get. `block` (HF_BLOCK_MAX) is what the view is of. False: this read needs the lock;
+ * nothing was filled that counts. Fails only so, never with an error.
+ */
+HF_MUST bool hf_reader_get(struct hf_engine_reader *reader, struct hf_span contract,
+			   struct hf_span key, uint8_t *block, struct hf_entity_view *ret_view,
+			   struct hf_reply *ret);
+/* As hf_engine_plain_get, into `value` (HF_PLAIN_VALUE_MAX + 8). */
+HF_MUST bool hf_reader_plain_get(struct hf_engine_reader *reader, struct hf_span key,
+				 uint8_t *value, struct hf_span *ret_value, struct hf_reply *ret);
+
 /* ---- all ---- */
 
 /* The state hash after the LSN in ret->lsn. */

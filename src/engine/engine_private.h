@@ -59,8 +59,8 @@ struct entity {
 };
 
 #define ENTITY_CHANGING ((uint64_t)1 << 63)
-#define ENTITY_BLOCK 0x7fffu /* of block_saved: bytes of the block */
-#define ENTITY_SAVED 0x8000u /* compared with the saver's mark */
+#define ENTITY_BLOCK 0x7fffu  /* of block_saved: bytes of the block */
+#define ENTITY_SAVED 0x8000u  /* compared with the saver's mark */
 #define SLOT_PLAIN UINT16_MAX /* a plain key: no contract */
 _Static_assert(HF_CONTRACTS_MAX < SLOT_PLAIN, "no contract has this slot");
 

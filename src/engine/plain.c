@@ -28,10 +28,12 @@ static struct hf_span value_of(const struct entity *entity) {
 
 /* ---- the map ----------------------------------------------------------------------------- */
 
-/* Key and length of the value are the same as long as the entity is there. */
+/* The key and the value's length are the same as long as the entity is there. */
 static bool is_key(const void *wanted, const void *there) {
-	const struct hf_span *key = wanted;
-	return hf_span_equal(hf_entity_key(there), *key);
+	const struct entity *entity = there;
+	struct entity head = { .kind = hf_atomic_load(&entity->kind, HF_RELAXED) };
+	return hf_span_equal(hf_span(entity->data + entity->skip, head.key_len),
+			     *(const struct hf_span *)wanted);
 }
 
 static uint64_t hash_of(const void *arg, const void *object) {

@@ -13,8 +13,7 @@ struct hf_blocks {
 	void *free[HF_BLOCK_LINES]; /* by lines - 1; each begins with the address of the next */
 	uint8_t *fresh;		    /* the rest of the newest piece */
 	size_t fresh_bytes;
-	struct hf_cut *
-		cuts; /* the pieces; each twice as large as the one before, up to a limit */
+	struct hf_cut *cuts; /* the pieces; each twice as large as the one before, up to a limit */
 };
 
 /* Not zeroed. NULL: out of memory. */

@@ -52,9 +52,10 @@ static inline uint32_t hf_tags_match(const uint64_t *line, uint64_t tag) {
 /* Is what stands at this address what is wanted? */
 typedef bool hf_tag_is_fn(const void *wanted, const void *there);
 
-__attribute__((always_inline)) static inline uint64_t *
-hf_tags_find_in(uint64_t *line, uint64_t tag, hf_tag_is_fn *is_it,
-					const void *wanted, uint64_t *ret_word) {
+__attribute__((always_inline)) static inline uint64_t *hf_tags_find_in(uint64_t *line, uint64_t tag,
+								       hf_tag_is_fn *is_it,
+								       const void *wanted,
+								       uint64_t *ret_word) {
 	for (uint32_t found = hf_tags_match(line, tag) & 0x88888888u; found != 0;
 	     found &= found - 1) {
 		uint64_t *slot = line + __builtin_ctz(found) / 4;
@@ -73,9 +74,10 @@ hf_tags_find_in(uint64_t *line, uint64_t tag, hf_tag_is_fn *is_it,
  * As hf_table_find. *ret_word is what the slot held when it was found there. Always inline: so is
  * `is_it` then.
  */
-__attribute__((always_inline)) static inline uint64_t *
-hf_tags_find(hf_table table, uint64_t hash, hf_tag_is_fn *is_it, const void *wanted,
-	     uint64_t *ret_word) {
+__attribute__((always_inline)) static inline uint64_t *hf_tags_find(hf_table table, uint64_t hash,
+								    hf_tag_is_fn *is_it,
+								    const void *wanted,
+								    uint64_t *ret_word) {
 	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
 	for (;;) {
 		uint64_t *slot = hf_tags_find_in(line, hf_tag_of(hash), is_it, wanted, ret_word);

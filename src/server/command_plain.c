@@ -8,7 +8,7 @@
 
 #define SCAN_COUNT_DEFAULT 10u
 #define SCAN_COUNT_MAX 10000u
-#define SCAN_BUCKETS_MAX 10u /* looked at, for each key that is wanted */
+#define SCAN_LINES_MAX 10u /* looked at, for each key that is wanted */
 
 static void reply_failure(struct hf_conn *conn, const struct hf_reply *reply) {
 	/* What was wrong with the request is told as Redis does. */
@@ -25,9 +25,8 @@ static bool look(struct hf_loop *loop, struct hf_conn *conn, struct hf_span key,
 	return reply.status == HF_OK;
 }
 
-static void reply_value(struct hf_loop *loop, struct hf_conn *conn, struct hf_span key) {
-	struct hf_span value;
-	if (look(loop, conn, key, &value))
+static void reply_value(struct hf_conn *conn, bool found, struct hf_span value) {
+	if (found)
 		hf_out_bulk(&conn->out, value);
 	else
 		hf_out_null(&conn->out);
@@ -37,17 +36,29 @@ static void reply_value(struct hf_loop *loop, struct hf_conn *conn, struct hf_sp
 
 void hf_cmd_plain_get(struct hf_loop *loop, struct hf_conn *conn,
 		      const struct hf_resp_command *request) {
+	struct hf_span value;
+	struct hf_reply reply;
+	if (hf_reader_plain_get(&loop->reader, request->argv[1], loop->read, &value, &reply)) {
+		hf_conn_gate(conn, reply.durable_at);
+		reply_value(conn, reply.status == HF_OK, value);
+		return;
+	}
 	hf_engine_lock(loop->engine);
-	reply_value(loop, conn, request->argv[1]);
+	bool found = look(loop, conn, request->argv[1], &value);
+	reply_value(conn, found, value);
 	hf_engine_unlock(loop->engine);
 }
 
+/* Of one moment: under the lock. */
 void hf_cmd_mget(struct hf_loop *loop, struct hf_conn *conn,
 		 const struct hf_resp_command *request) {
+	struct hf_span value;
 	hf_out_array(&conn->out, request->argc - 1);
 	hf_engine_lock(loop->engine);
-	for (uint32_t i = 1; i < request->argc; i++)
-		reply_value(loop, conn, request->argv[i]);
+	for (uint32_t i = 1; i < request->argc; i++) {
+		bool found = look(loop, conn, request->argv[i], &value);
+		reply_value(conn, found, value);
+	}
 	hf_engine_unlock(loop->engine);
 }
 
@@ -268,14 +279,14 @@ static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command
 	return true;
 }
 
-/* As many buckets as it takes for the keys that are wanted. The next cursor; 0 at the end. */
+/* As many lines as it takes for the keys that are wanted. The next cursor; 0 at the end. */
 static uint64_t walk(struct hf_loop *loop, struct scan *scan, uint64_t cursor,
 		     struct hf_reply *ret) {
 	scan->seen = scan->shown = 0;
-	uint64_t buckets = scan->count * SCAN_BUCKETS_MAX;
+	uint64_t lines = scan->count * SCAN_LINES_MAX;
 	do
 		cursor = hf_engine_plain_scan(loop->engine, cursor, show_key, scan, ret);
-	while (cursor != 0 && scan->seen < scan->count && --buckets > 0);
+	while (cursor != 0 && scan->seen < scan->count && --lines > 0);
 	return cursor;
 }
 

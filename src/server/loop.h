@@ -85,6 +85,9 @@ struct hf_loop {
 
 	struct hf_batch batch;
 	struct hf_resp_command command;
+
+	struct hf_engine_reader reader;
+	_Alignas(8) uint8_t read[HF_PLAIN_VALUE_MAX + 8]; /* what it has read last */
 };
 
 struct hf_server {

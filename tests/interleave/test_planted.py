@@ -73,8 +73,8 @@ BUGS = [
      "hf_atomic_store(slot, hf_tag_word(hash, record), HF_RELAXED);", "record put", "not published"),
     ("a record is filled after it is published", "map/records.c",
      "\tuint64_t was = hf_atomic_load(slot, HF_RELAXED);\n",
-     "\tuint64_t was = hf_atomic_load(slot, HF_RELAXED);\n\thf_atomic_store(slot, "
-     "hf_tag_word(hash, record), HF_RELEASE);\n\thf_plain_writes(record->bytes, change->len);\n", "record put", "data race"),
+     "\tuint64_t was = hf_atomic_load(slot, HF_RELAXED);\n\thf_atomic_store(slot, hf_tag_word(hash, record), "
+     "HF_RELEASE);\n\thf_plain_writes(record->bytes, change->len);\n", "record put", "data race"),
     ("a replaced record is used again at once", "map/shard.c",
      "if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)\n"
      "\t\t\t  : !hf_epochs_passed(&map->epochs, oldest->stamp))", "if (false)", "record put thrice",

@@ -1,0 +1,300 @@
+/*
+ * reads - threads that read entities and plain keys without the lock, while another changes,
+ * deletes and moves them, contracts grow, and snapshots are taken; every answer is checked.
+ *
+ * Each key's writer notes the number of a change before it makes it (`begun`) and afterwards
+ * (`done`). A reader looks at `done`, reads, looks at `begun`: what it got must be one version,
+ * whole, of those between. Most reads must have done without the lock, or nothing was tested.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "engine/engine.h"
+#include "machine/machine.h"
+#include "os/clock.h"
+
+#define ENTITIES 40u
+#define PLAIN_KEYS 400u
+#define READERS 2u
+#define TEXTS_MAX 8u   /* versions of the contract: each has a field more */
+#define BATCH 16u      /* changes under one hold of the lock */
+#define WORDS_MAX 300u /* of a value */
+
+struct truth {
+	uint64_t begun, done;
+};
+
+struct world {
+	struct hf_engine *engine;
+	struct truth entities[ENTITIES], plain[PLAIN_KEYS];
+	uint64_t end_ns;
+	uint64_t free_reads, locked_reads, changes, missing;
+	uint32_t texts;
+};
+
+#define CHECK(condition, ...) \
+	((condition) ? (void)0 : (fprintf(stderr, __VA_ARGS__), fputc('\n', stderr), abort()))
+
+static uint64_t mix(uint64_t x) {
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static struct hf_span key_of(char prefix, uint32_t number, char *buf) {
+	int len = snprintf(buf, 32, "%c%u", prefix, number);
+	return hf_span(buf, (size_t)len);
+}
+
+static bool goes_on(const struct world *world) {
+	return hf_clock_monotonic_ns() < world->end_ns;
+}
+
+/* ---- the writer */
+
+static void load_contract(struct world *world) {
+	char text[2000];
+	int len = snprintf(text, sizeof(text),
+			   "---\ntitle: steps\n---\nstateDiagram-v2\n  %%%% version %u\n"
+			   "  %%%% field n: u64\n  %%%% field twice: u64\n",
+			   ++world->texts);
+	for (uint32_t i = 1; i < world->texts; i++)
+		len += snprintf(text + len, sizeof(text) - (size_t)len, "  %%%% field f%u: u64\n",
+				i);
+	snprintf(text + len, sizeof(text) - (size_t)len,
+		 "  [*] --> Odd : Step / n = n + 1, twice = twice + 2\n"
+		 "  Odd --> Even : Step / n = n + 1, twice = twice + 2\n"
+		 "  Even --> Odd : Step / n = n + 1, twice = twice + 2\n");
+	struct hf_reply reply;
+	hf_engine_contract_load(world->engine, hf_span_of(text), "steps", &reply);
+	CHECK(reply.status == HF_OK, "contract %u: %s", world->texts, reply.text);
+}
+
+static void step_entity(struct world *world, uint64_t random) {
+	uint32_t number = (uint32_t)(random % ENTITIES);
+	struct truth *truth = &world->entities[number];
+	char key[32];
+	struct hf_send send = {
+		.contract = hf_span_of("steps"),
+		.key = key_of('e', number, key),
+		.event = hf_span_of("Step"),
+	};
+	struct hf_reply reply;
+	hf_atomic_store(&truth->begun, truth->begun + 1, HF_SEQ_CST);
+	hf_engine_send(world->engine, &send, &reply);
+	CHECK(reply.status == HF_OK, "step: %s", reply.text);
+	hf_atomic_store(&truth->done, truth->begun, HF_SEQ_CST);
+}
+
+/* Change s of a key: is it a removal, and if not, how long is the value? */
+static bool is_removal(uint32_t key, uint64_t change) {
+	return change == 0 || mix(change * PLAIN_KEYS + key) % 5 == 0;
+}
+
+static size_t words_of(uint32_t key, uint64_t change) {
+	uint64_t random = mix(~(change * PLAIN_KEYS + key));
+	return random % 3 == 0 ? 2 : 1 + random / 3 % WORDS_MAX; /* often as long as before */
+}
+
+static void change_plain(struct world *world, uint64_t random) {
+	uint32_t number = (uint32_t)(random % PLAIN_KEYS);
+	struct truth *truth = &world->plain[number];
+	uint64_t words[WORDS_MAX], change = truth->begun + 1, deleted;
+	char buf[32];
+	struct hf_span key = key_of('p', number, buf);
+	struct hf_reply reply;
+	bool set;
+	hf_atomic_store(&truth->begun, change, HF_SEQ_CST);
+	if (is_removal(number, change)) {
+		hf_engine_plain_delete(world->engine, &key, 1, &deleted, &reply);
+	} else {
+		size_t count = words_of(number, change);
+		for (size_t i = 0; i < count; i++)
+			words[i] = change;
+		struct hf_plain_set put = { .key = key, .value = hf_span(words, count * 8) };
+		hf_engine_plain_set(world->engine, &put, NULL, NULL, &set, &reply);
+	}
+	CHECK(reply.status == HF_OK, "plain: %s", reply.text);
+	hf_atomic_store(&truth->done, change, HF_SEQ_CST);
+}
+
+static void write_all(struct world *world, uint64_t begin_ns) {
+	uint64_t random = 1, ticket;
+	struct hf_err err;
+	for (uint64_t batch = 0; goes_on(world); batch++) {
+		uint64_t span = world->end_ns - begin_ns;
+		hf_engine_lock(world->engine);
+		if (world->texts < TEXTS_MAX &&
+		    hf_clock_monotonic_ns() - begin_ns > span * world->texts / TEXTS_MAX)
+			load_contract(world);
+		for (uint32_t i = 0; i < BATCH; i++) {
+			random = mix(random + batch);
+			if (random >> 63 == 0)
+				step_entity(world, random >> 1);
+			else
+				change_plain(world, random >> 1);
+		}
+		hf_engine_flush(world->engine);
+		hf_engine_unlock(world->engine);
+		world->changes += BATCH;
+		if (batch % 1000 == 0)
+			(void)!hf_engine_snapshot(world->engine, &ticket, &err);
+	}
+}
+
+/* ---- the readers */
+
+struct reading {
+	struct world *world;
+	struct hf_engine_reader reader;
+	uint64_t free_reads, locked_reads, missing;
+	uint64_t random;
+	_Alignas(8) uint8_t bytes[HF_PLAIN_VALUE_MAX + 8];
+};
+
+static uint64_t field(const struct hf_entity_view *view, const char *name) {
+	int index = hf_contract_field(view->contract, hf_span_of(name));
+	HF_ASSERT(index >= 0);
+	return (uint64_t)hf_field_value(&view->contract->fields[index], view->block).num;
+}
+
+static void read_entity(struct reading *reading) {
+	struct world *world = reading->world;
+	uint32_t number = (uint32_t)(reading->random >> 8) % ENTITIES;
+	char buf[32];
+	struct hf_span key = key_of('e', number, buf);
+	struct hf_entity_view view;
+	struct hf_reply reply;
+	uint64_t from = hf_atomic_load(&world->entities[number].done, HF_SEQ_CST), n = 0, twice = 0;
+	bool free = hf_reader_get(&reading->reader, hf_span_of("steps"), key, reading->bytes, &view,
+				  &reply);
+	if (!free) {
+		hf_engine_lock(world->engine);
+		hf_engine_get(world->engine, hf_span_of("steps"), key, &view, &reply);
+	}
+	if (reply.status == HF_OK) {
+		n = field(&view, "n");
+		twice = field(&view, "twice");
+		CHECK(n == view.version && twice == 2 * n, "e%u: n %llu, twice %llu, version %llu",
+		      number, (unsigned long long)n, (unsigned long long)twice,
+		      (unsigned long long)view.version);
+		CHECK(strcmp(view.state, n % 2 == 1 ? "Odd" : "Even") == 0, "e%u: version %llu %s",
+		      number, (unsigned long long)n, view.state);
+		CHECK(reply.durable_at == view.lsn && view.lsn >= n, "e%u: LSN", number);
+	}
+	if (!free)
+		hf_engine_unlock(world->engine);
+	uint64_t to = hf_atomic_load(&world->entities[number].begun, HF_SEQ_CST);
+	CHECK(n >= from && n <= to, "e%u: version %llu, want %llu to %llu", number,
+	      (unsigned long long)n, (unsigned long long)from, (unsigned long long)to);
+	reading->free_reads += free;
+	reading->locked_reads += !free;
+}
+
+static void read_plain(struct reading *reading) {
+	struct world *world = reading->world;
+	uint32_t number = (uint32_t)(reading->random >> 8) % PLAIN_KEYS;
+	char buf[32];
+	struct hf_span key = key_of('p', number, buf), value;
+	struct hf_reply reply;
+	uint64_t from = hf_atomic_load(&world->plain[number].done, HF_SEQ_CST), change = 0;
+	if (!hf_reader_plain_get(&reading->reader, key, reading->bytes, &value, &reply)) {
+		reading->locked_reads++;
+		return;
+	}
+	uint64_t to = hf_atomic_load(&world->plain[number].begun, HF_SEQ_CST);
+	reading->free_reads++;
+	if (reply.status == HF_OK) {
+		memcpy(&change, value.data, 8);
+		for (size_t at = 0; at < value.len; at += 8)
+			CHECK(memcmp(value.data + at, &change, 8) == 0, "p%u: torn", number);
+		CHECK(change >= from && change <= to && !is_removal(number, change) &&
+			      value.len == 8 * words_of(number, change),
+		      "p%u: change %llu of %zu bytes, want %llu to %llu", number,
+		      (unsigned long long)change, value.len, (unsigned long long)from,
+		      (unsigned long long)to);
+		return;
+	}
+	reading->missing++;
+	bool may_be = false, was_there = false;
+	for (uint64_t i = from; i <= to; i++)
+		may_be |= is_removal(number, i);
+	for (uint64_t i = from; i > 0 && !was_there; i--)
+		was_there = !is_removal(number, i);
+	CHECK(may_be, "p%u: not there after change %llu", number, (unsigned long long)from);
+	CHECK(!was_there || reply.durable_at > 0, "p%u: what it depends on", number);
+}
+
+static void *read_all(void *arg) {
+	struct reading *reading = arg;
+	while (goes_on(reading->world)) {
+		for (uint32_t i = 0; i < 64; i++) {
+			reading->random = mix(reading->random + i + 1);
+			if (reading->random % 2 == 0)
+				read_entity(reading);
+			else
+				read_plain(reading);
+		}
+	}
+	return NULL;
+}
+
+/* ---- all */
+
+static void run(struct world *world, double seconds) {
+	struct reading *readings = calloc(READERS, sizeof(*readings));
+	pthread_t threads[READERS];
+	struct hf_err err;
+	HF_ASSERT(readings != NULL);
+	uint64_t begin_ns = hf_clock_monotonic_ns();
+	world->end_ns = begin_ns + (uint64_t)(seconds * 1e9);
+	for (uint32_t i = 0; i < READERS; i++) {
+		readings[i].world = world;
+		readings[i].random = i + 1;
+		CHECK(hf_reader_join(world->engine, "reader", &readings[i].reader, &err), "%s",
+		      err.text);
+		HF_ASSERT(pthread_create(&threads[i], NULL, read_all, &readings[i]) == 0);
+	}
+	write_all(world, begin_ns);
+	for (uint32_t i = 0; i < READERS; i++) {
+		HF_ASSERT(pthread_join(threads[i], NULL) == 0);
+		hf_reader_leave(&readings[i].reader);
+		world->free_reads += readings[i].free_reads;
+		world->locked_reads += readings[i].locked_reads;
+		world->missing += readings[i].missing;
+	}
+	free(readings);
+}
+
+int main(int argc, char **argv) {
+	double seconds = argc > 1 ? atof(argv[1]) : 2;
+	char path[] = "/tmp/holdfast-reads-XXXXXX", command[80];
+	struct world *world = calloc(1, sizeof(*world));
+	struct hf_err err;
+	HF_ASSERT(world != NULL && mkdtemp(path) != NULL);
+	struct hf_engine_options options = { .data_dir = path,
+					     .flush = HF_FLUSH_THREAD,
+					     .no_sync = true };
+	CHECK(hf_engine_open(&options, &world->engine, &err), "%s", err.text);
+	hf_engine_lock(world->engine);
+	load_contract(world);
+	hf_engine_unlock(world->engine);
+	run(world, seconds);
+	CHECK(hf_engine_close(world->engine, &err), "%s", err.text);
+	snprintf(command, sizeof(command), "rm -rf '%s'", path);
+	CHECK(system(command) == 0, "cannot remove %s", path);
+	printf("%llu changes under %u contract texts; %llu reads without the lock (%llu of keys "
+	       "that were not there), %llu with it\n",
+	       (unsigned long long)world->changes, world->texts,
+	       (unsigned long long)world->free_reads, (unsigned long long)world->missing,
+	       (unsigned long long)world->locked_reads);
+	CHECK(world->texts == TEXTS_MAX && world->missing > 0, "too little has happened");
+	CHECK(world->free_reads > world->locked_reads, "most reads took the lock");
+	free(world);
+	return 0;
+}
