@@ -42,7 +42,7 @@ struct entity {
 	 * key: bytes of its value.
 	 */
 	uint64_t skip;
-	uint64_t lsn; /* ENTITY_CHANGING: it is being changed, or has moved away for good */
+	uint64_t lsn; /* with ENTITY_CHANGING: it is being changed */
 	int64_t time_ns;
 	union {
 		struct {

@@ -203,9 +203,8 @@ static struct entity *new_entity(struct hf_engine *engine, const struct change *
 	return entity;
 }
 
-/* Whoever still has the old place finds no key there, or the mark of a change that never ends. */
+/* Whoever has found the old place may still read there what was true a moment ago. */
 static void leave_place(struct entity *old) {
-	hf_entity_begin_change(old);
 	hf_atomic_store(&old->position, hf_entity_size(old), HF_RELAXED);
 	hf_atomic_store(&old->key_len, (uint8_t)0, HF_RELAXED);
 }
