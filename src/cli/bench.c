@@ -33,7 +33,8 @@
 #define FLUSH_FILE_SIZE (16u << 20)
 
 static const char help[] =
-	"usage: holdfast bench [flush] [send] [submit] [batch] [memory] [snapshot] [recovery]\n"
+	"usage: holdfast bench [flush] [send] [submit] [batch] [get] [memory] [snapshot] "
+	"[recovery]\n"
 	"                      [--data DIR] [--events N] [--each N] [--no-sync] [--keep] [--json]\n"
 	"\n"
 	"Measures, in a new directory that is removed at the end. Run it on the disk that is to "
@@ -45,6 +46,9 @@ static const char help[] =
 	"  send    how long an event takes when each is waited for\n"
 	"  submit  events per second from one thread, many on their way\n"
 	"  batch   the same, 64 events a call\n"
+	"  get     reads per second and their times: from one thread, from two, and from one "
+	"while another\n"
+	"          submits as fast as it can\n"
 	"  memory  what an order with three ids (--each) costs in memory\n"
 	"  snapshot  what requests notice of snapshots that are taken meanwhile, one behind the "
 	"other\n"
@@ -57,8 +61,9 @@ static const char help[] =
 	"disk at a time.\n"
 	"\n"
 	"  --data DIR  the directory to make the new one in (.)\n"
-	"  --events N  of each: writes per size (200), events to wait for (2000), events to submit "
-	"(1000000),\n"
+	"  --events N  of each: writes per size (200), events to wait for (2000), events to "
+	"submit, "
+	"reads a thread (1000000),\n"
 	"              orders in memory, in snapshot and recovery (1000000)\n"
 	"  --each N    events that an order gets in memory and recovery, each with an id (3)\n"
 	"  --no-sync   do not wait for the disk\n"
@@ -608,6 +613,124 @@ static bool bench_snapshot(const struct bench *bench, struct hf_err *err) {
 	return with_database(bench, snapshot_body, err);
 }
 
+/* ---- reads ------------------------------------------------------------------------------- */
+
+#define GETTERS_MAX 2u
+
+/* A thread that reads orders, one after the other. */
+struct getter {
+	struct hf_db *db;
+	struct hf_thread thread;
+	uint64_t random, count;
+	uint64_t *times;
+	struct hf_result failure;
+};
+
+static void see_field(void *arg, struct hf_bytes name, struct hf_bytes value) {
+	uint64_t *fields = arg;
+	(*fields)++;
+}
+
+static void get_orders(void *arg) {
+	struct getter *getter = arg;
+	struct feed order = { .random = getter->random };
+	uint64_t fields = 0;
+	memcpy(order.spots[0].key, "o:000000000000", KEY_LEN);
+	for (uint64_t i = 0; i < getter->count; i++) {
+		put_digits(order.spots[0].key, 2, KEY_LEN, next_random(&order) % ORDERS);
+		uint64_t begin = hf_clock_monotonic_ns();
+		enum hf_status status = hf_get(getter->db, (struct hf_bytes){ "order", 5 },
+					       (struct hf_bytes){ order.spots[0].key, KEY_LEN },
+					       see_field, &fields, &getter->failure);
+		getter->times[i] = hf_clock_monotonic_ns() - begin;
+		if (status != HF_OK)
+			return;
+	}
+}
+
+/* Writes as fast as it can until the getters are through. */
+struct writer {
+	struct feed *feed;
+	struct hf_thread thread;
+	_Atomic bool quit;
+	bool ok;
+	struct hf_err err;
+};
+
+static void write_orders(void *arg) {
+	struct writer *writer = arg;
+	while (writer->ok && !atomic_load(&writer->quit))
+		writer->ok = submit_many(writer->feed, ORDERS, BATCH, &writer->err);
+	writer->ok = writer->ok && settle(writer->feed, &writer->err);
+}
+
+static bool run_getters(struct getter *getters, uint32_t count, struct hf_err *err) {
+	uint32_t started = 0;
+	while (started < count &&
+	       hf_thread_start(&getters[started].thread, get_orders, &getters[started], err))
+		started++;
+	for (uint32_t i = 0; i < started; i++)
+		hf_thread_join(&getters[i].thread);
+	for (uint32_t i = 0; i < started; i++)
+		if (getters[i].failure.status != HF_OK)
+			return hf_fail(err, getters[i].failure.status, "%s",
+				       getters[i].failure.text);
+	return started == count;
+}
+
+/* `count` threads; the times are one behind the other. */
+static bool measure_gets(const struct bench *bench, struct feed *feed, uint64_t *times,
+			 uint32_t count, bool writing, struct hf_err *err) {
+	struct getter getters[GETTERS_MAX] = { 0 };
+	struct writer writer = { .feed = feed, .ok = true };
+	uint64_t submitted = feed->submitted, all = bench->count * count;
+	for (uint32_t i = 0; i < count; i++)
+		getters[i] = (struct getter){ .db = feed->db,
+					      .random = next_random(feed),
+					      .count = bench->count,
+					      .times = times + bench->count * i };
+	if (writing && !hf_thread_start(&writer.thread, write_orders, &writer, err))
+		return false;
+	uint64_t began = hf_clock_monotonic_ns();
+	bool ok = run_getters(getters, count, err);
+	double seconds = (double)(hf_clock_monotonic_ns() - began) / 1e9;
+	atomic_store(&writer.quit, true);
+	if (writing)
+		hf_thread_join(&writer.thread);
+	submitted = feed->submitted - submitted;
+	if (ok && !writer.ok)
+		*err = writer.err;
+	if (!ok || !writer.ok)
+		return false;
+	qsort(times, all, sizeof(*times), by_value);
+	const struct figure figures[] = {
+		{ "threads", count, 0 },
+		{ "gets_per_second", (double)all / seconds, 0 },
+		{ "p50_us", percentile_us(times, all, 500), 2 },
+		{ "p99_us", percentile_us(times, all, 990), 2 },
+		{ "p999_us", percentile_us(times, all, 999), 2 },
+		{ "events_meanwhile", (double)submitted, 0 },
+	};
+	print_row(bench, count == 1 && !writing, writing ? "written" : "get", figures, 6);
+	return true;
+}
+
+static bool get_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	uint64_t *times;
+	if (!new_times(bench->count * GETTERS_MAX, &times, err))
+		return false;
+	bool ok = place_orders(feed, ORDERS, err) &&
+		  measure_gets(bench, feed, times, 1, false, err) &&
+		  measure_gets(bench, feed, times, 2, false, err) &&
+		  measure_gets(bench, feed, times, 1, true, err);
+	hf_memory_free(times);
+	return ok;
+}
+
+static bool bench_get(const struct bench *bench, struct hf_err *err) {
+	return with_database(bench, get_body, err);
+}
+
 /* ---- recovery ---------------------------------------------------------------------------- */
 
 /* Bytes of the files whose name begins like this. */
@@ -690,6 +813,7 @@ static const struct mode modes[] = {
 	{ "send", bench_send, 2000, true },
 	{ "submit", bench_submit, 1000000, true },
 	{ "batch", bench_batch, 1000000, true },
+	{ "get", bench_get, 1000000, false },
 	{ "memory", bench_memory, 1000000, false },
 	{ "snapshot", bench_snapshot, 1000000, false },
 	{ "recovery", bench_recovery, 1000000, false },
