@@ -55,7 +55,8 @@ struct hf_map_shard {
 	uint64_t retired_at;
 	struct hf_removed *limbo; /* a ring of limbo_room */
 	uint64_t resizes;
-	uint64_t version; /* of the newest record */
+	uint64_t version;   /* of the newest record */
+	uint64_t *reserved; /* the slot for the object that is added next; NULL: none */
 	struct hf_blocks blocks;
 } __attribute__((aligned(128)));
 

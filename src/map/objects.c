@@ -45,16 +45,15 @@ bool hf_object_reserve(struct hf_map *map, uint64_t hash, struct hf_err *err) {
 	struct hf_map_shard *shard = shard_of(map);
 	struct hf_pin nobody = { 0 };
 	hf_shard_tend(map, shard);
-	return hf_shard_room(map, shard, &nobody, hash, err) != NULL;
+	shard->reserved = hf_shard_room(map, shard, &nobody, hash, err);
+	return shard->reserved != NULL;
 }
 
 void hf_object_add(struct hf_map *map, uint64_t hash, void *object) {
 	struct hf_map_shard *shard = shard_of(map);
-	HF_ASSERT(object != NULL && (uintptr_t)object <= HF_OBJECT_ADDRESS_MAX);
-	struct hf_pin nobody = { 0 };
-	struct hf_err err;
-	uint64_t *slot = hf_shard_room(map, shard, &nobody, hash, &err);
-	HF_ASSERT(slot != NULL); /* it was reserved */
+	uint64_t *slot = shard->reserved;
+	HF_ASSERT(slot != NULL && object != NULL && (uintptr_t)object <= HF_OBJECT_ADDRESS_MAX);
+	shard->reserved = NULL;
 	uint64_t was = hf_atomic_load(slot, HF_RELAXED);
 	hf_atomic_store(slot, hf_tag_word(hash, object), HF_RELEASE);
 	hf_shard_added(shard, hash, was);
