@@ -101,7 +101,6 @@ uint64_t hf_index_next(struct hf_index_cursor *cursor) {
 uint64_t hf_index_first(const struct hf_index *map, uint64_t hash, struct hf_index_cursor *ret) {
 	if (map->now.lines == NULL)
 		return 0;
-	/* `now` first: of an entry that is in both, the one there is the true one. */
 	ret->table = &map->now;
 	ret->next_table = map->old.lines == NULL ? NULL : &map->old;
 	ret->hash = hash;
@@ -202,11 +201,6 @@ void hf_index_add(struct hf_index *map, uint64_t hash, uint64_t value) {
 	for (uint32_t i = 0; i < MOVE_LINES; i++)
 		move_line(map);
 	warm_next(map);
-}
-
-void hf_index_replace(const struct hf_index_cursor *cursor, uint64_t value) {
-	HF_ASSERT(value != 0 && value <= HF_INDEX_VALUE_MAX);
-	line_set(cursor->line, cursor->entry, cursor->hash, value);
 }
 
 void hf_index_prefetch(const struct hf_index *map, uint64_t hash) {

@@ -1,5 +1,5 @@
 /*
- * index.h - an index from hashes to 48-bit values: entity addresses, log positions.
+ * index.h - an index from hashes to 48-bit values: positions in the log.
  *
  * It knows no keys: several entries may share a hash, and the caller tells them apart by looking
  * at what the values point to. Entries are never removed. A cache line holds five of them, 48
@@ -8,7 +8,7 @@
  * 7/8 full, a table gets a successor of twice its size; each insertion then moves two lines, so
  * that none ever moves many.
  *
- * Thread rules: the caller's lock. (The concurrent map is to take this place; see README.md.)
+ * Thread rules: the caller's lock.
  */
 #ifndef HF_INDEX_H
 #define HF_INDEX_H
@@ -74,8 +74,6 @@ uint64_t hf_index_next(struct hf_index_cursor *cursor);
 HF_MUST bool hf_index_reserve(struct hf_index *map, struct hf_err *err);
 /* Adds an entry (1 <= value <= HF_INDEX_VALUE_MAX) for which hf_index_reserve made room. */
 void hf_index_add(struct hf_index *map, uint64_t hash, uint64_t value);
-/* Puts `value` in the place of what the cursor stands on. */
-void hf_index_replace(const struct hf_index_cursor *cursor, uint64_t value);
 
 /* Fetches the memory that hf_index_first will look at. */
 void hf_index_prefetch(const struct hf_index *map, uint64_t hash);
