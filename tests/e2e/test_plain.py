@@ -7,6 +7,8 @@ Random commands go to redis-server and to Holdfast. Every reply must be the same
 before its explanation. Now and then Holdfast is killed with -9 or takes a snapshot; nothing may be lost.
 IFEQ, which Debian's Redis has not, is held against what GET says. At the end `holdfast replay --verify`
 must make the same state hash as the server did.
+
+What Redis has not, the limits, is tried first: what just fits is there after a kill, what does not changes nothing.
 """
 
 import argparse
@@ -33,6 +35,9 @@ VALUES = [b"", b"0", b"1", b"-1", b"10", b"9223372036854775807", b"-922337203685
           b"1.0", b"x", b"\x00" * 700, b"\x00" * 65536, b"hello world", b"\r\n", bytes(range(256))]
 PATTERNS = [b"*", b"?", b"n*", b"n[0-3]", b"n[^0-3]*", b"[ab]", b"*:*", b"key*bytes", b"n1?", b"\\a", b"[a-", b"n[3-0]",
             b"*n*", b"**", b"", b"[]", b"[^]", b"a\\", b"*\\*"]
+
+KEY_MAX, VALUE_MAX = 255, 65536
+DEL_MAX = 131048  # bytes of one DEL's keys, one more for each
 
 
 class Redis:
@@ -119,6 +124,15 @@ def check_ifeq(ours, theirs, rng):
         theirs.call("SET", key, new)
 
 
+def replayed(server, lsn, state_hash):
+    """`holdfast replay --verify` finds the same."""
+    replay = subprocess.run([holdfast(), "replay", server.data_dir, "--verify", "--json"], capture_output=True,
+                            text=True, check=False)
+    assert replay.returncode == 0, replay.stderr
+    summary = json.loads(replay.stdout)
+    assert (summary["lsn"], summary["state_hash"].encode()) == (lsn, state_hash), summary
+
+
 def one_life(rng, steps):
     """A new Holdfast and a new Redis, and so many steps; the number of commands."""
     redis = Redis()
@@ -153,11 +167,7 @@ def one_life(rng, steps):
         lsn, state_hash = ours.call("HF.HASH")
         ours.close()
         assert server.terminate() == 0
-        replay = subprocess.run([holdfast(), "replay", server.data_dir, "--verify", "--json"], capture_output=True,
-                                text=True, check=False)
-        assert replay.returncode == 0, replay.stderr
-        summary = json.loads(replay.stdout)
-        assert (summary["lsn"], summary["state_hash"].encode()) == (lsn, state_hash), summary
+        replayed(server, lsn, state_hash)
         verified = subprocess.run([holdfast(), "log", "verify", server.data_dir], capture_output=True, check=False)
         assert verified.returncode == 0, verified.stderr
     finally:
@@ -182,11 +192,91 @@ def count_together(clients=4, each=200):
         assert sorted(sum(seen, [])) == list(range(1, clients * each + 1))
 
 
+def everything(connection):
+    """The number of keys, and all that the state hash stands for."""
+    return connection.call("DBSIZE"), connection.call("HF.HASH")
+
+
+def refused(connection, word, *commands):
+    """Each gets an error that begins with the word, and changes nothing."""
+    before = everything(connection)
+    for words in commands:
+        reply = connection.call(*words)
+        assert isinstance(reply, resp.Error) and reply.startswith(word + " "), (words[0], str(reply)[:200])
+        assert everything(connection) == before, words[0]
+
+
+def fill_a_delete():
+    """Keys that fill one DEL to its last byte."""
+    count = DEL_MAX // (1 + KEY_MAX)
+    keys = [b"%d" % i + b"d" * (KEY_MAX - len(b"%d" % i)) for i in range(count)]
+    return keys + [b"e" * (DEL_MAX - count * (1 + KEY_MAX) - 1)]
+
+
+def check_lengths(connection, kept):
+    """Keys and values to their limits, and one byte beyond; adds to `kept` what has to stay."""
+    long_key, value = b"k" * KEY_MAX, b"\x00" * VALUE_MAX
+    assert connection.call("SET", long_key, value) == "OK"
+    assert connection.call("SETNX", b"x", b"y" * VALUE_MAX) == 1
+    assert connection.call("SET", b"x", b"z" * VALUE_MAX, "GET") == b"y" * VALUE_MAX
+    assert connection.call("INCR", b"i" * KEY_MAX) == 1
+    kept.update({long_key: value, b"x": b"z" * VALUE_MAX, b"i" * KEY_MAX: b"1"})
+    refused(connection, "TOOBIG", ("SET", b"x", value + b"0"), ("SET", b"new", value + b"0"),
+            ("SET", b"x", value + b"0", "GET"), ("SET", b"x", value + b"0", "XX"), ("SETNX", b"new", value + b"0"),
+            ("SET", b"x", value + b"0", "IFEQ", b"z" * VALUE_MAX), ("SET", long_key + b"k", b"1"),
+            ("SETNX", long_key + b"k", b"1"), ("INCR", long_key + b"k"), ("INCRBY", long_key + b"k", 2))
+    refused(connection, "ERR", ("SET", b"", b"1"), ("SET", b"", b"1", "GET"), ("SETNX", b"", b"1"), ("INCR", b""),
+            ("INCRBY", b"", 2), ("INCR", b"x"), ("DEL",), ("MGET",))
+    # Keys that cannot be are not there. IFEQ may name what cannot be, either.
+    before = everything(connection)
+    impossible = (b"", long_key + b"k")
+    assert connection.call("MGET", *impossible, b"x") == [None, None, kept[b"x"]]
+    assert [connection.call("GET", key) for key in impossible] == [None, None]
+    assert connection.call("EXISTS", *impossible) == connection.call("DEL", *impossible) == 0
+    assert connection.call("SET", b"x", b"1", "IFEQ", b"z" * (VALUE_MAX + 1)) is None
+    assert everything(connection) == before
+
+
+def check_many(connection, kept):
+    """More keys and more bytes than a record of the log holds: a DEL has to fit into one, a MGET need not."""
+    keys = fill_a_delete()
+    values = [b"%d" % i for i in range(len(keys))]
+    for key, value in zip(keys, values):
+        assert connection.call("SET", key, value) == "OK"
+    refused(connection, "TOOBIG", ("DEL", *keys[:-1], keys[-1] + b"e"), ("DEL", *keys, b"1"))
+    # Nearly the 262,144 bytes that a command may have, with what RESP adds.
+    assert connection.call("MGET", *keys, *keys[:480]) == values + values[:480]
+    assert connection.call("EXISTS", *keys, *keys[:480]) == len(keys) + 480
+    kept_keys = list(kept)
+    assert connection.call("MGET", *kept_keys * 100) == list(kept.values()) * 100  # 13 MB
+    assert connection.call("DEL", *keys) == len(keys)
+    assert connection.call("EXISTS", *keys) == 0
+
+
+def check_limits():
+    """What is at a limit is kept through a kill and a replay; what is beyond it is refused, and nothing has changed."""
+    kept = {}
+    with Server(args=["--segment-size", "1048576"]) as server:
+        with resp.Connection(server.connect()) as connection:
+            check_lengths(connection, kept)
+            check_many(connection, kept)
+            before = everything(connection)
+        assert before[0] == len(kept)
+        server.kill9()
+        server.restart()
+        with resp.Connection(server.connect()) as connection:
+            assert everything(connection) == before
+            assert connection.call("MGET", *kept) == list(kept.values())
+        assert server.terminate() == 0
+        replayed(server, *before[1])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--examples", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    check_limits()
     if shutil.which("redis-server") is None:
         skip("redis-server is not installed (tools/setup test)")
     count_together()
