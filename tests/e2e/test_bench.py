@@ -121,11 +121,23 @@ class Bench(unittest.TestCase):
     def test_usage(self):
         for args, said in ((["flus"], "did you mean 'flush'"), (["--events", "0"], "from 1 to 1000000000, not 0"),
                            (["--events", "many"], "whole number"), (["--data"], "needs a value"),
-                           (["--json=yes"], "takes no value"), (["--evens", "1"], "did you mean '--events'")):
+                           (["--json=yes"], "takes no value"), (["--evens", "1"], "did you mean '--events'"),
+                           (["--each", "0"], "--each takes a number from 1 to 1000, not 0"),
+                           (["memory", "--each=1001"], "from 1 to 1000, not 1001"),
+                           (["recovery", "--each", "-1"], "--each -1: a whole number is wanted"),
+                           (["--each", " 3"], "whole number"), (["--each="], "whole number"),
+                           (["--each", "0x3"], "whole number"), (["--each"], "--each needs a value"),
+                           (["--events", "1000000001"], "from 1 to 1000000000, not 1000000001"),
+                           (["--events", "18446744073709551617"], "--events 18446744073709551617:"),
+                           (["--events", "5", "--events", "0"], "from 1 to 1000000000, not 0"),
+                           (["flush", "memry"], "did you mean 'memory'"), ([""], "nothing to measure is called ''"),
+                           (["--"], "unknown option '--'"), (["-e", "1"], "unknown option '-e'")):
             with self.subTest(args):
                 done = self.run_bench(*args)
                 self.assertEqual((done.returncode, done.stdout), (2, ""))
                 self.assertIn(said, done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1)
+                self.assertEqual([], list(self.dir.iterdir()))
         done = self.run_bench("--data", "nowhere")
         self.assertEqual(done.returncode, 1)
         self.assertIn("nowhere: No such file or directory", done.stderr)
