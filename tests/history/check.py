@@ -6,25 +6,32 @@
 A history is what record.c describes, and ends with HF.HISTORYs of all keys, whole. Its contract is shelf.mmd,
 and every request has a number `n` of its own (the retry of an id has that of its first).
 
-Each write carries its LSN, so the order is given, and nothing has to be searched for. What is proven:
+Each event carries its LSN, so the order is given, and nothing has to be searched for. What is proven:
 
   1. Facts. The histories that were read are one list of events per key: versions 1, 2, 3..., LSNs and times that
-     rise with them, no LSN twice, none left out; each is one request that somebody made, applied once, lawful
-     in the state before it and at the version that its IFVERSION named.
+     rise with them, no LSN twice, no more left out than plain keys had writes; each is one request that somebody
+     made, applied once, lawful in the state before it and at the version that its IFVERSION named.
   2. Replies. Each says what the facts say: a write (or the retry of an id) its own version, LSN and state; a read
      all fields of one version; a refusal a version at which the contract, or IFVERSION, refuses that request.
   3. Time. A write stands in the order at its LSN, a read somewhere behind the write that it saw and before the
      next one of that key. An operation that ended before another began, or came before it on the same
      connection, must not stand behind it. One sweep over time gives each operation the first place that this
      leaves open: if that is behind its last possible one, no order fits.
+  4. Plain keys. Their replies carry no LSN: plain.py searches for an order, key by key.
 
 An operation without a reply may have happened or not, at any time after it began. One that was not sent whole
 has not. Whatever else is in a history is not understood, and refused.
 """
 
 import collections
+import pathlib
 import re
 import sys
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent)]
+sys.dont_write_bytecode = True
+
+import plain  # noqa: E402
 
 FOREVER = 1 << 62
 FIRST_LSN = 2  # 1 is the contract's
@@ -61,7 +68,8 @@ class Operation:
         self.connection, self.begin, self.end = int(connection), int(begin), int(end)
         self.words = request.split(" ")
         self.verb = self.words[0]
-        self.key = self.words[2] if len(self.words) > 2 else None
+        key_at = 1 if self.verb in plain.VERBS else 2
+        self.key = self.words[key_at] if len(self.words) > key_at else None
         self.low, self.high, self.writes, self.place = None, FOREVER, False, None
         if self.verb == "HF.SEND":
             options = dict(zip(self.words[6::2], self.words[7::2]))
@@ -116,7 +124,7 @@ class Facts:
         for key, events in self.events.items():
             for version, event in enumerate(events, 1):
                 require(event.version == version, "{} follows version {}: a version is missing", event, version - 1)
-        self._check_order()
+        self._check_order(sum(1 for o in operations if o.verb in plain.VERBS and plain.may_write(o)))
         self.by_n = {}
         for events in self.events.values():
             self._check_requests(events, operations)
@@ -130,11 +138,15 @@ class Facts:
             require(known.facts() == event.facts(), "{}: {} was something else in line {}", operation, event,
                     known.line)
 
-    def _check_order(self):
+    def _check_order(self, plain_writes):
         everything = sorted((e for events in self.events.values() for e in events), key=lambda e: e.lsn)
-        for lsn, event in enumerate(everything, FIRST_LSN):
-            require(event.lsn >= lsn, "{}: its LSN is that of another event, too", event)
-            require(event.lsn == lsn, "{}: LSN {} is no event's", event, lsn)
+        taken = set()
+        for count, event in enumerate(everything):
+            left_out = event.lsn - FIRST_LSN - count
+            require(event.lsn not in taken, "{}: its LSN is that of another event, too", event)
+            taken.add(event.lsn)
+            require(left_out <= plain_writes, "{}: {} LSNs before it are no event's, and plain keys had {} writes",
+                    event, left_out, plain_writes)
         for before, event in zip(everything, everything[1:]):
             require(before.time <= event.time, "{} has an earlier time than {}", event, before)
 
@@ -247,11 +259,19 @@ def judge_hash(_facts, operation, match):
     operation.low = operation.high = int(match[1])
 
 
+def judge_plain(_facts, _operation, _match):
+    """It has no place among LSNs: plain.py looks for one."""
+
+
 JUDGES = {
     "HF.SEND": ((OUTCOME, judge_outcome), (STALE, judge_stale), (REFUSED, judge_refused)),
     "HF.GET": ((VIEW, judge_view), (NOTFOUND, judge_missing)),
     "HF.HISTORY": ((NOTFOUND, judge_missing), (re.compile(r"version |$"), judge_history)),
     "HF.HASH": ((HASH, judge_hash),),
+    "GET": ((re.compile(r"(\d+|_)$"), judge_plain),),
+    "SET": ((re.compile(r"(\d+|_|OK)$"), judge_plain),),
+    "DEL": ((re.compile(r"[01]$"), judge_plain),),
+    "INCR": ((re.compile(r"\d+$"), judge_plain),),
 }
 
 
@@ -333,6 +353,8 @@ def check(lines):
             judge(facts, operation)
     check_hashes(operations)
     sweep(list(effects(facts, operations)) + operations)
+    wrong = plain.find_wrong(operations)
+    require(not wrong, "{1}: {0}", *(wrong or ()))
     return len(operations), len(facts.by_n)
 
 

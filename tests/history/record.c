@@ -3,14 +3,16 @@
  *
  *   record PORT FILE SEED CLIENTS OPERATIONS
  *
- * The clients write and read a few keys of the contract `shelf`, pipelined, each on a connection
+ * The clients write and read a few keys of the contract `shelf`, and a few plain keys, pipelined,
+ * each on a connection
  * of its own that it cuts at random, and comes back after the server is gone. One line of FILE is
  * one operation, in tabs:
  *
  *   connection  begin  end  request  reply
  *
  * begin: monotonic ns before the first byte of it was sent.  end: after its reply was read.
- * request: its words.  reply: the words of its leaves, in order; an error's begin with '-'.
+ * request: its words.  reply: the words of its leaves, in order; an error's begin with '-', `_` is
+ * null.
  * An operation whose reply did not come has end 0 and the reply `?`; one that was not sent whole
  * has `!`. Lines of one connection are in the order in which they were sent.
  *
@@ -33,6 +35,8 @@
 #include <unistd.h>
 
 #define KEYS 5u
+#define PLAIN_KEYS 3u
+#define PLAIN_STEP 4096u /* between the values of two SETs: INCRs do not get from one to the next */
 #define PIPELINE_MAX 24u
 #define REQUEST_MAX 160u
 #define WORDS_MAX 16u
@@ -68,6 +72,7 @@ struct client {
 	char reply[REPLY_MAX];
 	size_t reply_len;
 	uint64_t versions[KEYS]; /* as last seen */
+	uint64_t values[PLAIN_KEYS];
 	char old[OLD_IDS][REQUEST_MAX];
 	uint32_t old_count;
 	struct operation batch[PIPELINE_MAX];
@@ -173,7 +178,9 @@ static bool read_reply(struct client *client) {
 				return false;
 		return true;
 	}
-	if (*line == '$')
+	if (strcmp(line, "$-1") == 0)
+		line = "_";
+	else if (*line == '$')
 		line = read_line(client);
 	else if (*line != '-')
 		line++;
@@ -201,7 +208,32 @@ static void ask_to_send(struct client *client, char *request, uint32_t key) {
 	}
 }
 
+/* Each SET has a value of its own, so that a read tells whose it shows. */
+static void ask_plain(struct client *client, char *request, uint32_t key) {
+	uint32_t kind = draw(client, 100);
+	unsigned long long seen = client->values[key];
+	unsigned long long value =
+		(((uint64_t)client->number << 32) + ++client->unique) * PLAIN_STEP;
+	if (kind < 25)
+		snprintf(request, REQUEST_MAX, "GET p%u", key);
+	else if (kind < 50)
+		snprintf(request, REQUEST_MAX, "INCR p%u", key);
+	else if (kind < 65)
+		snprintf(request, REQUEST_MAX, "DEL p%u", key);
+	else if (kind < 80)
+		snprintf(request, REQUEST_MAX, "SET p%u %llu IFEQ %llu", key, value, seen);
+	else
+		snprintf(request, REQUEST_MAX, "SET p%u %llu%s", key, value,
+			 kind < 90   ? " NX"
+			 : kind < 95 ? " GET"
+				     : "");
+}
+
 static void ask(struct client *client, char *request) {
+	if (draw(client, 4) == 0) {
+		ask_plain(client, request, draw(client, PLAIN_KEYS));
+		return;
+	}
 	uint32_t key = draw(client, KEYS);
 	uint32_t kind = draw(client, 100);
 	uint32_t old = client->old_count < OLD_IDS ? client->old_count : OLD_IDS;
@@ -245,10 +277,15 @@ static void note(struct client *client, const struct operation *operation, uint6
 		printf("%u\n", done);
 }
 
-/* So that some IFVERSIONs fit. */
-static void remember_version(struct client *client, const struct operation *operation) {
+/* So that some IFVERSIONs and IFEQs fit. */
+static void remember(struct client *client, const struct operation *operation) {
 	unsigned key;
-	unsigned long long version;
+	unsigned long long version, value;
+	if ((sscanf(operation->request, "%*[A-Z] p%u %llu", &key, &value) == 2 &&
+	     strcmp(client->reply, "OK") == 0) ||
+	    (sscanf(operation->request, "%*[A-Z] p%u", &key) == 1 &&
+	     sscanf(client->reply, "%llu", &value) == 1))
+		client->values[key] = value;
 	if (sscanf(operation->request, "HF.%*[A-Z] shelf k%u", &key) == 1 &&
 	    (sscanf(client->reply, "state %*s version %llu", &version) == 1 ||
 	     sscanf(client->reply, "%*[A-Z]%*[a-z] %llu", &version) == 1))
@@ -264,7 +301,7 @@ static uint32_t read_replies(struct client *client, uint32_t wanted) {
 		if (!read_reply(client))
 			break;
 		note(client, &client->batch[i], now_ns(), client->reply);
-		remember_version(client, &client->batch[i]);
+		remember(client, &client->batch[i]);
 	}
 	return i;
 }

@@ -31,6 +31,7 @@ from server import Server, holdfast  # noqa: E402
 
 RECORD = pathlib.Path(holdfast()).parents[2] / "tests/history/record"
 KEYS = [f"k{i}" for i in range(5)]
+PLAIN_KEYS = [f"p{i}" for i in range(3)]
 PAGE = 1000
 LAST_CONNECTION = 1000000  # a number that no connection of record has
 
@@ -52,6 +53,8 @@ def flat(reply):
         return " ".join(flat(part) for part in reply)
     if isinstance(reply, resp.Error):
         return "-" + reply
+    if reply is None:
+        return check.plain.NULL
     return reply.decode() if isinstance(reply, bytes) else str(reply)
 
 
@@ -70,6 +73,8 @@ def read_the_end(server, file):
             while len(ask("HF.HISTORY", "shelf", key, "FROM", version, "COUNT", PAGE)) == PAGE:
                 version += PAGE
             ask("HF.GET", "shelf", key)
+        for key in PLAIN_KEYS:
+            ask("GET", key)
         return flat(ask("HF.HASH"))
 
 

@@ -4,11 +4,13 @@
     test_planted.py [--seed N]
 
 Takes good histories of a real server, breaks each in one way, and wants a refusal that names the break. What it
-changes is chosen at random among all that would be such a break.
+changes is chosen at random among all that would be such a break. And the search for an order of a plain key's
+operations is held against one that tries all orders, on small histories by chance.
 """
 
 import argparse
 import collections
+import itertools
 import pathlib
 import random
 import re
@@ -21,8 +23,10 @@ sys.dont_write_bytecode = True
 import check  # noqa: E402
 import test_histories  # noqa: E402
 
-ROUNDS = 5  # of each violation
+ROUNDS = 3  # of each violation
 MARGIN_NS = 1000
+SMALL_HISTORIES = 3000  # held against all orders
+NEW_VALUE = 1 << 60  # no client of record has it
 
 
 class Records:
@@ -53,6 +57,16 @@ class Records:
             if line[3].startswith("HF.HISTORY"):
                 line[4] = re.sub(pattern, replacement, line[4]).strip(" ")
 
+    def late(self, *requests):
+        """Appends them, (request, reply), each behind the end of all before."""
+        time = max(int(line[2]) for line in self.lines) + MARGIN_NS
+        for request, reply in requests:
+            self.lines.append(["1000001", str(time), str(time + 1), request, reply])
+            time += MARGIN_NS
+
+    def plain_key(self):
+        return self.rng.choice(test_histories.PLAIN_KEYS)
+
     def check(self):
         check.check("\t".join(line) for line in self.lines)
 
@@ -75,8 +89,8 @@ def swap_two_lsns(records):
     key_at = {int(row[2]): line[3].split(" ")[2] for line in records.lines for row in check.ROW.finditer(line[4])}
     pairs = [(str(a), str(b)) for a in written for b in range(a + 1, a + 20)
              if b in written and int(written[a][2]) < int(written[b][1])
-             and key_at[a] not in (key_at[i] for i in range(a + 1, b + 1))
-             and key_at[b] not in (key_at[i] for i in range(a, b))]
+             and key_at[a] not in (key_at.get(i) for i in range(a + 1, b + 1))
+             and key_at[b] not in (key_at.get(i) for i in range(a, b))]
     place = {}  # LSN -> that, and its time, as they will be
     a, b = records.rng.choice(pairs)
     for line in records.lines:
@@ -105,6 +119,114 @@ def stale_read(records):
     late = max(int(line[2]) for line in records.lines) + MARGIN_NS
     records.lines.append(["1000001", str(late), str(late + 1), old[3], old[4]])
     return "stands at LSN"
+
+
+# ---- plain keys. Only values that one SET has, and no INCR comes to, show for sure that an order is wrong.
+
+def is_from_set(value):
+    return value.isdigit() and int(value) > 0 and int(value) % 4096 == 0
+
+
+def plain_stale_read(records):
+    """A value that others have replaced, and somebody has seen that."""
+    old = records.pick("GET p", r"\d", lambda line: is_from_set(line[4]))
+    key = old[3].split(" ")[1]
+    end = next(line for line in records.lines if line[0] == str(test_histories.LAST_CONNECTION)
+               and line[3] == f"GET {key}")
+    if end[4] == old[4]:
+        records.late((f"SET {key} {NEW_VALUE}", "OK"))
+    records.late((old[3], old[4]))
+    return "no order fits"
+
+
+def plain_lost_incr(records):
+    """Two INCRs come to the same number."""
+    numbers = {(line[3], line[4]): line for line in records.lines if line[3].startswith("INCR")}
+    (request, number), line = records.rng.choice([
+        ((request, int(number)), numbers[request, str(int(number) + 1)]) for request, number in numbers
+        if number.isdigit() and int(number) > 4096 and (request, str(int(number) + 1)) in numbers])
+    assert line[3] == request
+    line[4] = str(number)
+    return "no order fits"
+
+
+def plain_set_nx_won_twice(records):
+    """On a key that nobody else has: both at once, so that either could have been the first."""
+    late = max(int(line[2]) for line in records.lines) + MARGIN_NS
+    when = records.rng.randrange(MARGIN_NS)
+    for i in range(2):
+        records.lines.append([f"100000{i}", str(late + i * when), str(late + 2 * MARGIN_NS), f"SET p9 {i + 1} NX",
+                              "OK"])
+    return "no order fits"
+
+
+def plain_read_taken_back(records):
+    """Somebody read a value whose SET was not acknowledged, and then the one before is there again."""
+    shown = {line[4] for line in records.lines}
+    lost = [line[3] for line in records.lines if line[3].startswith("SET p") and line[4] == "?"
+            and line[3].split(" ")[3:] in ([], ["GET"]) and line[3].split(" ")[2] not in shown]
+    if lost:
+        key, value = records.rng.choice(lost).split(" ")[1:3]
+    else:  # none in this history
+        key, value = records.plain_key(), str(NEW_VALUE + 4096)
+        begin = max(int(line[2]) for line in records.lines) + MARGIN_NS
+        records.lines.append(["1000002", str(begin), "0", f"SET {key} {value}", "?"])
+    records.late((f"SET {key} {NEW_VALUE}", "OK"), (f"GET {key}", value), (f"GET {key}", str(NEW_VALUE)))
+    return "no order fits"
+
+
+def plain_deleted_and_seen_again(records):
+    deleted = records.pick("DEL p", "1$")
+    key = deleted[3].split(" ")[1]
+    before = records.pick("GET p", r"\d", lambda line: line[3].split(" ")[1] == key and is_from_set(line[4]))
+    records.late((f"SET {key} {NEW_VALUE}", "OK"), (f"DEL {key}", "1"),
+                 (f"GET {key}", records.rng.choice((str(NEW_VALUE), before[4]))))
+    return "no order fits"
+
+
+def plain_lost_write(records):
+    """It was acknowledged, and the restart has the one before."""
+    key = records.plain_key()
+    records.late((f"SET {key} {NEW_VALUE}", "OK"), (f"SET {key} {NEW_VALUE + 4096}", "OK"),
+                 (f"GET {key}", str(NEW_VALUE)))
+    return "no order fits"
+
+
+def plain_half_a_command(records):
+    """A read shows the value of one that was cut in the middle."""
+    shown = {(line[3].split(" ")[1], line[4]) for line in records.lines if line[3].startswith("GET p")}
+    one = records.pick("SET p", "OK", lambda line: tuple(line[3].split(" ")[1:3]) in shown)
+    one[2], one[4] = "0", "!"
+    return "no order fits"
+
+
+def plain_ifeq_of_the_past(records):
+    """It found a value that was gone."""
+    key = records.plain_key()
+    records.late((f"SET {key} {NEW_VALUE}", "OK"), (f"SET {key} {NEW_VALUE + 4096}", "OK"),
+                 (f"SET {key} {NEW_VALUE + 8192} IFEQ {NEW_VALUE}", "OK"))
+    return "no order fits"
+
+
+def plain_against_its_connection(records):
+    """A read in the same pipeline, behind one's own SET, shows what was before."""
+    one = records.pick("SET p", "OK", lambda line: len(line[3].split(" ")) == 3)
+    key = one[3].split(" ")[1]
+    value = str(NEW_VALUE)
+    at = next(i for i, line in enumerate(records.lines) if line is one)
+    records.lines[at:at + 1] = [one[:3] + [f"SET {key} {value}", "OK"], one, one[:3] + [f"GET {key}", value]]
+    return "no order fits"
+
+
+def plain_no_reply_to_that(records):
+    records.pick("INCR", r"\d")[4] = "OK"
+    return "is no reply"
+
+
+def lsns_without_a_write(records):
+    """More of them than plain keys had writes."""
+    records.lines = [line for line in records.lines if line[3].split(" ")[0] not in check.plain.VERBS]
+    return "LSNs before it are no event's, and plain keys had 0 writes"
 
 
 def read_behind_ones_own_write(records):
@@ -227,14 +349,14 @@ def version_gap(records):
 def lsn_gap(records):
     one = records.acknowledged()
     records.everywhere(rf"\blsn {lsn_of(one)}\b", "lsn 999999")
-    return "is no event's|smaller LSN"
+    return "are no event's|smaller LSN"
 
 
 def lsn_twice(records):
     one = records.acknowledged()
     other = records.acknowledged(lambda line: request_of(line)[0] != request_of(one)[0])
     records.everywhere(rf"\blsn {lsn_of(one)}\b", f"lsn {lsn_of(other)}")
-    return "another event, too|is no event's"
+    return "another event, too"
 
 
 def unlawful_event(records):
@@ -307,13 +429,79 @@ PLANTED = [swap_two_lsns, swap_two_replies, stale_read, read_behind_ones_own_wri
            read_from_the_future, hash_from_the_future, stale_hash, another_hash, torn_read, lost_write,
            lost_after_it_was_read, applied_twice, nobodys_event, half_a_command, version_gap, lsn_gap, lsn_twice,
            unlawful_event, wrong_ifversion, retry_with_another_reply, retry_refused, refused_and_applied,
-           refused_without_reason, stale_without_reason, stale_about_the_past, no_reply_to_that]
+           refused_without_reason, stale_without_reason, stale_about_the_past, no_reply_to_that, plain_stale_read,
+           plain_lost_incr, plain_set_nx_won_twice, plain_read_taken_back, plain_deleted_and_seen_again,
+           plain_lost_write, plain_half_a_command, plain_ifeq_of_the_past, plain_against_its_connection,
+           plain_no_reply_to_that, lsns_without_a_write]
+
+
+# ---- the search, against all orders
+
+def small_history(rng):
+    """A few operations on one key: what three connections could have seen of a right one, some replies changed."""
+    lines, value, now, number = [], None, [10 * i for i in range(3)], [0, 1, 2]
+    begin = list(now)
+    for _ in range(rng.randrange(2, 7)):
+        client = rng.randrange(3)
+        words = rng.choice(["GET p", "DEL p", "INCR p", f"SET p {rng.randrange(1, 4)}", "SET p 1 NX", "SET p 3 GET",
+                            f"SET p {rng.randrange(1, 4)} IFEQ {rng.randrange(1, 4)}"])
+        reply, value = check.plain.run(words.split(" "), value)
+        connection, end = number[client], now[client] + rng.randrange(1, 40)
+        if rng.random() < 0.6:  # otherwise in one pipeline with the one before
+            begin[client] = now[client]
+        now[client] = end + rng.randrange(1, 10)
+        if rng.random() < 0.1:
+            reply = rng.choice(["_", "OK", "0", "1", "2", "3"])
+        if rng.random() < 0.25:
+            end, reply = 0, "?"
+        lines.append(f"{connection}\t{begin[client]}\t{end}\t{words}\t{reply}")
+        if reply == "?":  # it comes back, as another one
+            number[client] += 3
+            begin[client] = now[client]
+    return [check.Operation(number, line) for number, line in enumerate(lines, 1)]
+
+
+def fits(order):
+    """The replies are true in this order, and it goes against no time."""
+    value = None
+    for i, operation in enumerate(order):
+        reply, value = check.plain.run(operation.words, value)
+        if operation.answered and reply != operation.reply:
+            return False
+        for later in order[i + 1:]:
+            if later.answered and (later.end < operation.begin or (
+                    later.connection == operation.connection and later.line < operation.line)):
+                return False
+    return True
+
+
+def has_order(operations):
+    """Tries all of them."""
+    answered = [o for o in operations if o.answered]
+    unanswered = [o for o in operations if not o.answered]
+    return any(fits(order) for count in range(len(unanswered) + 1)
+               for happened in itertools.combinations(unanswered, count)
+               for order in itertools.permutations(answered + list(happened)))
+
+
+def compare_with_all_orders(seed):
+    counts = [0, 0]
+    for number in range(SMALL_HISTORIES):
+        operations = small_history(random.Random(f"{seed}/{number}"))
+        found, there = check.plain.find_wrong(operations) is None, has_order(operations)
+        if found != there:
+            sys.exit(f"small history {number}: {'an order' if there else 'no order'} fits, the search says otherwise: "
+                     + "; ".join(map(str, operations)))
+        counts[there] += 1
+    assert min(counts) > SMALL_HISTORIES // 10, counts
+    print(f"{counts[1]} small histories that have an order, {counts[0]} that have none: the search is right")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    compare_with_all_orders(args.seed)
     with tempfile.TemporaryDirectory(prefix="holdfast-planted-") as folder:
         path = folder + "/records"
         test_histories.make(path, args.seed, 6, 5000)
