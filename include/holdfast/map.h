@@ -13,10 +13,12 @@
  *
  * The operations on one key are linearizable. Across keys a put may be seen a moment late: of two
  * threads that each put a key and then get the other's, both may miss, as the processor's own
- * stores would. The cost of memory safety is that a thread that reads must not
- * stop in the middle: what was removed is used again once all threads have been seen outside. A
- * reader that is stuck inside stops writers in the end (HF_NOMEM, after `patience_ms`; the error
- * names it), but memory does not grow.
+ * stores would; with atomic_thread_fence(memory_order_seq_cst) between, in both, they do not.
+ *
+ * The cost of memory safety is that a thread that reads must not stop in the middle: what was
+ * removed is used again once all threads have been seen outside. A reader that is stuck inside
+ * stops writers in the end (HF_NOMEM, after `patience_ms`; the error names it), but memory does
+ * not grow.
  */
 #ifndef HOLDFAST_MAP_H
 #define HOLDFAST_MAP_H

@@ -668,6 +668,76 @@ static void end_changed(void *state) {
 	end(s);
 }
 
+/*
+ * ---- across keys: each puts one, then gets the other's. What map.h says of it must be seen, all
+ * of it: with release and acquire alone both may miss; where the program fences, one sees.
+ */
+
+enum { BOTH_MISS = 1, A_SEES = 2, B_SEES = 4, BOTH_SEE = 8 };
+
+static unsigned ends_seen; /* in the runs of one test */
+
+/* In two shards: those who put into one have its lock, one after the other. */
+static void make_two_records(void *state) {
+	struct state *s = state;
+	make_map(s, HF_MAP_RECORDS, 2);
+	uint64_t key = 100;
+	for (uint64_t i = 0; i < 2; i++, key++) {
+		while (hf_shard_number(s->map, hf_record_hash(s->map, &key, sizeof(key))) != i)
+			key++;
+		s->keys[i] = key;
+		put_record(s->main, &s->keys[i], 10 + i);
+	}
+}
+
+static void a_puts_then_gets(void *state) {
+	struct state *s = state;
+	put(s->a, s->keys[0], 20);
+	s->got[0] = get(s->a, s->keys[1]);
+}
+
+static void b_puts_then_gets(void *state) {
+	struct state *s = state;
+	put(s->b, s->keys[1], 21);
+	s->got[1] = get(s->b, s->keys[0]);
+}
+
+static void a_puts_fences_gets(void *state) {
+	struct state *s = state;
+	put(s->a, s->keys[0], 20);
+	hf_fence(HF_SEQ_CST);
+	s->got[0] = get(s->a, s->keys[1]);
+}
+
+static void b_puts_fences_gets(void *state) {
+	struct state *s = state;
+	put(s->b, s->keys[1], 21);
+	hf_fence(HF_SEQ_CST);
+	s->got[1] = get(s->b, s->keys[0]);
+}
+
+static void a_puts_record_then_gets(void *state) {
+	struct state *s = state;
+	uint64_t version;
+	put_record(s->a, &s->keys[0], 20);
+	s->got[0] = get_record(s->a, &s->keys[1], &version);
+}
+
+static void b_puts_record_then_gets(void *state) {
+	struct state *s = state;
+	uint64_t version;
+	put_record(s->b, &s->keys[1], 21);
+	s->got[1] = get_record(s->b, &s->keys[0], &version);
+}
+
+static void end_across(void *state) {
+	struct state *s = state;
+	bool a_sees = s->got[0] == 21, b_sees = s->got[1] == 20;
+	IL_CHECK((a_sees || s->got[0] == 11) && (b_sees || s->got[1] == 10));
+	ends_seen |= 1u << (a_sees + 2 * b_sees);
+	end(s);
+}
+
 /* ---- all of them */
 
 static const struct explored {
@@ -675,6 +745,7 @@ static const struct explored {
 	void (*setup)(void *state), (*check)(void *state), (*threads[3])(void *state);
 	unsigned preemptions; /* at most so many, and one old value, unless -a is given; 0: any */
 	bool no_heavy_fence;
+	unsigned ends; /* that runs must have had, all of these and no other; 0: whatever */
 } tests[] = {
 	/* clang-format off */
 	{ "epochs: a reader, a writer", found_setup, NULL,
@@ -731,6 +802,13 @@ static const struct explored {
 	  { a_deletes_and_adds, b_walks_changes }, 1 },
 	{ "delete, put of a new key; a strict cursor", make_two, end_changed,
 	  { a_deletes_and_adds, b_walks_strictly }, 1 },
+	{ "across two keys", make_two, end_across, { a_puts_then_gets, b_puts_then_gets },
+	  .ends = BOTH_MISS | A_SEES | B_SEES | BOTH_SEE },
+	{ "across two keys, fenced", make_two, end_across,
+	  { a_puts_fences_gets, b_puts_fences_gets }, .ends = A_SEES | B_SEES | BOTH_SEE },
+	{ "across two records", make_two_records, end_across,
+	  { a_puts_record_then_gets, b_puts_record_then_gets },
+	  .ends = BOTH_MISS | A_SEES | B_SEES | BOTH_SEE },
 	/* clang-format on */
 };
 
@@ -760,18 +838,26 @@ static bool explore(const struct explored *it, bool all, double seconds, bool ve
 					       .preemptions = it->preemptions,
 					       .stale = 1 };
 	options.trace = verbose ? stdout : NULL;
-	(void)il_explore(&test, &options, &result);
+	ends_seen = 0;
+	bool good = il_explore(&test, &options, &result);
+	if (good && it->ends != 0 && ends_seen != it->ends) {
+		good = false;
+		snprintf(result.failure, sizeof(result.failure), "the ends %#x were seen, not %#x",
+			 ends_seen, it->ends);
+	}
 	snprintf(bound, sizeof(bound), "%u preemptions, 1 old value", it->preemptions);
-	const char *what = result.failed      ? "FAILED"
+	const char *what = !good	      ? "FAILED"
 			   : !result.complete ? "some behaviours"
 			   : bounded	      ? bound
 					      : "every behaviour";
 	printf("| %s | %s | %ju + %ju | %u | %.2f |\n", it->name, what, (uintmax_t)result.runs,
 	       (uintmax_t)result.cut, result.longest, result.seconds);
+	if (!good)
+		printf("    %s\n", result.failure);
 	if (result.failed)
-		printf("    %s\n    schedule %s\n", result.failure, result.schedule);
+		printf("    schedule %s\n", result.schedule);
 	fflush(stdout);
-	return !result.failed;
+	return good;
 }
 
 int main(int argc, char **argv) {
