@@ -9,6 +9,7 @@ import pathlib
 import platform
 import struct
 import sys
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -24,6 +25,11 @@ PLACE = ("q", "10", "p", "1", "s", "ACME")
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 IO_URING_SETUP = 425  # on every architecture
 EPERM = 1
+
+
+# What holds a network thread up for some 40 ms: a contract whose states all lead on by many events.
+LONG = "---\ntitle: long\n---\nstateDiagram-v2\n    [*] --> s0 : E0\n" + "".join(
+    f"    s{i % 900} --> s{(i + 1) % 900} : E{i % 200}\n" for i in range(2000))
 
 
 class Program(ctypes.Structure):
@@ -66,6 +72,26 @@ class NoIoUring(unittest.TestCase):
                 for key in range(100):
                     again = connection.call("HF.SEND", "order", str(key), "Place", *PLACE, "ID", "p")
                     self.assertEqual(again, first[key])
+            self.assertEqual(server.terminate(), 0)
+
+    def test_a_commit_swallows_nothing(self):
+        """
+        What comes while the network thread is busy is read in the pass that also sees the end of a flush. It has to be
+        flushed itself, even if nothing is ever written behind it.
+        """
+        with Server() as server:
+            first, slow, second = (resp.Connection(server.connect()) for _ in range(3))
+            second.sock.settimeout(10)
+            for i in range(20):
+                first.send_raw(resp.encode("SET", "first", i))
+                time.sleep(0.0001)
+                slow.send_raw(resp.encode("HF.CONTRACT", "CHECK", LONG))
+                time.sleep(0.0005)  # the first one's flush ends, and the second one comes, during the check
+                second.send_raw(resp.encode("SET", "second", i))
+                self.assertEqual([first.read(), second.read()], ["OK", "OK"])
+                self.assertRegex(slow.read(), "BADCONTRACT ")
+            for connection in (first, slow, second):
+                connection.close()
             self.assertEqual(server.terminate(), 0)
 
 
