@@ -1,12 +1,18 @@
 #!/usr/bin/python3
-"""docs/commands.md has a heading for every command of the server's table, with its syntax, and for no other."""
+"""The docs have all that the server shows, and nothing else.
+
+docs/commands.md: a heading for every command of the server's table, with its syntax, and every name of HF.STATS.
+docs/operations.md: every field of INFO's section Holdfast.
+"""
 
 import re
 import sys
 
-from common import Connection, HERE, ORDER, Server, equal, run
+from common import Connection, HERE, ORDER, Server, equal, place, run
 
 DOCS = HERE.parents[1] / "docs" / "commands.md"
+OPERATIONS = HERE.parents[1] / "docs" / "operations.md"
+PARTS = ("count", "mean", "p50", "p90", "p99", "p999", "max")  # of one histogram
 
 
 def headings(text):
@@ -37,6 +43,34 @@ def test_every_command_is_documented(server):
         table = wanted(conn)
         equal(headings(DOCS.read_text()) - table, set())
         equal(table - headings(DOCS.read_text()), set())
+
+
+def first_column(text, above):
+    """The names in the first column of the table below a line that begins so."""
+    table = re.search(r"\n\|.*?\n\n", text[text.index(above):], re.S)[0]
+    return {name for line in table.splitlines() for name in re.findall(r"`([^`]*)`", line[1:].split(" |")[0])}
+
+
+def test_every_figure_of_info_is_documented(server):
+    with Connection(server.connect()) as conn:
+        shown = {line.split(":")[0] for line in conn.call("INFO", "Holdfast").decode().splitlines() if ":" in line}
+    documented = first_column(OPERATIONS.read_text(), "## Figures")
+    equal(shown - documented, set())
+    equal(documented - shown, set())
+
+
+def test_every_name_of_stats_is_documented(server):
+    """Each name that comes is one of the table's, where words in capitals stand for any."""
+    patterns = [re.sub("[A-Z]+", ".+", re.escape(name)) for name in first_column(DOCS.read_text(), "### HF.STATS")]
+    with Connection(server.connect()) as conn:
+        for command in (place("1", 10, "ID", "a"), place("1", 10, "ID", "a"), ("HF.SEND", "order", "2", "Cancel"),
+                        ("SET", "key", "1"), ("INCR", "key"), ("DEL", "key")):
+            conn.call(*command)
+        names = [name.decode() for name in conn.call("HF.STATS")[::2]]
+    assert len(names) > 30, names
+    for name in names:
+        whole = re.sub(r"\.(%s)$" % "|".join(PARTS), "", name)
+        assert any(re.fullmatch(pattern, whole) for pattern in patterns), f"{name} is not in docs/commands.md"
 
 
 def main():
