@@ -14,6 +14,7 @@ import socket
 import struct
 import threading
 
+import machine
 import resp
 
 READY_S = 60
@@ -47,7 +48,7 @@ class Crowd:
 
 
 class Crowds:
-    """Several, each (kind, count); they can be told to pause, all connected as they are."""
+    """Several, each (kind, count)."""
 
     def __init__(self, port, parts):
         self.crowds = [Crowd(kind, port, count) for kind, count in parts]
@@ -64,14 +65,6 @@ class Crowds:
     def pids(self):
         return [crowd.process.pid for crowd in self.crowds]
 
-    def pause(self):
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
-
-    def go_on(self):
-        for pid in self.pids():
-            os.kill(pid, signal.SIGCONT)
-
 
 class _Elsewhere:
     """
@@ -85,12 +78,13 @@ class _Elsewhere:
 
     def set(self):
         for thread in os.listdir("/proc/self/task"):
-            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+            machine.stand_back(int(thread))
             os.sched_setaffinity(int(thread), {max(os.sched_getaffinity(0))})
         self.ready.set()
 
 
 def _run(kind, port, count, ready, stop):
+    machine.leave_group()
     kind(port, count, _Elsewhere(ready), stop)
 
 
