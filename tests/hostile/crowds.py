@@ -84,6 +84,7 @@ class _Elsewhere:
 
 
 def _run(kind, port, count, ready, stop):
+    machine.die_with_parent()
     machine.leave_group()
     kind(port, count, _Elsewhere(ready), stop)
 

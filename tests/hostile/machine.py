@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import signal
 import struct
 import time
 
@@ -13,6 +14,15 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 SLICE_NS = 100_000_000  # the longest
 SYS_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+
+
+def die_with_parent():
+    """A test that is itself killed must not leave its crowds behind, in sessions of their own."""
+    parent = os.getppid()
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:
+        os._exit(1)
 
 
 def leave_group():
