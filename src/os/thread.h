@@ -34,6 +34,12 @@ HF_MUST bool hf_thread_start(struct hf_thread *thread, void (*main)(void *arg), 
 void hf_thread_join(struct hf_thread *thread);
 /* Lets another thread have the processor, if one wants it. */
 void hf_thread_yield(void);
+/*
+ * From now on the calling thread, busy as it may be, gives way at once to those that want the
+ * processor for a moment: the kernel's that end its writes, say. False if the scheduler does not
+ * know of that (Linux before 6.12), or must not be told: they may have to wait for its next tick.
+ */
+bool hf_thread_give_way(void);
 
 /*
  * Made for being held for microseconds: who finds it taken spins for a while before it sleeps, and

@@ -1,7 +1,6 @@
 #include "server/loop.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -9,18 +8,19 @@
 #include "base/assert.h"
 #include "os/clock.h"
 #include "os/memory.h"
+#include "os/thread.h"
 #include "server/command.h"
 
 /*
- * A pass is short: who comes in the middle of it is looked at some 100 us later, whatever the
- * others want. Work is counted roughly in microseconds: see `worked`.
+ * A pass is short: who comes in the middle of it is looked at some 50 us later, whatever the others
+ * want. Work is counted roughly in microseconds: see `worked`.
  */
 #define EVENTS_MAX 16
 #define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
 #define TURN_WORK 64u	/* of one connection, before the others go on */
-#define PASS_WORK 128u	/* after which no further turn begins */
-#define STALLED_MAX 2	/* passes in which no flush ended, while replies wait for one */
-#define PASSES_MAX 4	/* from one turn of slow commands to the next, while others keep us busy */
+#define TURNS_WORK 64u	/* of all turns in a pass: after it no further one begins */
+#define STALLED_MAX 4	/* passes in which no flush ended, while replies wait for one */
+#define PASSES_MAX 8	/* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -283,7 +283,8 @@ static void take_turn(struct hf_loop *loop, struct hf_conn *conn) {
 }
 
 static void take_bulk_turns(struct hf_loop *loop) {
-	while (loop->bulk.first != NULL && loop->work < PASS_WORK)
+	uint32_t begun = loop->work;
+	while (loop->bulk.first != NULL && loop->work - begun < TURNS_WORK)
 		take_turn(loop, loop->bulk.first);
 }
 
@@ -339,7 +340,8 @@ static void advance(struct hf_loop *loop, struct hf_conn *conn) {
 static void send_replies(struct hf_loop *loop) {
 	uint64_t committed = hf_engine_committed(loop->engine);
 	bool moved = committed != loop->committed;
-	loop->stalled = moved ? 0 : loop->stalled + 1;
+	if (moved)
+		loop->stalled = 0;
 	loop->committed = committed;
 	for (uint32_t i = 0; i < loop->dirty.count; i++) {
 		struct hf_conn *conn = loop->dirty.items[i];
@@ -447,17 +449,35 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 	return commit;
 }
 
+/* Executes and flushes what the pass has so far, and sends what is durable by now. */
+static void answer(struct hf_loop *loop, bool commit) {
+	hf_loop_execute(loop);
+	if (commit || loop->queued) {
+		hf_engine_lock(loop->engine);
+		if (commit)
+			hf_engine_commit_poll(loop->engine, loop->commit_fd);
+		/* Not instead: what was queued after the commit waits for nobody but us. */
+		if (loop->queued)
+			hf_engine_flush(loop->engine);
+		hf_engine_unlock(loop->engine);
+		loop->queued = false;
+		if (commit)
+			release_held(loop);
+	}
+	send_replies(loop);
+}
+
 /*
  * A flush is ended by a thread of the kernel's that is bound to the processor that has the disk's
- * interrupts. Where that is ours, and we never sleep, the thread runs at the scheduler's next tick:
- * in 4 ms. So if a flush takes long we let others run, but not each time: the scheduler takes us at
- * our word, and we may be back late.
+ * interrupts. Where that is ours, we never sleep, and the scheduler knows no better, the thread
+ * runs at its next tick: in 4 ms. So if a flush takes long we let others run, but not each time:
+ * the scheduler takes us at our word, and we may be back late.
  */
 static void let_flush_end(struct hf_loop *loop) {
-	if (loop->waiting.count == 0 || loop->stalled < STALLED_MAX)
+	if (loop->gives_way || loop->waiting.count == 0 || ++loop->stalled <= STALLED_MAX)
 		return;
 	loop->stalled = 0;
-	sched_yield();
+	hf_thread_yield();
 }
 
 bool hf_loop_pass(struct hf_loop *loop) {
@@ -476,26 +496,18 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	loop->now_ns = hf_clock_monotonic_ns();
 	loop->work = 0;
 	bool commit = dispatch(loop, events, count);
+	/* Who has little waits for nobody else's turn, neither for its flush nor its replies. */
+	if (count > 0 && loop->bulk.first != NULL) {
+		answer(loop, commit);
+		commit = false;
+	}
 	take_bulk_turns(loop);
 	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
 	if (loop->work < TURN_WORK || ++loop->passes >= PASSES_MAX) {
 		loop->passes = 0;
 		take_slow_turn(loop);
 	}
-	hf_loop_execute(loop);
-	if (commit || loop->queued) {
-		hf_engine_lock(loop->engine);
-		if (commit)
-			hf_engine_commit_poll(loop->engine, loop->commit_fd);
-		/* Not instead: what was queued after the commit waits for nobody but us. */
-		if (loop->queued)
-			hf_engine_flush(loop->engine);
-		hf_engine_unlock(loop->engine);
-		loop->queued = false;
-		if (commit)
-			release_held(loop);
-	}
-	send_replies(loop);
+	answer(loop, commit);
 	evict(loop);
 	bury_dead(loop);
 	hf_stats_rest(loop->counting);
@@ -523,6 +535,7 @@ static bool is_drained(struct hf_loop *loop, uint32_t idle_waits) {
 
 bool hf_loop_run(struct hf_loop *loop) {
 	uint32_t idle_waits = 0;
+	loop->gives_way = hf_thread_give_way();
 	while (!hf_engine_stopped(loop->engine)) {
 		idle_waits = hf_loop_pass(loop) ? 0 : idle_waits + 1;
 		if (loop->draining && is_drained(loop, idle_waits))

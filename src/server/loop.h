@@ -1,9 +1,9 @@
 /*
  * loop.h - one thread's event loop over its connections (private to src/server).
  *
- * A pass: wait; read and execute what each ready connection has, if it is little; give those that
- * have more their turns, of bounded work, in a queue; start a flush of what was queued for it; send
- * each connection the replies that are durable by now. The first function to read is
+ * A pass: wait; read and execute what each ready connection has, if it is little, start a flush of
+ * it, and send what replies are durable by now; give those that have more a turn, of bounded work,
+ * in a queue; flush and reply again. The first function to read is
  * `hf_loop_pass` in loop.c.
  */
 #ifndef HF_SERVER_LOOP_H
@@ -65,6 +65,7 @@ struct hf_loop {
 	uint64_t slow_bytes; /* asked and answered by them in this turn */
 	uint32_t passes;     /* since the last turn of slow commands */
 	uint32_t work;	     /* done in this pass */
+	bool gives_way;	     /* the scheduler lets those run that end a flush */
 	uint32_t stalled;    /* passes since a flush has ended */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
