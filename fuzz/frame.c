@@ -85,7 +85,9 @@ static void there_and_back(uint64_t position, uint32_t previous, uint32_t bit,
 	} else {
 		HF_ASSERT(hf_frame_get(bytes, seed, position, &back));
 		HF_ASSERT(!hf_frame_payload_holds(&back, bytes));
-		HF_ASSERT(!proven(payload, position + HF_FRAME_HEADER_SIZE, &record));
+		/* A shorter record's check is the body's: who sees the comparison can forge it. */
+		HF_ASSERT(!proven(payload, position + HF_FRAME_HEADER_SIZE, &record) ||
+			  record.size < payload.len);
 	}
 	free(bytes);
 }
