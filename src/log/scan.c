@@ -315,21 +315,37 @@ static bool damaged(const struct scanner *scanner, uint64_t position, struct hf_
 		       (unsigned long long)scanner->end.last_lsn + 1, found);
 }
 
+/* Is what this segment begins with a broken frame, and not a later one that is whole? */
+static bool begins_broken(struct scanner *scanner, bool *ret, struct hf_err *err) {
+	const uint8_t *bytes;
+	struct hf_frame frame;
+	uint64_t position = scanner->segment * scanner->end.segment_size + HF_SECTOR;
+	if (!fetch(scanner, HF_SECTOR, HF_SECTOR, &bytes, err))
+		return false;
+	*ret = !sector_is_zero(bytes) && (!hf_frame_get(bytes, scanner->seed, position, &frame) ||
+					  follows(scanner, &frame));
+	return true;
+}
+
 /*
  * No valid frame at `offset` of this segment, nor at the beginning of the next one: is that the
  * end, or a hole?
  */
 static bool find_end(struct scanner *scanner, uint64_t offset, struct hf_err *err) {
 	uint64_t size = scanner->end.segment_size;
-	uint64_t position = scanner->segment * size + offset;
+	uint64_t position = scanner->segment * size + offset, first = scanner->segment + 1;
 	uint64_t dirty;
+	bool broken;
 	if (!nothing_behind(scanner, offset, &dirty, err))
 		return damaged(scanner, position, err);
 	scanner->end.position = position;
 	scanner->end.torn_bytes = dirty - offset;
-	for (uint64_t later = scanner->segment + 1; later < scanner->end.segments; later++) {
-		if (!enter_segment(scanner, later, err))
+	for (uint64_t later = first; later < scanner->end.segments; later++) {
+		if (!enter_segment(scanner, later, err) || !begins_broken(scanner, &broken, err))
 			return false;
+		/* It did not fit into the segment before, where nothing stands in its place. */
+		if (later == first && scanner->end.torn_bytes == 0 && broken)
+			position = later * size + HF_SECTOR;
 		if (!nothing_behind(scanner, HF_SECTOR, &dirty, err))
 			return damaged(scanner, position, err);
 		if (dirty == HF_SECTOR)
@@ -422,6 +438,29 @@ static bool enter_start(struct scanner *scanner, uint64_t *ret_offset, struct hf
 	return segment == scanner->segment || enter_segment(scanner, segment, err);
 }
 
+/*
+ * No valid frame is at `offset` of this segment. Does the log go on in the next one? Goes there, if
+ * it does. What is left of a segment when the next frame does not fit is zeros, and stays so.
+ */
+static bool goes_on(struct scanner *scanner, uint64_t offset, bool *ret, struct hf_err *err) {
+	uint64_t segment = scanner->segment, size = scanner->end.segment_size;
+	struct hf_frame frame;
+	const uint8_t *bytes;
+	*ret = false;
+	if (segment + 1 == scanner->end.segments)
+		return true;
+	for (uint64_t at = offset; size - offset <= HF_FRAME_MAX && at < size; at += HF_SECTOR) {
+		if (!fetch(scanner, at, HF_SECTOR, &bytes, err))
+			return false;
+		if (!sector_is_zero(bytes))
+			return true;
+	}
+	if (!enter_segment(scanner, segment + 1, err) ||
+	    !next_frame(scanner, HF_SECTOR, &frame, &bytes, ret, err))
+		return false;
+	return *ret || enter_segment(scanner, segment, err);
+}
+
 /* The main path: frame after frame, segment after segment. */
 static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
 	const struct hf_log_scan *options = scanner->options;
@@ -443,19 +482,11 @@ static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
 						  scanner->end.segments * size);
 			continue;
 		}
-		uint64_t segment = scanner->segment;
-		if (segment + 1 < scanner->end.segments) {
-			if (!enter_segment(scanner, segment + 1, err) ||
-			    !next_frame(scanner, HF_SECTOR, &frame, &bytes, &valid, err))
-				return false;
-			if (valid) {
-				offset = HF_SECTOR;
-				continue;
-			}
-			if (!enter_segment(scanner, segment, err))
-				return false;
-		}
-		return find_end(scanner, offset, err);
+		if (!goes_on(scanner, offset, &valid, err))
+			return false;
+		if (!valid)
+			return find_end(scanner, offset, err);
+		offset = HF_SECTOR;
 	}
 	scanner->end.position = scanner->segment * size + offset;
 	return true;

@@ -8,6 +8,10 @@
  *
  * Two directories: of a server that was stopped in order, and of one that was killed: no close mark
  * stands behind its last group.
+ *
+ * A log is read frame by frame, and what a frame says does not depend on what stands behind it. So
+ * with --all, of each byte of a log one bit is turned before a reading of all of it, and the other
+ * seven before a reading that begins two frames earlier.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -29,7 +33,9 @@
 #define EVENTS 13500u	/* about a mebibyte of log */
 #define SNAPSHOT_1 200u /* after this group */
 #define SNAPSHOT_2 500u
-#define FILES_MAX 8u
+#define SEGMENT_SIZE 65536u
+#define FILES_MAX 32u
+#define PLACES_MAX 2048u
 #define JOBS 2u
 #define SAMPLE 100u	   /* without --all, one bit in so many, */
 #define SAMPLE_ZEROS 2000u /* and of a segment of zeros that the log has not reached yet */
@@ -43,6 +49,12 @@ struct flip_file {
 	uint64_t lsn;	   /* of a snapshot */
 };
 
+/* Between two frames of a log: a reading can begin here. */
+struct place {
+	struct hf_log_place log;
+	uint64_t records_hash; /* of what comes behind it */
+};
+
 /* A data directory, its files in memory: image.c shows them to the code. */
 struct subject {
 	const char *what;
@@ -53,6 +65,8 @@ struct subject {
 	uint64_t end; /* position */
 	uint64_t last_lsn;
 	uint64_t records_hash;
+	struct place places[PLACES_MAX];
+	uint32_t place_count;
 };
 
 /* What came of the flips. */
@@ -135,7 +149,7 @@ static void write_directory(const char *path, enum ending ending) {
 	HF_ASSERT(child >= 0);
 	if (child == 0) {
 		struct hf_engine_options options = { .data_dir = path,
-						     .segment_size = HF_SEGMENT_SIZE_MIN };
+						     .segment_size = SEGMENT_SIZE };
 		struct hf_engine *engine;
 		struct hf_err err;
 		must(hf_engine_open(&options, &engine, &err), &err);
@@ -164,7 +178,7 @@ static bool read_file(void *arg, const char *name, struct hf_err *err) {
 		file->kind = LOG;
 	else if (sscanf(name, "snapshot-%16llx.hfs", &number) == 1)
 		file->kind = SNAPSHOT;
-	file->position = number * HF_SEGMENT_SIZE_MIN;
+	file->position = number * SEGMENT_SIZE;
 	file->lsn = number;
 	snprintf(file->name, sizeof(file->name), "%s", name);
 	must(hf_file_open(&subject->dir, name, HF_FILE_READ, false, &real, err), err);
@@ -206,13 +220,61 @@ static bool hash_records(void *arg, const struct hf_record *records, uint32_t co
 	return true;
 }
 
-static bool read_log(const struct subject *subject, struct hf_log_end *ret_end, uint64_t *ret_hash,
-		     struct hf_err *err) {
+/* From `start` on; NULL: all of it. */
+static bool read_log(const struct subject *subject, const struct hf_log_place *start,
+		     struct hf_log_end *ret_end, uint64_t *ret_hash, struct hf_err *err) {
 	struct hf_log_scan scan = { .dir = &subject->dir,
+				    .start = start,
 				    .records = hash_records,
 				    .arg = ret_hash };
 	*ret_hash = 0;
 	return hf_log_scan(&scan, ret_end, err);
+}
+
+/* ---- places -------------------------------------------------------------------------------- */
+
+/* A frame's records come in one call: there are not many in a frame. */
+static bool note_place(void *arg, const struct hf_record *records, uint32_t count,
+		       struct hf_err *err) {
+	struct subject *subject = arg;
+	HF_ASSERT(subject->place_count < PLACES_MAX);
+	subject->places[subject->place_count++].log.lsn = records[count - 1].lsn;
+	return true;
+}
+
+/* Finds where the frames of the whole log end. */
+static void find_places(struct subject *subject) {
+	struct hf_log_scan scan = { .dir = &subject->dir, .records = note_place, .arg = subject };
+	struct hf_log_end end;
+	struct hf_err err;
+	must(hf_log_scan(&scan, &end, &err), &err);
+	HF_ASSERT(end.frames == subject->place_count + end.closed);
+	for (uint32_t i = 0; i < subject->place_count; i++) {
+		struct place *place = &subject->places[i];
+		struct hf_log_scan until = { .dir = &subject->dir, .until_lsn = place->log.lsn };
+		must(hf_log_scan(&until, &end, &err), &err);
+		place->log = (struct hf_log_place){ .log_id = end.log_id,
+						    .lsn = end.last_lsn,
+						    .position = end.position,
+						    .frame_position = end.frame_position,
+						    .crc = end.crc,
+						    .record_bytes = end.record_bytes };
+		must(read_log(subject, &place->log, &end, &place->records_hash, &err), &err);
+		HF_ASSERT(end.last_lsn == subject->last_lsn && end.position == subject->end);
+	}
+}
+
+/* The last one with a whole frame between it and the byte; NULL if there is none. */
+static const struct place *place_before(const struct subject *subject, uint64_t position) {
+	uint32_t low = 0, high = subject->place_count; /* how many end at or before the byte */
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (subject->places[middle].log.position <= position)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < 2 ? NULL : &subject->places[low - 2];
 }
 
 static void open_subject(struct subject *subject, const char *what, enum ending ending) {
@@ -222,27 +284,29 @@ static void open_subject(struct subject *subject, const char *what, enum ending 
 	read_directory(subject, ending);
 	hf_image_show(subject->images, subject->file_count);
 	must(hf_dir_open("", false, &subject->dir, &err), &err);
-	must(read_log(subject, &end, &subject->records_hash, &err), &err);
+	must(read_log(subject, NULL, &end, &subject->records_hash, &err), &err);
 	subject->end = end.position;
 	subject->last_lsn = end.last_lsn;
 	HF_ASSERT(end.last_lsn == EVENTS + 1 && end.torn_bytes == 0);
 	HF_ASSERT(end.closed == (ending == CLOSED));
-	HF_ASSERT(end.position > HF_SEGMENT_SIZE_MIN * 3 / 4 && end.segments >= 2);
+	HF_ASSERT(end.position > 12 * SEGMENT_SIZE && end.segments >= 14);
 	uint32_t snapshots = 0;
 	for (uint32_t i = 0; i < subject->file_count; i++)
 		snapshots += subject->files[i].kind == SNAPSHOT;
 	HF_ASSERT(snapshots == 2);
+	find_places(subject);
 }
 
 /* ---- flipping ------------------------------------------------------------------------------ */
 
-/* Does the message name this file, and an offset at or before the byte, in the same group? */
+/* Does the message name this file, and an offset at or before the byte, in its group or block? */
 static bool names_the_place(const struct flip_file *file, uint64_t byte, const char *text) {
 	const char *name = text;
+	uint64_t reach = file->kind == SNAPSHOT ? HF_SNAPSHOT_BLOCK_MAX : HF_FRAME_MAX;
 	unsigned long long offset;
 	for (; (name = strstr(name, file->name)) != NULL; name += strlen(file->name))
 		if (sscanf(name + strlen(file->name), " offset %llu", &offset) == 1 &&
-		    offset <= byte && byte - offset < HF_FRAME_MAX)
+		    offset <= byte && byte - offset < reach)
 			return true;
 	return false;
 }
@@ -253,15 +317,12 @@ static void report(const struct subject *subject, const struct flip_file *file, 
 		(unsigned long long)bit / 8, file->name, what);
 }
 
-/* A whole log's last LSN and records. */
-static bool is_unchanged(const struct subject *subject, const struct hf_log_end *end,
-			 uint64_t hash) {
-	return end->last_lsn == subject->last_lsn && hash == subject->records_hash;
-}
-
+/* `place`: where to begin reading the log; NULL: at its beginning. */
 static void flip(const struct subject *subject, const struct flip_file *file, uint64_t bit,
-		 struct counts *counts) {
+		 const struct place *place, struct counts *counts) {
 	struct hf_log_end end = { 0 };
+	const struct hf_log_place *start = place == NULL ? NULL : &place->log;
+	uint64_t expected = place == NULL ? subject->records_hash : place->records_hash;
 	struct hf_snapshot_head head;
 	struct hf_err err;
 	uint64_t hash = 0, bytes, byte = bit / 8;
@@ -269,10 +330,10 @@ static void flip(const struct subject *subject, const struct flip_file *file, ui
 	file->bytes[byte] ^= mask;
 	bool taken = file->kind == SNAPSHOT
 			     ? hf_snapshot_verify(&subject->dir, file->lsn, &head, &bytes, &err)
-			     : read_log(subject, &end, &hash, &err);
+			     : read_log(subject, start, &end, &hash, &err);
 	file->bytes[byte] ^= mask;
 	bool refused = !taken && err.status == HF_CORRUPT;
-	bool same = taken && is_unchanged(subject, &end, hash);
+	bool same = taken && end.last_lsn == subject->last_lsn && hash == expected;
 	bool behind = file->kind == LOG && file->position + byte >= subject->end;
 	if (refused && (file->kind == WITNESS || names_the_place(file, byte, err.text)))
 		counts->refused++;
@@ -299,8 +360,11 @@ static void flip_share(const struct subject *subject, const struct flip_file *fi
 		stride = SAMPLE_ZEROS;
 	for (uint64_t run = job; run * stride < bits; run += JOBS) {
 		uint64_t bit = run * stride + (stride > 1 ? scatter(seed + run, stride) : 0);
+		uint64_t byte = bit / 8;
+		bool whole = stride > 1 || bit % 8 == byte % 8 || file->kind != LOG;
 		if (bit < bits)
-			flip(subject, file, bit, counts);
+			flip(subject, file, bit,
+			     whole ? NULL : place_before(subject, file->position + byte), counts);
 	}
 }
 
