@@ -107,6 +107,8 @@ def main():
             print(f"log {log_number} of seed {args.seed}")
             raise
         done += kills
+        if done // 500 > (done - kills) // 500:
+            print(f"{done} kills", flush=True)
     print(f"{done} kills: {counts['events']} events acknowledged and applied once, {counts['versions']} versions read, "
           f"{counts['snapshots']} snapshots taken, {counts['from a snapshot']} starts from one")
     assert counts["from a snapshot"] > 0, "no start was from a snapshot: this test shows less than it says"
