@@ -1,12 +1,14 @@
 /*
- * Keeps large blocks of memory for the next execution: AddressSanitizer maps and unmaps them, which
- * takes longer than all else together. Wraps the calls of os/memory.h (-Wl,--wrap, in meson.build).
- * A kept block is poisoned, so that a use after it was freed is still seen.
+ * Keeps large blocks of memory, and pages, for the next execution: mapping and unmapping them would
+ * take longer than all else together. Wraps the calls of os/memory.h (-Wl,--wrap, in meson.build).
+ * What is kept is poisoned, so that a use after it was freed is still seen.
  */
 #include <sanitizer/allocator_interface.h>
 #include <sanitizer/asan_interface.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/assert.h"
 #include "os/memory.h"
 
 #define LARGE 131072u
@@ -64,4 +66,63 @@ void __wrap_hf_memory_free(void *memory) {
 	kept[place].block = memory;
 	kept[place].bytes = bytes;
 	ASAN_POISON_MEMORY_REGION(memory, bytes);
+}
+
+/* ---- pages --------------------------------------------------------------------------------- */
+
+#define PAGE 4096u
+#define PAGES_KEPT_MAX 64u
+#define PAGES_LARGE ((size_t)4 << 20) /* larger ones go back */
+
+void *__real_hf_small_pages_new(size_t bytes);
+void *__wrap_hf_small_pages_new(size_t bytes);
+void *__wrap_hf_pages_new(size_t bytes);
+void __real_hf_pages_free(void *pages, size_t bytes);
+void __wrap_hf_pages_free(void *pages, size_t bytes);
+
+static struct {
+	void *pages;
+	size_t bytes;
+} kept_pages[PAGES_KEPT_MAX];
+
+/* Those that were never written to are zeros, and not there yet. */
+static void clear_pages(uint8_t *pages, size_t bytes) {
+	static unsigned char there[PAGES_LARGE / PAGE];
+	size_t count = (bytes + PAGE - 1) / PAGE;
+	int failed = mincore(pages, bytes, there);
+	HF_ASSERT(failed == 0 && bytes <= PAGES_LARGE);
+	for (size_t i = 0; i < count; i++)
+		if (there[i] & 1)
+			memset(pages + i * PAGE, 0, bytes - i * PAGE < PAGE ? bytes - i * PAGE : PAGE);
+}
+
+void *__wrap_hf_small_pages_new(size_t bytes) {
+	for (uint32_t i = 0; i < PAGES_KEPT_MAX; i++) {
+		void *pages = kept_pages[i].pages;
+		if (pages == NULL || kept_pages[i].bytes != bytes)
+			continue;
+		kept_pages[i].pages = NULL;
+		ASAN_UNPOISON_MEMORY_REGION(pages, bytes);
+		clear_pages(pages, bytes);
+		return pages;
+	}
+	return __real_hf_small_pages_new(bytes);
+}
+
+/* Never huge ones: zeroing one takes longer than an execution. */
+void *__wrap_hf_pages_new(size_t bytes) {
+	return __wrap_hf_small_pages_new(bytes);
+}
+
+void __wrap_hf_pages_free(void *pages, size_t bytes) {
+	uint32_t place = 0;
+	while (place < PAGES_KEPT_MAX && kept_pages[place].pages != NULL)
+		place++;
+	if (pages == NULL || bytes > PAGES_LARGE || place == PAGES_KEPT_MAX) {
+		__real_hf_pages_free(pages, bytes);
+		return;
+	}
+	kept_pages[place].pages = pages;
+	kept_pages[place].bytes = bytes;
+	ASAN_POISON_MEMORY_REGION(pages, bytes);
 }
