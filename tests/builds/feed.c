@@ -16,6 +16,7 @@
 #define PRINTS 4u
 #define GROUP 512u
 #define KEYS 20000u
+#define SENDS_PER_KEY 32u
 #define ARGS_MAX 4u
 #define TEXT_MAX 32u
 
@@ -148,8 +149,9 @@ static bool send_any(struct hf_engine *engine, uint64_t *seed, uint64_t number) 
 	char texts[ARGS_MAX][TEXT_MAX], key[TEXT_MAX], id[TEXT_MAX];
 	struct hf_arg args[ARGS_MAX];
 	const struct hf_contract *contract = choose_contract(engine, seed);
-	size_t key_len =
-		(size_t)snprintf(key, sizeof(key), "%llx", (unsigned long long)chance(seed, KEYS));
+	/* New keys come and old ones are left: what has ended would refuse most events. */
+	unsigned long long chosen = number / SENDS_PER_KEY + chance(seed, KEYS);
+	size_t key_len = (size_t)snprintf(key, sizeof(key), "%llx", chosen);
 	const struct hf_event *event = choose_event(engine, contract, hf_span(key, key_len), seed);
 	for (uint32_t i = 0; i < event->param_count; i++)
 		args[i] = (struct hf_arg){
