@@ -88,12 +88,12 @@ static struct {
 /* Those that were never written to are zeros, and not there yet. */
 static void clear_pages(uint8_t *pages, size_t bytes) {
 	static unsigned char there[PAGES_LARGE / PAGE];
-	size_t count = (bytes + PAGE - 1) / PAGE;
+	HF_ASSERT(bytes <= PAGES_LARGE);
 	int failed = mincore(pages, bytes, there);
-	HF_ASSERT(failed == 0 && bytes <= PAGES_LARGE);
-	for (size_t i = 0; i < count; i++)
-		if (there[i] & 1)
-			memset(pages + i * PAGE, 0, bytes - i * PAGE < PAGE ? bytes - i * PAGE : PAGE);
+	HF_ASSERT(failed == 0);
+	for (size_t at = 0; at < bytes; at += PAGE)
+		if (there[at / PAGE] & 1)
+			memset(pages + at, 0, bytes - at < PAGE ? bytes - at : PAGE);
 }
 
 void *__wrap_hf_small_pages_new(size_t bytes) {

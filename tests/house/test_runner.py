@@ -10,6 +10,7 @@ CASES = [
     ("quick good true\nfull more true\n", [], 0, "1 passed, 0 failed", "PASS good "),
     ("quick good true\nfull more true\n", ["full"], 0, "2 passed, 0 failed", "PASS more "),
     ("quick good true\nfull more true\n", ["more"], 0, "1 passed, 0 failed", "PASS more "),
+    ("full slow false\nquick soon false\n", ["full"], 1, "0 passed, 2 failed", "Failed: soon slow"),
     ("quick good true\nquick bad false\n", [], 1, "1 passed, 1 failed", "FAIL bad "),
     ("quick,alone bad sh -c 'kill\n", [], 1, "0 passed, 1 failed", "exit status 2"),
     ("quick bad sh killed.sh\n", [], 1, "0 passed, 1 failed", "killed by SIGTERM"),

@@ -203,8 +203,8 @@ def main():
             if done // 500 > (done - count) // 500:
                 print(f"{done} cuts", flush=True)
         counts = {k: v - before[k] for k, v in machine.report()[1].items()}
-    print(f"{done - args.after} cuts, {acknowledged} events acknowledged, none lost; logs of up to {segments} segments, "
-          f"{taken} snapshots, {from_snapshot} starts from one; {counts}")
+    print(f"{done - args.after} cuts, {acknowledged} events acknowledged, none lost; logs of up to {segments} "
+          f"segments, {taken} snapshots, {from_snapshot} starts from one; {counts}")
 
 
 if __name__ == "__main__":
