@@ -6,7 +6,7 @@
 The release build makes a log of N events (1,000,000; in logs of at most LOG_EVENTS, each of another seed) and says
 its state hash at several LSNs. Each BUILD replays it up to the last of them, judging every event again; of the first
 log also up to the others, and makes its own from the same seed: all hashes must be the same. A BUILD is asan or tsan,
-which `make` builds, or COMPILER-LEVEL, such as gcc-O0, clang-O3, clang-asan, which is built here, as far as it is needed.
+which `make` builds, or COMPILER-LEVEL, such as gcc-O0, clang-O3, clang-asan, which is built here, as far as needed.
 """
 import argparse
 import os
