@@ -254,6 +254,31 @@ static void a_flipped_byte_is_refused_and_named(void **state) {
 	assert_int_equal(fixture->seen, 3000);
 }
 
+/* Where one segment ends and the next one begins. */
+static void damage_at_a_segments_end_is_refused_and_named(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 12000);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	const struct {
+		uint64_t position;
+		const char *place;
+	} damages[] = {
+		{ HF_SEGMENT_SIZE_MIN - 1, "/log-0000000000000000.hfl offset " },
+		{ HF_SEGMENT_SIZE_MIN + 600, "/log-0000000000000001.hfl offset 512: damaged" },
+	};
+	for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
+		flip(fixture, damages[i].position, 0x10);
+		assert_false(try_open(fixture, &log));
+		assert_int_equal(fixture->err.status, HF_CORRUPT);
+		assert_non_null(strstr(fixture->err.text, damages[i].place));
+		flip(fixture, damages[i].position, 0x10);
+	}
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->seen, 12000);
+}
+
 static void a_record_that_rotted_is_not_read(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_log *log = open_log(fixture);
@@ -501,6 +526,7 @@ int main(void) {
 		BOTH(every_record_can_be_read_alone),
 		BOTH(what_waits_for_the_disk_is_not_overwritten),
 		BOTH(a_flipped_byte_is_refused_and_named),
+		BOTH(damage_at_a_segments_end_is_refused_and_named),
 		BOTH(a_record_that_rotted_is_not_read),
 		BOTH(a_misplaced_block_is_refused),
 		BOTH(a_missing_segment_is_refused),
