@@ -140,14 +140,15 @@ bool hf_conn_flush(struct hf_conn *conn, uint64_t committed) {
 	uint64_t sent = out->base + out->start;
 	if (conn->blocked || conn->released == sent)
 		return true;
-	size_t len = (size_t)(conn->released - sent);
+	size_t due = (size_t)(conn->released - sent);
+	size_t len = due < HF_CONN_SEND_MAX ? due : HF_CONN_SEND_MAX;
 	ssize_t count = send(conn->fd, out->data + out->start, len, MSG_NOSIGNAL);
 	if (count < 0) {
 		conn->blocked = errno == EAGAIN || errno == EINTR;
 		return conn->blocked;
 	}
 	hf_out_sent(out, (size_t)count);
-	conn->blocked = (size_t)count < len;
+	conn->blocked = (size_t)count < due;
 	return true;
 }
 

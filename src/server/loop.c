@@ -179,7 +179,7 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 	/* Executing the batch must not move the buffer that is being parsed. */
 	HF_ASSERT(!conn->unsettled);
 	list_add(&loop->dirty, conn, &conn->dirty);
-	while (conn->in_end - conn->in_start > conn->in_need && !conn->held) {
+	while (conn->in_end - conn->in_start > conn->in_need && !conn->held && !conn->paused) {
 		if (hf_out_pending(&conn->out) >= pause_limit(loop)) {
 			conn->paused = true;
 			break;
@@ -255,8 +255,12 @@ static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t even
 	if (conn->fd < 0)
 		return;
 	if (events & EPOLLOUT) {
+		/* What is still due may be much: it is sent by turns, before a slow command. */
 		conn->blocked = false;
-		list_add(&loop->dirty, conn, &conn->dirty);
+		if (conn->queue != &loop->bulk)
+			dequeue(conn);
+		enqueue(&loop->bulk, conn);
+		hf_conn_watch(conn);
 	}
 	if ((events & EPOLLIN) && conn->queue != NULL)
 		hf_conn_watch(conn); /* we know, and listen again when it has had its turn */
@@ -268,9 +272,11 @@ static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t even
 		kill_conn(loop, conn);
 }
 
-/* One connection's turn: what it has in its buffer, or one read. */
+/* One connection's turn: what it has in its buffer, or one read; and one send, when it is over. */
 static void take_turn(struct hf_loop *loop, struct hf_conn *conn) {
+	size_t due = hf_out_pending(&conn->out);
 	dequeue(conn);
+	worked(loop, due < HF_CONN_SEND_MAX ? due : HF_CONN_SEND_MAX, 0);
 	/* The batch points into its buffer, if it was parsed in this pass before. */
 	if (conn->unsettled)
 		hf_loop_execute(loop);

@@ -28,7 +28,8 @@ def die_with_parent():
 def leave_group():
     """
     Makes this process a session of its own. The scheduler gives each session the same share, whatever the priorities
-    within (autogroup), and knows the kernel's threads, which end a flush, as another: so this one is told to take little.
+    within (autogroup), and knows the kernel's threads, which end a flush, as another: so this one is told to take
+    little.
     """
     os.setsid()
     with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
