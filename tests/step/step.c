@@ -266,7 +266,7 @@ static bool step(struct run *run, bool checked, uint64_t limit) {
 			return hf_fail(&run->err, HF_IO, "the child ended within its path");
 		if (thread == run->child && run->shared->finished)
 			return true;
-		bool system_call = signal == SIGTRAP && after_system_call(thread);
+		bool system_call = checked && signal == SIGTRAP && after_system_call(thread);
 		run->instructions++;
 		run->system_calls += system_call;
 		if (checked && !check(run, system_call))
