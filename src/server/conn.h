@@ -71,7 +71,7 @@ struct hf_conn {
 
 	uint32_t queued;   /* commands of this connection in the loop's batch */
 	uint32_t interest; /* what epoll watches */
-	bool blocked;	   /* the socket is full, or got enough for now: wait for EPOLLOUT */
+	bool blocked;	   /* the socket is full, or got enough: wait for EPOLLOUT */
 	bool paused;	   /* too many unread replies: nothing is read or parsed */
 	bool held;	   /* waits for a snapshot or the loop's job: nothing is read or parsed */
 	bool bulky;	   /* the last read brought much: it is read when its turn comes */
@@ -136,7 +136,9 @@ static inline void hf_conn_finish(struct hf_conn *conn) {
 void hf_conn_seal(struct hf_conn *conn);
 /* What is sent at once: the system copies it, which takes some 30 us, and others wait. */
 #define HF_CONN_SEND_MAX 32768u
-/* Sends what `committed` allows, or a part: then it is `blocked`. False: the connection is gone. */
+/*
+ * Sends what `committed` allows, or a part: then it is `blocked`. False if the connection is gone.
+ */
 HF_MUST bool hf_conn_flush(struct hf_conn *conn, uint64_t committed);
 /* Tells epoll what the connection's flags ask for. */
 void hf_conn_watch(struct hf_conn *conn);

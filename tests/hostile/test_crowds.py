@@ -33,7 +33,7 @@ SLACK = 64 * MIB  # what one pass may be over, and what the allocator keeps
 PRESSING = 500  # as many per thread, with 256 KiB each, are over their share
 ABSURD_TIMES, ABSURD_S = 20, 1.0
 SECONDS_MIN, SECONDS_MAX = 1.0, 10.0  # of one measurement
-PRESSED_S = 120  # in which clients that want too much must have been closed; a sanitizer's server is slow
+PRESSED_S = 240  # in which clients that want too much must have been closed; a sanitizer's server is slow
 
 
 class Healthy:
