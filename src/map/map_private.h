@@ -16,7 +16,7 @@
 #define HF_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define HF_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
-/* Why every write to a shard takes its lock (else overwriting a 64-bit value does not). */
+/* Why every write to a shard takes its lock (else overwriting does not). */
 #define HF_FROZEN_RESIZE 1u
 #define HF_FROZEN_CURSOR 2u
 
@@ -24,13 +24,6 @@ enum hf_phase {
 	HF_PHASE_STILL,
 	HF_PHASE_FREEZING, /* `frozen` is set; who did not see it yet may still be overwriting */
 	HF_PHASE_MOVING,
-};
-
-/* Something that was removed, and the epoch of that moment. */
-struct hf_removed {
-	void *what; /* 64-bit keys: the slot; else the record */
-	uint64_t stamp;
-	uint64_t bytes; /* of the record */
 };
 
 /* What a shard's writer knows; what readers know is in hf_map.tables. */
@@ -41,7 +34,6 @@ struct hf_map_shard {
 	hf_table table;
 	enum hf_phase phase;
 	uint32_t limbo_first, limbo_count;
-	uint64_t limbo_bytes;
 	uint32_t bits_min; /* of a table: what was expected has room */
 	uint64_t live;	   /* entries */
 	hf_table next;	   /* MOVING: where to. FREEZING: the same, not yet in use */
@@ -49,10 +41,9 @@ struct hf_map_shard {
 	uint64_t freezing; /* FREEZING: the stamp to wait for */
 	hf_table retired;  /* emptied, perhaps still being read; 0: none */
 	uint64_t retired_at;
-	struct hf_removed *limbo; /* a ring of HF_MAP_LIMBO */
+	struct hf_removed *limbo; /* of slots of 64-bit keys: a ring of HF_MAP_LIMBO */
 	uint64_t resizes;
-	uint64_t version; /* of the newest record */
-	struct hf_blocks blocks;
+	uint64_t version; /* the greatest of a record that was removed */
 } __attribute__((aligned(128)));
 
 struct hf_map {
@@ -66,6 +57,8 @@ struct hf_map {
 	enum hf_map_kind kind;
 	struct hf_epochs epochs __attribute__((aligned(64)));
 	struct hf_pieces pieces __attribute__((aligned(64)));
+	struct hf_depot depot __attribute__((aligned(64)));
+	struct hf_blocks *blocks; /* of all threads; under epochs.lock */
 	const struct hf_allocator *allocator;
 	struct hf_map_thread *threads; /* under epochs.lock, as the pins are */
 	uint64_t denied;	       /* by threads that have left */
@@ -89,6 +82,7 @@ struct hf_map_thread {
 	uint32_t watch; /* a bit for each operation that may not simply go on: see guard.c */
 	uint32_t rights;
 	uint32_t depth; /* of hf_map_enter */
+	struct hf_blocks *blocks; /* for records */
 	uint64_t outer; /* of the outermost hf_map_enter */
 	uint64_t denied;
 	struct hf_map_thread *next;
@@ -143,11 +137,9 @@ uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct h
 			uint64_t hash, struct hf_err *err);
 /* An entry was put into a slot that hf_shard_room gave. `mark` is what the slot had been. */
 void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark);
-/* Waits for room to remove a record; false: a reader is stuck, `err` says who. */
-HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
+/* Waits until records can be retired; false: a reader is stuck, `err` says who. Without a lock. */
+HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, struct hf_pin *pin,
 				 struct hf_err *err);
-/* A record can no longer be found (by whom comes from now on); there is room in limbo. */
-void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *record, size_t bytes);
 /* Takes the entry out of this slot. A record stays the caller's to retire. */
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot);
 /* The hash of what a slot holds. */
