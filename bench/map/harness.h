@@ -251,8 +251,8 @@ static void run_serial(struct worker *worker, void *handle) {
 	uint64_t at = DRAWS / THREADS_MAX * worker->number, zero = 0;
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		for (uint32_t i = 0; i < 64; i++)
-			worker->bad |= read_one(
-				handle, worker->run->draws[at++ % DRAWS] + zero, &zero);
+			worker->bad |=
+				read_one(handle, worker->run->draws[at++ % DRAWS] + zero, &zero);
 		worker->ops += 64;
 	}
 }
@@ -297,11 +297,21 @@ static void *work(void *arg) {
 	pthread_barrier_wait(&begin);
 	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	switch (worker->run->mode) {
-	case MODE_MIXED: run_mixed(worker, handle); break;
-	case MODE_MISS: run_miss(worker, handle); break;
-	case MODE_SERIAL: run_serial(worker, handle); break;
-	case MODE_MANY: run_many(worker, handle); break;
-	case MODE_LATENCY: run_latency(worker, handle); break;
+	case MODE_MIXED:
+		run_mixed(worker, handle);
+		break;
+	case MODE_MISS:
+		run_miss(worker, handle);
+		break;
+	case MODE_SERIAL:
+		run_serial(worker, handle);
+		break;
+	case MODE_MANY:
+		run_many(worker, handle);
+		break;
+	case MODE_LATENCY:
+		run_latency(worker, handle);
+		break;
 	}
 	worker->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
 	return NULL;

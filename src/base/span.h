@@ -75,7 +75,8 @@ static inline void hf_bytes_copy(void *to, const void *from, size_t len) {
 	} else if (len >= 16) {
 		size_t end = len - 16, second = hf_second_word(end), third = end - second;
 		hf_words words[4] = { *(const hf_words *)f, *(const hf_words *)(f + second),
-				      *(const hf_words *)(f + third), *(const hf_words *)(f + end) };
+				      *(const hf_words *)(f + third),
+				      *(const hf_words *)(f + end) };
 		*(hf_words *)t = words[0];
 		*(hf_words *)(t + second) = words[1];
 		*(hf_words *)(t + third) = words[2];

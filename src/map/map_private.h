@@ -81,9 +81,9 @@ struct hf_map_thread {
 	struct hf_map *map;
 	uint32_t watch; /* a bit for each operation that may not simply go on: see guard.c */
 	uint32_t rights;
-	uint32_t depth; /* of hf_map_enter */
+	uint32_t depth;		  /* of hf_map_enter */
 	struct hf_blocks *blocks; /* for records */
-	uint64_t outer; /* of the outermost hf_map_enter */
+	uint64_t outer;		  /* of the outermost hf_map_enter */
 	uint64_t denied;
 	struct hf_map_thread *next;
 	char name[HF_MAP_NAME_MAX + 1];

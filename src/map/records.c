@@ -143,8 +143,9 @@ static inline struct spot find_near(const struct hf_map *map, hf_table table, ui
 	return (struct spot){ is_key(record, key) ? slot : NULL, word };
 }
 
-static __attribute__((noinline)) bool refuse(struct hf_map_thread *thread, uint32_t right, struct hf_bytes key, size_t len,
-		   const char *operation, enum hf_status *ret) {
+static __attribute__((noinline)) bool refuse(struct hf_map_thread *thread, uint32_t right,
+					     struct hf_bytes key, size_t len, const char *operation,
+					     enum hf_status *ret) {
 	*ret = hf_guard(thread, right, HF_MAP_RECORDS, operation, key);
 	if (*ret != HF_OK)
 		return true;
@@ -158,8 +159,8 @@ static __attribute__((noinline)) bool refuse(struct hf_map_thread *thread, uint3
 }
 
 /* Nobody watches, nothing is too long. */
-static inline bool is_plain(const struct hf_map_thread *thread, uint32_t right,
-			    struct hf_bytes key, size_t len) {
+static inline bool is_plain(const struct hf_map_thread *thread, uint32_t right, struct hf_bytes key,
+			    size_t len) {
 	bool watched =
 		(hf_atomic_load(&thread->watch, HF_RELAXED) & right << HF_WATCH_RECORDS) != 0;
 	return HF_LIKELY(!watched && key.len - 1 < HF_KEY_MAX && len <= HF_MAP_RECORD_MAX);
@@ -239,9 +240,8 @@ static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *th
 	uint64_t hash = hash_of(map, key.data, key.len);
 	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
 	struct spot spot = find(map, table_of(map, hash), hash, key);
-	status = spot.slot == NULL
-			 ? HF_NOTFOUND
-			 : copy_out(thread, hf_record_of(spot.word), buffer, cap, ret);
+	status = spot.slot == NULL ? HF_NOTFOUND
+				   : copy_out(thread, hf_record_of(spot.word), buffer, cap, ret);
 	hf_unpin(&thread->pin, outer);
 	return status;
 }
@@ -273,8 +273,8 @@ enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes k
 struct change {
 	struct hf_bytes key;
 	uint64_t hash, shard; /* its number */
-	size_t len;	  /* of the new record */
-	const void *data; /* NULL: `fill` makes it */
+	size_t len;	      /* of the new record */
+	const void *data;     /* NULL: `fill` makes it */
 	hf_map_fill_fn *fill;
 	void *arg;
 	uint64_t *version; /* only in the place of this one; NULL: of any */
@@ -350,9 +350,8 @@ enum step { DONE, AGAIN, NOT_THERE };
  * moved before all have left who came before that was announced (`frozen`). So what is exchanged
  * for the new record is the old one, which nobody else has replaced, removed, or moved.
  */
-static enum step change_found(struct hf_map_thread *thread, struct spot spot,
-			      struct change *change, struct hf_record **spare,
-			      enum hf_status *ret) {
+static enum step change_found(struct hf_map_thread *thread, struct spot spot, struct change *change,
+			      struct hf_record **spare, enum hf_status *ret) {
 	struct hf_record *old = hf_record_of(spot.word);
 	change->ret_version = hf_record_version(old);
 	*ret = HF_OK;
@@ -461,8 +460,7 @@ static enum hf_status change(struct hf_map_thread *thread, struct change *change
 	if (HF_UNLIKELY(hf_blocks_are_full(thread->blocks)) &&
 	    !hf_shard_limbo_room(map, thread->blocks, &thread->pin, &thread->err))
 		return thread->err.status;
-	if (!change->removes &&
-	    change_unlocked(thread, change, &spare, &status) == DONE)
+	if (!change->removes && change_unlocked(thread, change, &spare, &status) == DONE)
 		goto out;
 	struct hf_map_shard *shard = &map->shards[change->shard];
 	hf_shard_lock(map, shard);
