@@ -1,7 +1,7 @@
 #include "map/blocks.h"
 
-#include "base/assert.h"
 #include "base/atomic.h"
+#include "base/memory.h"
 #include "map/lock.h"
 
 #define CUT_BITS_MIN 6u	 /* of the pieces that are cut: 4 KB */
@@ -123,13 +123,37 @@ static void free_oldest(struct hf_blocks *blocks, struct hf_depot *depot) {
 
 void hf_blocks_tend(struct hf_blocks *blocks, struct hf_depot *depot) {
 	bool many = hf_blocks_are_many(blocks);
-	if (many && !hf_epochs_passed(depot->epochs, hf_blocks_oldest(blocks)->stamp))
-		return;
+	if (!many) {
+		blocks->limbo_look = 0;
+	} else if (blocks->limbo_count >= blocks->limbo_look) {
+		if (!hf_epochs_passed(depot->epochs, hf_blocks_oldest(blocks)->stamp)) {
+			/* Somebody is inside for long: no good asking at every write. */
+			blocks->limbo_look = blocks->limbo_count + HF_MAP_LIMBO_FIRST / 16;
+			return;
+		}
+	}
 	for (uint32_t i = 0; i <= (uint32_t)many && blocks->limbo_count != 0; i++) {
 		if (!hf_epochs_known(depot->epochs, hf_blocks_oldest(blocks)->stamp))
 			return;
 		free_oldest(blocks, depot);
 	}
+}
+
+bool hf_blocks_widen(struct hf_blocks *blocks) {
+	uint32_t had = blocks->limbo == NULL ? 0 : blocks->limbo_mask + 1;
+	uint32_t size = had == 0 ? HF_MAP_LIMBO_FIRST : 2 * had;
+	if (size > HF_MAP_LIMBO_RECORDS)
+		return false;
+	struct hf_removed *limbo = hf_memory_new(size * sizeof(*limbo));
+	if (limbo == NULL)
+		return false;
+	for (uint32_t i = 0; i < blocks->limbo_count; i++)
+		limbo[i] = blocks->limbo[(blocks->limbo_first + i) & blocks->limbo_mask];
+	hf_memory_free(blocks->limbo);
+	blocks->limbo = limbo;
+	blocks->limbo_mask = size - 1;
+	blocks->limbo_first = 0;
+	return true;
 }
 
 bool hf_blocks_drain(struct hf_blocks *blocks, struct hf_depot *depot) {
@@ -149,5 +173,6 @@ void hf_blocks_fini(struct hf_blocks *all, struct hf_depot *depot) {
 			at->cuts = cut->next;
 			hf_piece_free(depot->pieces, cut, cut->bits);
 		}
+		hf_memory_free(at->limbo);
 	}
 }

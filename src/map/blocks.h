@@ -12,6 +12,7 @@
 #ifndef HF_MAP_BLOCKS_H
 #define HF_MAP_BLOCKS_H
 
+#include "base/err.h"
 #include "map/epoch.h"
 #include "map/pieces.h"
 
@@ -46,9 +47,11 @@ struct hf_blocks {
 	struct hf_cut *cuts;	/* the pieces; each twice as large as the one before, to a limit */
 	struct hf_blocks *next; /* of the map's */
 	bool taken;		/* by a thread. Else what it left waits for the next one */
+	struct hf_removed *limbo; /* a ring; it grows when a reader is stuck */
+	uint32_t limbo_mask;	  /* its size less one */
 	uint32_t limbo_first, limbo_count;
+	uint32_t limbo_look; /* from so many on it is found out what is out of sight */
 	uint64_t limbo_lines;
-	struct hf_removed limbo[HF_MAP_LIMBO_RECORDS]; /* a ring */
 };
 
 #define HF_LIMBO_ADDRESS 0x0000ffffffffffffu
@@ -72,20 +75,23 @@ void hf_blocks_tend(struct hf_blocks *blocks, struct hf_depot *depot);
 /* Frees all that is out of sight, and finds out what is; true: nothing is left. */
 bool hf_blocks_drain(struct hf_blocks *blocks, struct hf_depot *depot);
 
+/* Makes the ring twice as large; false: it is as large as may be, or there is no memory. */
+HF_MUST bool hf_blocks_widen(struct hf_blocks *blocks);
+
 /* No more can be retired now? */
 static inline bool hf_blocks_are_full(const struct hf_blocks *blocks) {
-	return blocks->limbo_count == HF_MAP_LIMBO_RECORDS ||
+	return blocks->limbo_count > blocks->limbo_mask ||
 	       blocks->limbo_lines >= HF_MAP_LIMBO_BYTES / HF_LINE;
 }
 
 /* Enough waits that it is worth microseconds to find out what is out of sight. */
 static inline bool hf_blocks_are_many(const struct hf_blocks *blocks) {
-	return blocks->limbo_count >= HF_MAP_LIMBO_RECORDS / 2 ||
-	       blocks->limbo_lines >= HF_MAP_LIMBO_BYTES / HF_LINE / 8;
+	return blocks->limbo_count >= HF_MAP_LIMBO_FIRST / 2 ||
+	       blocks->limbo_lines >= HF_MAP_LIMBO_BYTES / HF_LINE / 32;
 }
 
 static inline struct hf_removed *hf_blocks_oldest(struct hf_blocks *blocks) {
-	return &blocks->limbo[blocks->limbo_first % HF_MAP_LIMBO_RECORDS];
+	return &blocks->limbo[blocks->limbo_first & blocks->limbo_mask];
 }
 
 /* Takes the oldest out of limbo. */
@@ -98,7 +104,7 @@ static inline void hf_blocks_shift(struct hf_blocks *blocks) {
 /* A record can no longer be found (by whom comes from now on). There is room in limbo. */
 static inline void hf_blocks_retire(struct hf_blocks *blocks, struct hf_depot *depot, void *record,
 				    uint32_t lines) {
-	uint32_t at = (blocks->limbo_first + blocks->limbo_count) % HF_MAP_LIMBO_RECORDS;
+	uint32_t at = (blocks->limbo_first + blocks->limbo_count) & blocks->limbo_mask;
 	blocks->limbo[at] = (struct hf_removed){ (uint64_t)lines << 48 | (uintptr_t)record,
 						 hf_epochs_stamp(depot->epochs) };
 	blocks->limbo_lines += lines;

@@ -123,8 +123,10 @@ static struct hf_blocks *blocks_take(struct hf_map *map) {
 		blocks = blocks->next;
 	if (blocks == NULL) {
 		blocks = map->allocator->alloc(sizeof(*blocks));
-		if (blocks == NULL)
+		if (blocks == NULL || !hf_blocks_widen(blocks)) {
+			map->allocator->free(blocks, sizeof(*blocks));
 			return NULL;
+		}
 		blocks->next = map->blocks;
 		map->blocks = blocks;
 	}
@@ -245,7 +247,8 @@ void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret) {
 	ret->denied = map->denied;
 	for (const struct hf_blocks *at = map->blocks; at != NULL; at = at->next) {
 		ret->waiting += hf_atomic_load(&at->limbo_count, HF_RELAXED);
-		ret->bytes += sizeof(*at);
+		ret->bytes += sizeof(*at) + (hf_atomic_load(&at->limbo_mask, HF_RELAXED) + 1) *
+						    sizeof(*at->limbo);
 	}
 	for (const struct hf_map_thread *at = map->threads; at != NULL; at = at->next)
 		ret->denied += hf_atomic_load(&at->denied, HF_RELAXED);

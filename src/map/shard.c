@@ -402,7 +402,8 @@ bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, struct hf
 	struct wait wait = { 0 };
 	while (hf_blocks_are_full(blocks)) {
 		(void)hf_blocks_drain(blocks, &map->depot);
-		if (hf_blocks_are_full(blocks) && !wait_for_readers(map, pin, &wait))
+		if (hf_blocks_are_full(blocks) && !hf_blocks_widen(blocks) &&
+		    !wait_for_readers(map, pin, &wait))
 			return refuse(map, true, hf_blocks_oldest(blocks)->stamp,
 				      "free old records", err);
 	}
