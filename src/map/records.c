@@ -128,7 +128,20 @@ static __attribute__((noinline)) struct spot find(const struct hf_map *map, hf_t
 	}
 }
 
-/* In its home line, where a key nearly always is; no loop, and no call. */
+/*
+ * Is it certain that the key is not there, of which a look at its home line found no tag? A line
+ * fills up from its first slot on, so that searches end in one whose last slot is empty; and it is
+ * marked as moved from its first slot on, so that a key that had moved before that look shows here.
+ */
+static inline bool ends_here(const uint64_t *line) {
+	return hf_atomic_load(&line[0], HF_ACQUIRE) != HF_MARK_MOVED &&
+	       hf_atomic_load(&line[HF_LINE_WORDS - 1], HF_ACQUIRE) == HF_MARK_EMPTY;
+}
+
+/*
+ * In its home line, where a key nearly always is; no loop, and no call. Where the slot is NULL, the
+ * word is HF_MARK_EMPTY if the key is not there, else it is to be looked for on.
+ */
 static inline struct spot find_near(const struct hf_map *map, hf_table table, uint64_t hash,
 				    struct hf_bytes key) {
 	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
@@ -137,7 +150,8 @@ static inline struct spot find_near(const struct hf_map *map, hf_table table, ui
 	uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
 	const struct hf_record *record = hf_record_of(word);
 	if (HF_UNLIKELY(found == 0 || word >> 48 != tag_of(hash)))
-		return (struct spot){ NULL, 0 };
+		return (struct spot){ NULL, found == 0 && ends_here(line) ? HF_MARK_EMPTY
+									  : HF_MARK_MOVED };
 	if (hf_atomic_load(&map->long_records, HF_RELAXED))
 		__builtin_prefetch((const uint8_t *)record + HF_LINE);
 	return (struct spot){ is_key(record, key) ? slot : NULL, word };
@@ -215,6 +229,25 @@ enum hf_status hf_map_record(struct hf_map_thread *thread, struct hf_bytes key,
 	return HF_OK;
 }
 
+/*
+ * The length of a record that is read comes from memory that is not there yet. So it decides
+ * branches, which are foreseen, but no address: loads of the calls that come next, which run ahead,
+ * might have to wait for a store of which it is not known yet where it goes.
+ */
+static inline void data_copy(uint8_t *to, const uint8_t *from, size_t len) {
+	size_t at = 0;
+	if (HF_UNLIKELY(len > 256)) {
+		memcpy(to, from, len);
+		return;
+	}
+	for (; at + 16 <= len; at += 16)
+		*(hf_words *)(to + at) = *(const hf_words *)(from + at);
+	for (; at + 4 <= len; at += 4)
+		memcpy(to + at, from + at, 4);
+	for (; at < len; at++)
+		to[at] = from[at];
+}
+
 static enum hf_status copy_out(struct hf_map_thread *thread, const struct hf_record *record,
 			       void *buffer, size_t cap, struct hf_map_record *ret) {
 	*ret = shown(record);
@@ -224,7 +257,7 @@ static enum hf_status copy_out(struct hf_map_thread *thread, const struct hf_rec
 			ret->len, cap);
 		return HF_TOOBIG;
 	}
-	hf_bytes_copy(buffer, record->bytes, ret->len);
+	data_copy(buffer, record->bytes, ret->len);
 	ret->data = buffer;
 	return HF_OK;
 }
@@ -258,10 +291,12 @@ enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes k
 	const struct hf_record *record = hf_record_of(spot.word);
 	if (HF_UNLIKELY(spot.slot == NULL || hf_record_len(record) > cap)) {
 		hf_unpin(&thread->pin, outer);
+		if (spot.word == HF_MARK_EMPTY)
+			return HF_NOTFOUND;
 		return get_far(thread, key, buffer, cap, ret);
 	}
 	*ret = shown(record);
-	hf_bytes_copy(buffer, record->bytes, ret->len);
+	data_copy(buffer, record->bytes, ret->len);
 	ret->data = buffer;
 	hf_unpin(&thread->pin, outer);
 	return HF_OK;
