@@ -1,6 +1,8 @@
 /*
  * The longest call while a map grows from nothing to ENTRIES and shrinks to nothing again: one
  * thread, each call timed by the processor time of the thread, so that others cannot disturb it.
+ * First what the system needs for a huge page, and for a small one, that nobody has touched yet: no
+ * call that needs one can be shorter.
  *
  * PROGRAM [ENTRIES]
  */
@@ -8,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "holdfast/map.h"
@@ -86,8 +89,33 @@ static void run(enum hf_map_kind kind, uint64_t entries, bool small_pages) {
 	hf_map_free(map);
 }
 
+#define HUGE_PAGE ((size_t)2 << 20)
+#define PAGES 32u
+
+static void touch(size_t step, int advice) {
+	uint8_t *memory = mmap(NULL, (PAGES + 1) * HUGE_PAGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		exit(1);
+	uint8_t *at = memory + (-(uintptr_t)memory & (HUGE_PAGE - 1));
+	(void)madvise(memory, (PAGES + 1) * HUGE_PAGE, advice);
+	struct times times = { 0 };
+	uint64_t begin = cpu_ns(), before = begin, count = PAGES * HUGE_PAGE / step;
+	for (uint64_t i = 0; i < count; i++) {
+		at[i * step] = 1;
+		note(&times, &before);
+	}
+	printf("a page of %4zu KB, touched: %6.1f us, longest %6.0f us, %llu of %llu above 1 ms\n",
+	       step >> 10, (double)(before - begin) / 1e3 / (double)count,
+	       (double)times.longest_ns / 1e3, (unsigned long long)times.over_1ms,
+	       (unsigned long long)count);
+	munmap(memory, (PAGES + 1) * HUGE_PAGE);
+}
+
 int main(int argc, char **argv) {
 	uint64_t entries = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000000;
+	touch(HUGE_PAGE, MADV_HUGEPAGE);
+	touch(4096, MADV_NOHUGEPAGE);
 	for (int small = 0; small < 2; small++) {
 		run(HF_MAP_U64, entries, small);
 		run(HF_MAP_RECORDS, entries, small);

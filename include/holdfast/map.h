@@ -6,7 +6,7 @@
  *
  * A map has shards. Of each shard one thread at a time changes what is in it: it takes the shard's
  * lock for a moment, or the program promises it (`owned`). Readers take no lock, store to no line
- * that another thread uses, and wait for nobody. Overwriting a 64-bit value takes no lock either.
+ * that another thread uses, and wait for nobody. Overwriting what is there takes no lock either.
  *
  * Each thread joins a map and then calls through its own `struct hf_map_thread`, which no other
  * thread may use at the same time. A handle has rights; what they do not cover is refused.
@@ -116,8 +116,8 @@ HF_API enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key);
 /*
  * Records. A key has 1 to 255 bytes, a record up to 65,535. Each version of a record is written
  * once and never changed, so what a reader has is one version, whole. Its number is greater than
- * those of all versions that its shard had before, until 2^40 changes of the shard, where numbers
- * begin again. HF_REFUSED, HF_USAGE and HF_NOMEM as above, HF_TOOBIG for lengths.
+ * those of all versions that its key had before, also before it was removed, until 2^40 changes,
+ * where numbers begin again. HF_REFUSED, HF_USAGE and HF_NOMEM as above, HF_TOOBIG for lengths.
  */
 struct hf_map_record {
 	const void *data;
@@ -152,7 +152,8 @@ HF_API enum hf_status hf_map_record_compare_put(struct hf_map_thread *thread, st
 						uint64_t *version, struct hf_bytes data);
 /*
  * Puts a record of `len` bytes that `change` fills, given what is there (NULL: nothing). `change`
- * is called once, with the shard's lock: it must be short, and not call this map.
+ * may be called several times; only what it filled last counts. It must be short, and not call this
+ * map.
  */
 typedef void hf_map_fill_fn(void *arg, const struct hf_map_record *old, void *data);
 HF_API enum hf_status hf_map_record_update(struct hf_map_thread *thread, struct hf_bytes key,
@@ -164,7 +165,7 @@ HF_API enum hf_status hf_map_record_delete(struct hf_map_thread *thread, struct 
 
 /*
  * Cursors: each entry once, in no particular order, of one moment. An open cursor makes writing a
- * little slower, and overwriting 64-bit values takes the shard's lock. It belongs to the thread
+ * little slower: overwriting takes the shard's lock, too. It belongs to the thread
  * that opened it (if `owned`: which must own all shards). To be closed before the thread leaves.
  */
 enum hf_map_cursor_mode {

@@ -87,8 +87,10 @@
 #define HF_MAP_BITS_MIN 4u	    /* the smallest table has 2^this home lines of 64 bytes */
 #define HF_MAP_TAIL_LINES 8u	    /* behind the last home line, for what overflows it */
 #define HF_MAP_LIMBO 1024u	    /* removed by one shard, but perhaps still being read */
-#define HF_MAP_LIMBO_BYTES 1048576u /* ... all together, if more than one */
 #define HF_MAP_LIMBO_EAGER 128u	    /* from here on a shard finds out what is out of sight */
+#define HF_MAP_LIMBO_RECORDS 65536u /* replaced by one thread, but perhaps still being read */
+#define HF_MAP_LIMBO_FIRST 2048u    /* ... as long as no reader is stuck */
+#define HF_MAP_LIMBO_BYTES 8388608u /* ... all together, if more than one */
 #define HF_MAP_MOVE_LINES 4u	    /* a write moves at least so many lines of a table in motion */
 #define HF_MAP_RECORD_MAX 65535u
 #define HF_MAP_CURSOR_IMAGES 65536u /* entries that a snapshot cursor keeps as they were */
@@ -127,6 +129,8 @@
 #undef HF_MAP_TAIL_LINES
 #undef HF_MAP_LIMBO
 #undef HF_MAP_LIMBO_EAGER
+#undef HF_MAP_LIMBO_RECORDS
+#undef HF_MAP_LIMBO_FIRST
 #undef HF_MAP_CURSOR_IMAGES
 #undef HF_MAP_MOVE_LINES
 #undef HF_SNAPSHOT_BLOCK_MAX
@@ -154,6 +158,8 @@
 #define HF_MAP_TAIL_LINES 4u
 #define HF_MAP_LIMBO 4u
 #define HF_MAP_LIMBO_EAGER 2u
+#define HF_MAP_LIMBO_RECORDS 8u
+#define HF_MAP_LIMBO_FIRST 4u
 #define HF_MAP_CURSOR_IMAGES 16u
 #define HF_MAP_MOVE_LINES 1u
 #define HF_SNAPSHOT_BLOCK_MAX 8192u

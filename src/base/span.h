@@ -25,15 +25,34 @@ static inline struct hf_span hf_span_of(const char *text) {
 	return (struct hf_span){ .data = (const uint8_t *)text, .len = strlen(text) };
 }
 
+/* 16 bytes, anywhere. */
+typedef uint64_t hf_words __attribute__((vector_size(16), aligned(1), may_alias));
+
+/*
+ * Where four words of 16 bytes begin, which may overlap, so that they are all of a run of 16 to 64:
+ * at 0, here, at `last` less here, at `last`. Its length decides no branch.
+ */
+static inline size_t hf_second_word(size_t last) {
+	return last < 16 ? last : 16;
+}
+
 /*
  * memcmp() == 0 and memcpy() for the short runs of names, keys and ids, where the call costs more
- * than the work: up to 16 (32) bytes as two words that may overlap.
+ * than the work.
  */
 static inline bool hf_bytes_equal(const void *a, const void *b, size_t len) {
 	const uint8_t *x = a, *y = b;
 	uint64_t x_first, x_last, y_first, y_last;
-	if (len > 16)
+	if (len > 64)
 		return memcmp(a, b, len) == 0;
+	if (len >= 16) {
+		size_t last = len - 16, second = hf_second_word(last), third = last - second;
+		hf_words differ = *(const hf_words *)x ^ *(const hf_words *)y;
+		differ |= *(const hf_words *)(x + second) ^ *(const hf_words *)(y + second);
+		differ |= *(const hf_words *)(x + third) ^ *(const hf_words *)(y + third);
+		differ |= *(const hf_words *)(x + last) ^ *(const hf_words *)(y + last);
+		return (differ[0] | differ[1]) == 0;
+	}
 	if (len >= 8) {
 		memcpy(&x_first, x, 8);
 		memcpy(&y_first, y, 8);
@@ -50,16 +69,18 @@ static inline bool hf_bytes_equal(const void *a, const void *b, size_t len) {
 static inline void hf_bytes_copy(void *to, const void *from, size_t len) {
 	uint8_t *t = to;
 	const uint8_t *f = from;
-	struct {
-		uint64_t word[2];
-	} first, last;
-	if (len > 32) {
+	uint64_t first, last;
+	if (len > 64) {
 		memcpy(to, from, len);
 	} else if (len >= 16) {
-		memcpy(&first, f, 16);
-		memcpy(&last, f + len - 16, 16);
-		memcpy(t, &first, 16);
-		memcpy(t + len - 16, &last, 16);
+		size_t end = len - 16, second = hf_second_word(end), third = end - second;
+		hf_words words[4] = { *(const hf_words *)f, *(const hf_words *)(f + second),
+				      *(const hf_words *)(f + third),
+				      *(const hf_words *)(f + end) };
+		*(hf_words *)t = words[0];
+		*(hf_words *)(t + second) = words[1];
+		*(hf_words *)(t + third) = words[2];
+		*(hf_words *)(t + end) = words[3];
 	} else if (len >= 8) {
 		memcpy(&first, f, 8);
 		memcpy(&last, f + len - 8, 8);

@@ -105,7 +105,7 @@ static void freeze_all(struct hf_map *map, bool on) {
 /* Until nobody overwrites without the lock any more: from then on, nothing changes unnoticed. */
 static bool wait_for_writers(struct hf_map_thread *thread) {
 	struct hf_map *map = thread->map;
-	if (map->kind == HF_MAP_RECORDS || map->owned)
+	if (map->owned)
 		return true;
 	char name[HF_MAP_NAME_MAX + 1];
 	uint64_t stamp = hf_epochs_stamp(&map->epochs), begin_ns = hf_clock_monotonic_ns();

@@ -86,6 +86,7 @@ static bool make(const struct hf_map_options *options, const struct hf_object_ki
 	/* That of objects has one shard, and its tables share nothing. */
 	size_t chunk_bytes = options->small_pages ? HF_CHUNK_SMALL : HF_CHUNK_HUGE;
 	hf_pieces_init(&map->pieces, allocator, objects != NULL ? HF_LINE : chunk_bytes);
+	map->depot = (struct hf_depot){ .pieces = &map->pieces, .epochs = &map->epochs };
 	if (!choose_hash(map, options->seed, err) || !make_shards(map, options->expected, err)) {
 		hf_map_free(map);
 		return false;
@@ -120,11 +121,37 @@ void hf_map_free(struct hf_map *map) {
 	if (map == NULL)
 		return;
 	HF_ASSERT(map->threads == NULL && map->cursors == NULL);
+	if (map->kind == HF_MAP_OBJECTS)
+		hf_objects_free(map);
 	for (uint32_t i = 0; map->shards != NULL && i < map->shard_mask + 2; i++)
 		hf_shard_fini(map, &map->shards[i]);
+	hf_blocks_fini(map->blocks, &map->depot);
+	while (map->blocks != NULL) {
+		struct hf_blocks *blocks = map->blocks;
+		map->blocks = blocks->next;
+		map->allocator->free(blocks, sizeof(*blocks));
+	}
 	map->allocator->free(map->shard_memory, map->shard_bytes);
 	hf_pieces_fini(&map->pieces);
 	map->allocator->free(map, sizeof(*map));
+}
+
+/* What a thread that has left was writing with, or something new. With epochs.lock. */
+static struct hf_blocks *blocks_take(struct hf_map *map) {
+	struct hf_blocks *blocks = map->blocks;
+	while (blocks != NULL && blocks->taken)
+		blocks = blocks->next;
+	if (blocks == NULL) {
+		blocks = map->allocator->alloc(sizeof(*blocks));
+		if (blocks == NULL || !hf_blocks_widen(blocks)) {
+			map->allocator->free(blocks, sizeof(*blocks));
+			return NULL;
+		}
+		blocks->next = map->blocks;
+		map->blocks = blocks;
+	}
+	blocks->taken = true;
+	return blocks;
 }
 
 static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, uint32_t rights) {
@@ -135,6 +162,15 @@ static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, ui
 	thread->rights = rights;
 	snprintf(thread->name, sizeof(thread->name), "%s", name);
 	thread->pin.name = thread->name;
+	if (map->kind == HF_MAP_U64)
+		return thread;
+	hf_lock(&map->epochs.lock);
+	thread->blocks = blocks_take(map);
+	hf_unlock(&map->epochs.lock);
+	if (thread->blocks == NULL) {
+		map->allocator->free(thread, sizeof(*thread));
+		return NULL;
+	}
 	return thread;
 }
 
@@ -178,6 +214,8 @@ void hf_map_leave(struct hf_map_thread *thread) {
 		at = &(*at)->next;
 	*at = thread->next;
 	map->denied += thread->denied;
+	if (thread->blocks != NULL)
+		thread->blocks->taken = false;
 	hf_unlock(&map->epochs.lock);
 	hf_atomic_fetch_sub(&map->thread_count, 1u, HF_RELAXED);
 	map->allocator->free(thread, sizeof(*thread));
@@ -200,7 +238,7 @@ void hf_map_exit(struct hf_map_thread *thread) {
 
 bool hf_map_settle(struct hf_map_thread *thread) {
 	struct hf_map *map = thread->map;
-	bool settled = true;
+	bool settled = thread->blocks == NULL || hf_blocks_drain(thread->blocks, &map->depot);
 	for (uint32_t i = 0; i < map->shard_mask + 2; i++) {
 		struct hf_map_shard *shard = &map->shards[i];
 		hf_shard_lock(map, shard);
@@ -227,6 +265,11 @@ void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret) {
 	}
 	hf_lock(&map->epochs.lock);
 	ret->denied = map->denied;
+	for (const struct hf_blocks *at = map->blocks; at != NULL; at = at->next) {
+		ret->waiting += hf_atomic_load(&at->limbo_count, HF_RELAXED);
+		ret->bytes += sizeof(*at) + (hf_atomic_load(&at->limbo_mask, HF_RELAXED) + 1) *
+						    sizeof(*at->limbo);
+	}
 	for (const struct hf_map_thread *at = map->threads; at != NULL; at = at->next)
 		ret->denied += hf_atomic_load(&at->denied, HF_RELAXED);
 	hf_unlock(&map->epochs.lock);

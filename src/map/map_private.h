@@ -20,7 +20,7 @@
 /* The third kind, which programs do not know: see objects.h. */
 #define HF_MAP_OBJECTS ((enum hf_map_kind)2)
 
-/* Why every write to a shard takes its lock (else overwriting a 64-bit value does not). */
+/* Why every write to a shard takes its lock (else overwriting does not). */
 #define HF_FROZEN_RESIZE 1u
 #define HF_FROZEN_CURSOR 2u
 
@@ -30,13 +30,6 @@ enum hf_phase {
 	HF_PHASE_MOVING,
 };
 
-/* Something that was removed, and the epoch of that moment. */
-struct hf_removed {
-	void *what; /* 64-bit keys: the slot; else the record or object */
-	uint64_t stamp;
-	uint64_t bytes; /* of the record or object */
-};
-
 /* What a shard's writer knows; what readers know is in hf_map.tables. */
 struct hf_map_shard {
 	uint32_t lock;
@@ -44,8 +37,7 @@ struct hf_map_shard {
 		frozen; /* HF_FROZEN_...: why every write takes the lock; 0: overwriting does not */
 	hf_table table;
 	enum hf_phase phase;
-	uint32_t limbo_first, limbo_count, limbo_room;
-	uint64_t limbo_bytes;
+	uint32_t limbo_first, limbo_count;
 	uint32_t bits_min; /* of a table: what was expected has room */
 	uint64_t live;	   /* entries */
 	hf_table next;	   /* MOVING: where to. FREEZING: the same, not yet in use */
@@ -53,12 +45,18 @@ struct hf_map_shard {
 	uint64_t freezing; /* FREEZING: the stamp to wait for */
 	hf_table retired;  /* emptied, perhaps still being read; 0: none */
 	uint64_t retired_at;
-	struct hf_removed *limbo; /* a ring of limbo_room */
+	struct hf_removed *limbo; /* of slots of 64-bit keys: a ring of HF_MAP_LIMBO */
 	uint64_t resizes;
-	uint64_t version;   /* of the newest record */
+	uint64_t version;   /* the greatest of a record that was removed */
 	uint64_t *reserved; /* the slot for the object that is added next; NULL: none */
-	struct hf_blocks blocks;
 } __attribute__((aligned(128)));
+
+/* Objects that have been retired, and may still be looked at. */
+struct hf_object_limbo {
+	struct hf_retired *ring; /* NULL: none ever was */
+	uint32_t first, count;
+	uint64_t bytes;
+};
 
 struct hf_map {
 	/* What every look-up reads. */
@@ -71,8 +69,11 @@ struct hf_map {
 	enum hf_map_kind kind;
 	struct hf_epochs epochs __attribute__((aligned(64)));
 	struct hf_pieces pieces __attribute__((aligned(64)));
+	struct hf_depot depot __attribute__((aligned(64)));
+	struct hf_blocks *blocks; /* of all threads; under epochs.lock */
 	const struct hf_allocator *allocator;
 	struct hf_object_kind objects;
+	struct hf_object_limbo limbo;
 	struct hf_map_thread *threads; /* under epochs.lock, as the pins are */
 	uint64_t denied;	       /* by threads that have left */
 	uint64_t waits;
@@ -94,8 +95,9 @@ struct hf_map_thread {
 	struct hf_map *map;
 	uint32_t watch; /* a bit for each operation that may not simply go on: see guard.c */
 	uint32_t rights;
-	uint32_t depth; /* of hf_map_enter */
-	uint64_t outer; /* of the outermost hf_map_enter */
+	uint32_t depth;		  /* of hf_map_enter */
+	struct hf_blocks *blocks; /* for records */
+	uint64_t outer;		  /* of the outermost hf_map_enter */
 	uint64_t denied;
 	struct hf_map_thread *next;
 	char name[HF_MAP_NAME_MAX + 1];
@@ -149,11 +151,12 @@ uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct h
 			uint64_t hash, struct hf_err *err);
 /* An entry was put into a slot that hf_shard_room gave. `mark` is what the slot had been. */
 void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark);
-/* Waits for room to remove a record; false: a reader is stuck, `err` says who. */
-HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
+/* Waits until records can be retired; false: a reader is stuck, `err` says who. Without a lock. */
+HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, struct hf_pin *pin,
 				 struct hf_err *err);
-/* A record can no longer be found (by whom comes from now on); there is room in limbo. */
-void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *record, size_t bytes);
+/* Waits until what was stamped so is out of sight; false: a reader is stuck, `err` says who. */
+HF_MUST bool hf_map_wait_passed(struct hf_map *map, struct hf_pin *pin, uint64_t stamp,
+				const char *what, struct hf_err *err);
 /* Takes the entry out of this slot. A record or object stays the caller's to retire. */
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot);
 /* The hash of what a slot holds. */
@@ -167,6 +170,11 @@ uint64_t hf_shard_line_last(const struct hf_map_shard *shard, uint64_t from);
 typedef bool hf_slot_fn(void *arg, uint64_t hash, const uint64_t *slot);
 bool hf_shard_each(const struct hf_map *map, const struct hf_map_shard *shard, uint64_t from,
 		   uint64_t last, hf_slot_fn *fn, void *arg);
+
+/* ---- objects.c */
+
+/* Frees all of them, if they are the map's to free, and those that are retired. */
+void hf_objects_free(struct hf_map *map);
 
 /* ---- guard.c */
 

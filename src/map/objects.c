@@ -5,6 +5,12 @@
 
 /* Removed in one request at most, beyond what makes a writer wait: keys of one command. */
 #define RETIRED_MAX (HF_MAP_LIMBO + HF_ARGS_MAX)
+#define RETIRED_BYTES 1048576u
+
+struct hf_retired {
+	void *object;
+	uint64_t stamp, bytes;
+};
 
 /* There is one shard: one thread writes. */
 static struct hf_map_shard *shard_of(const struct hf_map *map) {
@@ -74,22 +80,53 @@ void hf_object_replace(struct hf_map *map, uint64_t hash, const void *old, void 
 	hf_atomic_store(slot_with(map, hash, old), hf_tag_word(hash, object), HF_RELEASE);
 }
 
-bool hf_object_reserve_retire(struct hf_map *map, struct hf_err *err) {
-	struct hf_map_shard *shard = shard_of(map);
-	struct hf_pin nobody = { 0 };
-	if (shard->limbo == NULL) {
-		shard->limbo = hf_memory_new(RETIRED_MAX * sizeof(*shard->limbo));
-		if (shard->limbo == NULL)
-			return hf_fail(err, HF_NOMEM, "out of memory: map '%s' can remove nothing",
-				       map->name);
-		shard->limbo_room = RETIRED_MAX;
+/* Frees what is out of sight, without finding out more than is known if `known`. */
+static void drain(struct hf_map *map, bool known) {
+	struct hf_object_limbo *limbo = &map->limbo;
+	while (limbo->count != 0) {
+		const struct hf_retired *oldest = &limbo->ring[limbo->first];
+		if (known ? !hf_epochs_known(&map->epochs, oldest->stamp)
+			  : !hf_epochs_passed(&map->epochs, oldest->stamp))
+			return;
+		limbo->bytes -= oldest->bytes;
+		map->objects.free(map->objects.arg, oldest->object);
+		limbo->first = (limbo->first + 1) % RETIRED_MAX;
+		limbo->count--;
 	}
-	hf_shard_tend(map, shard);
-	return hf_shard_limbo_room(map, shard, &nobody, err);
+}
+
+static bool make_limbo(struct hf_map *map, struct hf_err *err) {
+	map->limbo.ring = hf_memory_new(RETIRED_MAX * sizeof(*map->limbo.ring));
+	return map->limbo.ring != NULL ||
+	       hf_fail(err, HF_NOMEM, "out of memory: map '%s' can remove nothing", map->name);
+}
+
+bool hf_object_reserve_retire(struct hf_map *map, struct hf_err *err) {
+	struct hf_object_limbo *limbo = &map->limbo;
+	struct hf_pin nobody = { 0 };
+	if (limbo->ring == NULL && !make_limbo(map, err))
+		return false;
+	hf_shard_tend(map, shard_of(map));
+	drain(map, limbo->count < HF_MAP_LIMBO_EAGER && limbo->bytes < RETIRED_BYTES / 8);
+	while (limbo->count >= HF_MAP_LIMBO || limbo->bytes >= RETIRED_BYTES) {
+		if (!hf_map_wait_passed(map, &nobody, limbo->ring[limbo->first].stamp,
+					"free what was removed", err))
+			return false;
+		drain(map, false);
+	}
+	return true;
 }
 
 void hf_object_retire(struct hf_map *map, void *object, size_t bytes) {
-	hf_shard_retire(map, shard_of(map), object, bytes);
+	struct hf_object_limbo *limbo = &map->limbo;
+	/* More than this in one request is replay's alone, where nobody looks on. */
+	if (limbo->count == RETIRED_MAX)
+		drain(map, false);
+	HF_ASSERT(limbo->ring != NULL && limbo->count < RETIRED_MAX);
+	uint32_t at = (limbo->first + limbo->count++) % RETIRED_MAX;
+	uint64_t stamp = hf_epochs_stamp(&map->epochs);
+	limbo->ring[at] = (struct hf_retired){ object, stamp, bytes };
+	limbo->bytes += bytes;
 }
 
 void hf_object_remove(struct hf_map *map, uint64_t hash, void *object, size_t bytes) {
@@ -113,6 +150,23 @@ uint64_t hf_objects_walk(struct hf_map *map, uint64_t from, hf_object_visit_fn *
 	uint64_t last = hf_shard_line_last(shard_of(map), from);
 	(void)hf_shard_each(map, shard_of(map), from, last, show, &each);
 	return last + 1;
+}
+
+static void free_object(void *arg, void *object) {
+	const struct hf_object_kind *kind = arg;
+	kind->free(kind->arg, object);
+}
+
+void hf_objects_free(struct hf_map *map) {
+	drain(map, false);
+	HF_ASSERT(map->limbo.count == 0); /* all threads have left */
+	hf_memory_free(map->limbo.ring);
+	uint64_t place = 0;
+	if (map->objects.free == NULL || map->shards == NULL || shard_of(map)->table == 0)
+		return;
+	do
+		place = hf_objects_walk(map, place, free_object, &map->objects);
+	while (place != 0);
 }
 
 uint64_t hf_objects_count(const struct hf_map *map) {

@@ -39,6 +39,10 @@ static inline size_t hf_record_bytes(const struct hf_record *record) {
 	return sizeof(*record) + hf_record_len(record) + hf_record_key_len(record);
 }
 
+static inline uint32_t hf_record_lines(const struct hf_record *record) {
+	return hf_lines_of(hf_record_bytes(record));
+}
+
 uint64_t hf_record_hash(const struct hf_map *map, const void *key, size_t len);
 
 #endif

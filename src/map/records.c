@@ -55,6 +55,12 @@ static inline bool is_key(const struct hf_record *record, struct hf_bytes key) {
 	return hf_bytes_equal(hf_record_key(record), key.data, key.len);
 }
 
+/* Where a key was found, and what was there. */
+struct spot {
+	uint64_t *slot; /* NULL: nowhere */
+	uint64_t word;
+};
+
 struct wanted {
 	const struct hf_map *map;
 	struct hf_bytes key;
@@ -67,15 +73,47 @@ static inline bool is_wanted(const void *arg, const void *there) {
 	return is_key(there, wanted->key);
 }
 
-/* As hf_table_find. *ret_word is what the slot held when the key was found there. */
-static inline uint64_t *find(const struct hf_map *map, hf_table table, uint64_t hash,
-			     struct hf_bytes key, uint64_t *ret_word) {
+/* As hf_table_find. */
+static __attribute__((noinline)) struct spot find(const struct hf_map *map, hf_table table,
+						  uint64_t hash, struct hf_bytes key) {
 	struct wanted wanted = { map, key };
-	return hf_tags_find(table, hash, is_wanted, &wanted, ret_word);
+	struct spot spot = { NULL, 0 };
+	spot.slot = hf_tags_find(table, hash, is_wanted, &wanted, &spot.word);
+	return spot;
 }
 
-static bool refuse(struct hf_map_thread *thread, uint32_t right, struct hf_bytes key, size_t len,
-		   const char *operation, enum hf_status *ret) {
+/*
+ * Is it certain that the key is not there, of which a look at its home line found no tag? A line
+ * fills up from its first slot on, so that searches end in one whose last slot is empty; and it is
+ * marked as moved from its first slot on, so that a key that had moved before that look shows here.
+ */
+static inline bool ends_here(const uint64_t *line) {
+	return hf_atomic_load(&line[0], HF_ACQUIRE) != HF_MARK_MOVED &&
+	       hf_atomic_load(&line[HF_LINE_WORDS - 1], HF_ACQUIRE) == HF_MARK_EMPTY;
+}
+
+/*
+ * In its home line, where a key nearly always is; no loop, and no call. Where the slot is NULL, the
+ * word is HF_MARK_EMPTY if the key is not there, else it is to be looked for on.
+ */
+static inline struct spot find_near(const struct hf_map *map, hf_table table, uint64_t hash,
+				    struct hf_bytes key) {
+	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
+	uint32_t found = hf_tags_match(line, hf_tag_of(hash)) & 0x88888888u;
+	uint64_t *slot = line + (found == 0 ? 0 : __builtin_ctz(found) / 4);
+	uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
+	const struct hf_record *record = hf_record_of(word);
+	if (HF_UNLIKELY(found == 0 || word >> HF_TAG_SHIFT != hf_tag_of(hash)))
+		return (struct spot){ NULL, found == 0 && ends_here(line) ? HF_MARK_EMPTY
+									  : HF_MARK_MOVED };
+	if (hf_atomic_load(&map->long_records, HF_RELAXED))
+		__builtin_prefetch((const uint8_t *)record + HF_LINE);
+	return (struct spot){ is_key(record, key) ? slot : NULL, word };
+}
+
+static __attribute__((noinline)) bool refuse(struct hf_map_thread *thread, uint32_t right,
+					     struct hf_bytes key, size_t len, const char *operation,
+					     enum hf_status *ret) {
 	*ret = hf_guard(thread, right, HF_MAP_RECORDS, operation, key);
 	if (*ret != HF_OK)
 		return true;
@@ -88,21 +126,34 @@ static bool refuse(struct hf_map_thread *thread, uint32_t right, struct hf_bytes
 	return true;
 }
 
-/* Nearly always false at once. */
+/* Nobody watches, nothing is too long. */
+static inline bool is_plain(const struct hf_map_thread *thread, uint32_t right, struct hf_bytes key,
+			    size_t len) {
+	bool watched =
+		(hf_atomic_load(&thread->watch, HF_RELAXED) & right << HF_WATCH_RECORDS) != 0;
+	return HF_LIKELY(!watched && key.len - 1 < HF_KEY_MAX && len <= HF_MAP_RECORD_MAX);
+}
+
 static inline bool is_refused(struct hf_map_thread *thread, uint32_t right, struct hf_bytes key,
 			      size_t len, const char *operation, enum hf_status *ret) {
-	bool plain =
-		(hf_atomic_load(&thread->watch, HF_RELAXED) & right << HF_WATCH_RECORDS) == 0 &&
-		key.len - 1 < HF_KEY_MAX && len <= HF_MAP_RECORD_MAX;
-	return HF_UNLIKELY(!plain) && refuse(thread, right, key, len, operation, ret);
+	return !is_plain(thread, right, key, len) &&
+	       refuse(thread, right, key, len, operation, ret);
 }
 
 /* ---- reading */
 
-static const struct hf_record *look(const struct hf_map *map, struct hf_bytes key) {
-	uint64_t hash = hash_of(map, key.data, key.len), word;
-	hf_table table = hf_atomic_load(&map->tables[hf_shard_number(map, hash)], HF_ACQUIRE);
-	return find(map, table, hash, key, &word) == NULL ? NULL : hf_record_of(word);
+static inline hf_table table_of(const struct hf_map *map, uint64_t hash) {
+	return hf_atomic_load(&map->tables[hf_shard_number(map, hash)], HF_ACQUIRE);
+}
+
+/* The thread is pinned. NULL: it is not there. */
+static inline const struct hf_record *look(const struct hf_map *map, struct hf_bytes key) {
+	uint64_t hash = hash_of(map, key.data, key.len);
+	hf_table table = table_of(map, hash);
+	struct spot spot = find_near(map, table, hash, key);
+	if (HF_UNLIKELY(spot.slot == NULL))
+		spot = find(map, table, hash, key);
+	return HF_LIKELY(spot.slot != NULL) ? hf_record_of(spot.word) : NULL;
 }
 
 static inline struct hf_map_record shown(const struct hf_record *record) {
@@ -132,6 +183,25 @@ enum hf_status hf_map_record(struct hf_map_thread *thread, struct hf_bytes key,
 	return HF_OK;
 }
 
+/*
+ * The length of a record that is read comes from memory that is not there yet. So it decides
+ * branches, which are foreseen, but no address: loads of the calls that come next, which run ahead,
+ * might have to wait for a store of which it is not known yet where it goes.
+ */
+static inline void data_copy(uint8_t *to, const uint8_t *from, size_t len) {
+	size_t at = 0;
+	if (HF_UNLIKELY(len > 256)) {
+		memcpy(to, from, len);
+		return;
+	}
+	for (; at + 16 <= len; at += 16)
+		*(hf_words *)(to + at) = *(const hf_words *)(from + at);
+	for (; at + 4 <= len; at += 4)
+		memcpy(to + at, from + at, 4);
+	for (; at < len; at++)
+		to[at] = from[at];
+}
+
 static enum hf_status copy_out(struct hf_map_thread *thread, const struct hf_record *record,
 			       void *buffer, size_t cap, struct hf_map_record *ret) {
 	*ret = shown(record);
@@ -141,31 +211,59 @@ static enum hf_status copy_out(struct hf_map_thread *thread, const struct hf_rec
 			ret->len, cap);
 		return HF_TOOBIG;
 	}
-	ret->data = memcpy(buffer, record->bytes, ret->len);
+	data_copy(buffer, record->bytes, ret->len);
+	ret->data = buffer;
 	return HF_OK;
 }
 
-enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes key, void *buffer,
-				 size_t cap, struct hf_map_record *ret) {
-	enum hf_status refused;
-	if (is_refused(thread, HF_MAP_READ, key, 0, "record_get", &refused))
-		return refused;
-	uint64_t outer = hf_pin(&thread->map->epochs, &thread->pin);
-	const struct hf_record *record = look(thread->map, key);
-	enum hf_status status = HF_NOTFOUND;
-	if (HF_LIKELY(record != NULL))
-		status = copy_out(thread, record, buffer, cap, ret);
+/* The rest of a get that was not the usual one. */
+static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *thread,
+							struct hf_bytes key, void *buffer,
+							size_t cap, struct hf_map_record *ret) {
+	enum hf_status status;
+	if (is_refused(thread, HF_MAP_READ, key, 0, "record_get", &status))
+		return status;
+	const struct hf_map *map = thread->map;
+	uint64_t hash = hash_of(map, key.data, key.len);
+	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
+	struct spot spot = find(map, table_of(map, hash), hash, key);
+	status = spot.slot == NULL ? HF_NOTFOUND
+				   : copy_out(thread, hf_record_of(spot.word), buffer, cap, ret);
 	hf_unpin(&thread->pin, outer);
 	return status;
 }
 
+/* The usual one finds its key in its home line, and has room for the record. */
+enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes key, void *buffer,
+				 size_t cap, struct hf_map_record *ret) {
+	const struct hf_map *map = thread->map;
+	if (!is_plain(thread, HF_MAP_READ, key, 0))
+		return get_far(thread, key, buffer, cap, ret);
+	uint64_t hash = hash_of(map, key.data, key.len);
+	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
+	struct spot spot = find_near(map, table_of(map, hash), hash, key);
+	const struct hf_record *record = hf_record_of(spot.word);
+	if (HF_UNLIKELY(spot.slot == NULL || hf_record_len(record) > cap)) {
+		hf_unpin(&thread->pin, outer);
+		if (spot.word == HF_MARK_EMPTY)
+			return HF_NOTFOUND;
+		return get_far(thread, key, buffer, cap, ret);
+	}
+	*ret = shown(record);
+	data_copy(buffer, record->bytes, ret->len);
+	ret->data = buffer;
+	hf_unpin(&thread->pin, outer);
+	return HF_OK;
+}
+
 /* ---- writing */
 
-/* A change of one record, all of it with the shard's lock. */
+/* A change of one record. */
 struct change {
 	struct hf_bytes key;
-	size_t len;	  /* of the new record */
-	const void *data; /* NULL: `fill` makes it */
+	uint64_t hash, shard; /* its number */
+	size_t len;	      /* of the new record */
+	const void *data;     /* NULL: `fill` makes it */
 	hf_map_fill_fn *fill;
 	void *arg;
 	uint64_t *version; /* only in the place of this one; NULL: of any */
@@ -178,107 +276,190 @@ struct change {
 	bool put;
 };
 
-static struct hf_record *record_new(struct hf_map *map, struct hf_map_shard *shard,
-				    const struct change *change, const struct hf_record *old) {
-	size_t bytes = sizeof(struct hf_record) + change->len + change->key.len;
-	struct hf_record *record = hf_block_new(&shard->blocks, &map->pieces, bytes);
-	if (record == NULL)
-		return NULL;
-	if (bytes > HF_LINE && !hf_atomic_load(&map->long_records, HF_RELAXED))
+static enum hf_status no_memory(struct hf_map_thread *thread, const struct change *change) {
+	hf_fail(&thread->err, HF_NOMEM, "out of memory: map '%s' cannot keep %zu bytes",
+		thread->map->name, change->len);
+	return HF_NOMEM;
+}
+
+static inline uint32_t lines_for(size_t len, size_t key_len) {
+	return hf_lines_of(sizeof(struct hf_record) + len + key_len);
+}
+
+static struct hf_record *record_new(struct hf_map_thread *thread, const struct change *change) {
+	struct hf_map *map = thread->map;
+	uint32_t lines = lines_for(change->len, change->key.len);
+	if (lines > 1 && !hf_atomic_load(&map->long_records, HF_RELAXED))
 		hf_atomic_store(&map->long_records, true, HF_RELAXED);
-	hf_plain_writes(record, bytes);
-	shard->version = shard->version < HF_RECORD_VERSION_MAX ? shard->version + 1 : 1;
-	record->head = shard->version << 24 | change->len << 8 | change->key.len;
-	memcpy(record->bytes + change->len, change->key.data, change->key.len);
+	return hf_block_new(thread->blocks, &map->depot, lines);
+}
+
+/* All but the data; its version is the one after `before`. */
+static inline void record_head(struct hf_record *record, struct hf_bytes key, size_t len,
+			       uint64_t before) {
+	hf_plain_writes(record, sizeof(*record) + len + key.len);
+	uint64_t version = before < HF_RECORD_VERSION_MAX ? before + 1 : 1;
+	record->head = version << 24 | len << 8 | key.len;
+	hf_bytes_copy(record->bytes + len, key.data, key.len);
+}
+
+/* `old` is what it takes the place of, or NULL. */
+static void record_fill(struct hf_record *record, const struct change *change, uint64_t before,
+			const struct hf_record *old) {
+	record_head(record, change->key, change->len, before);
 	if (change->fill == NULL) {
-		memcpy(record->bytes, change->data, change->len);
+		hf_bytes_copy(record->bytes, change->data, change->len);
 	} else {
 		struct hf_map_record was = { 0 };
 		if (old != NULL)
 			was = shown(old);
 		change->fill(change->arg, old == NULL ? NULL : &was, record->bytes);
 	}
-	return record;
 }
 
-/* Puts the new record into the slot of the old one, or a new slot. */
-static bool put(struct hf_map_thread *thread, struct hf_map_shard *shard, uint64_t hash,
-		uint64_t *slot, struct hf_record *old, struct change *change) {
-	struct hf_map *map = thread->map;
-	bool room = old != NULL ? hf_shard_limbo_room(map, shard, &thread->pin, &thread->err)
-				: (slot = hf_shard_room(map, shard, &thread->pin, hash,
-							&thread->err)) != NULL;
-	if (!room)
-		return false;
-	struct hf_record *record = record_new(map, shard, change, old);
-	if (record == NULL)
-		return hf_fail(&thread->err, HF_NOMEM,
-			       "out of memory: map '%s' cannot keep %zu bytes", map->name,
-			       change->len);
-	uint64_t was = hf_atomic_load(slot, HF_RELAXED);
-	hf_atomic_store(slot, hf_tag_word(hash, record), HF_RELEASE);
-	if (old != NULL)
-		hf_shard_retire(map, shard, old, hf_record_bytes(old));
-	else
-		hf_shard_added(shard, hash, was);
-	change->ret_version = hf_record_version(record);
-	change->put = true;
-	return true;
-}
-
-static void note(struct hf_map *map, const struct hf_map_shard *shard, uint64_t hash,
-		 const uint64_t *slot, struct hf_bytes key) {
-	uint64_t number = (uint64_t)(shard - map->shards);
-	struct hf_entry entry = {
-		.shard = number, .hash = hash, .key = key.data, .key_len = key.len
-	};
+/* Before a change. While there are cursors, all changes have the lock. */
+static void note(struct hf_map *map, const struct change *change, const uint64_t *slot) {
+	struct hf_entry entry = { .shard = change->shard,
+				  .hash = change->hash,
+				  .key = change->key.data,
+				  .key_len = change->key.len };
+	if (HF_LIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) == NULL))
+		return;
 	if (slot != NULL)
-		entry = hf_entry_of(map, number, hash, slot);
+		entry = hf_entry_of(map, change->shard, change->hash, slot);
 	hf_cursors_note(map, &entry, slot != NULL);
 }
 
-static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_shard *shard,
-				    uint64_t hash, struct change *change) {
-	struct hf_map *map = thread->map;
-	uint64_t word = 0;
-	uint64_t *slot = find(map, hf_shard_table(shard, hash), hash, change->key, &word);
-	struct hf_record *old = slot == NULL ? NULL : hf_record_of(word);
-	if (old == NULL && (change->only_old || change->removes))
-		return HF_NOTFOUND;
-	if (old != NULL)
-		change->ret_version = hf_record_version(old);
-	if (old != NULL && change->version != NULL && *change->version != change->ret_version)
-		return HF_STALE;
-	if (old != NULL && change->only_new)
-		return copy_out(thread, old, change->buffer, change->cap, change->ret);
-	if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL))
-		note(map, shard, hash, slot, change->key);
-	if (change->removes) {
-		if (!hf_shard_limbo_room(map, shard, &thread->pin, &thread->err))
-			return thread->err.status;
-		hf_shard_remove(map, shard, slot);
-		hf_shard_retire(map, shard, old, hf_record_bytes(old));
-		return HF_OK;
+/* How to go on. */
+enum step { DONE, AGAIN, NOT_THERE };
+
+/*
+ * Changes the record that is there. Needs no lock: the slot keeps `word` as long as that is what
+ * its key has, for a pinned thread sees no record whose memory was used again, and a table is not
+ * moved before all have left who came before that was announced (`frozen`). So what is exchanged
+ * for the new record is the old one, which nobody else has replaced, removed, or moved.
+ */
+static enum step change_found(struct hf_map_thread *thread, struct spot spot, struct change *change,
+			      struct hf_record **spare, enum hf_status *ret) {
+	struct hf_record *old = hf_record_of(spot.word);
+	change->ret_version = hf_record_version(old);
+	*ret = HF_OK;
+	if (change->version != NULL && *change->version != change->ret_version) {
+		*ret = HF_STALE;
+		return DONE;
 	}
-	return put(thread, shard, hash, slot, old, change) ? HF_OK : thread->err.status;
+	if (change->only_new) {
+		*ret = copy_out(thread, old, change->buffer, change->cap, change->ret);
+		return DONE;
+	}
+	uint64_t now = HF_MARK_DEAD;
+	note(thread->map, change, spot.slot);
+	if (!change->removes) {
+		if (*spare == NULL && (*spare = record_new(thread, change)) == NULL) {
+			*ret = no_memory(thread, change);
+			return DONE;
+		}
+		record_fill(*spare, change, change->ret_version, old);
+		now = (spot.word & ~HF_TAG_ADDRESS) | (uintptr_t)*spare;
+	}
+	if (!hf_atomic_cas(spot.slot, &spot.word, now, HF_ACQ_REL, HF_RELAXED))
+		return AGAIN;
+	hf_blocks_retire(thread->blocks, &thread->map->depot, old, hf_record_lines(old));
+	if (!change->removes) {
+		change->ret_version = hf_record_version(*spare);
+		change->put = true;
+		*spare = NULL;
+	}
+	return DONE;
+}
+
+/* With the lock, and not pinned: it may have to wait for readers. */
+static enum hf_status add(struct hf_map_thread *thread, struct hf_map_shard *shard,
+			  struct change *change, struct hf_record **spare) {
+	struct hf_map *map = thread->map;
+	uint64_t *slot = hf_shard_room(map, shard, &thread->pin, change->hash, &thread->err);
+	if (slot == NULL)
+		return thread->err.status;
+	if (*spare == NULL && (*spare = record_new(thread, change)) == NULL)
+		return no_memory(thread, change);
+	note(map, change, NULL);
+	struct hf_record *record = *spare;
+	record_fill(record, change, shard->version, NULL);
+	uint64_t was = hf_atomic_load(slot, HF_RELAXED);
+	hf_atomic_store(slot, hf_tag_word(change->hash, record), HF_RELEASE);
+	hf_shard_added(shard, change->hash, was);
+	change->ret_version = hf_record_version(record);
+	change->put = true;
+	*spare = NULL;
+	return HF_OK;
+}
+
+static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_shard *shard,
+				    struct change *change, struct hf_record **spare) {
+	struct hf_map *map = thread->map;
+	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
+	struct spot spot;
+	enum hf_status status = HF_OK;
+	enum step step;
+	do {
+		step = NOT_THERE;
+		spot = find(map, hf_shard_table(shard, change->hash), change->hash, change->key);
+		if (spot.slot != NULL)
+			step = change_found(thread, spot, change, spare, &status);
+	} while (step == AGAIN);
+	if (step == DONE && change->removes && status == HF_OK) {
+		if (shard->version < change->ret_version)
+			shard->version = change->ret_version;
+		hf_shard_remove(map, shard, spot.slot);
+	}
+	hf_unpin(&thread->pin, outer);
+	if (step == DONE)
+		return status;
+	if (change->only_old || change->removes)
+		return HF_NOTFOUND;
+	return add(thread, shard, change, spare);
+}
+
+/* What is there is overwritten without the lock; all else has it. */
+static enum step change_unlocked(struct hf_map_thread *thread, struct change *change,
+				 struct hf_record **spare, enum hf_status *ret) {
+	struct hf_map *map = thread->map;
+	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
+	enum step step;
+	do {
+		step = NOT_THERE;
+		hf_table table = hf_atomic_load(&map->tables[change->shard], HF_ACQUIRE);
+		if (HF_UNLIKELY((table & HF_TABLE_FROZEN) != 0))
+			break;
+		struct spot spot = find(map, table, change->hash, change->key);
+		if (spot.slot != NULL)
+			step = change_found(thread, spot, change, spare, ret);
+	} while (HF_UNLIKELY(step == AGAIN));
+	hf_unpin(&thread->pin, outer);
+	return step;
 }
 
 static enum hf_status change(struct hf_map_thread *thread, struct change *change) {
 	struct hf_map *map = thread->map;
-	uint64_t hash = hash_of(map, change->key.data, change->key.len), word;
-	uint64_t number = hf_shard_number(map, hash);
-	struct hf_map_shard *shard = &map->shards[number];
-	/*
-	 * Looks before taking the lock, so that the misses are over then: they overlap with those
-	 * of earlier calls, as nothing does that comes after the lock's atomic instruction.
-	 */
-	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
-	(void)find(map, hf_atomic_load(&map->tables[number], HF_ACQUIRE), hash, change->key, &word);
-	hf_unpin(&thread->pin, outer);
+	struct hf_record *spare = NULL; /* made for a change that another one forestalled */
+	enum hf_status status;
+	change->hash = hash_of(map, change->key.data, change->key.len);
+	change->shard = hf_shard_number(map, change->hash);
+	hf_blocks_tend(thread->blocks, &map->depot);
+	if (HF_UNLIKELY(hf_blocks_are_full(thread->blocks)) &&
+	    !hf_shard_limbo_room(map, thread->blocks, &thread->pin, &thread->err))
+		return thread->err.status;
+	if (!change->removes && change_unlocked(thread, change, &spare, &status) == DONE)
+		goto out;
+	struct hf_map_shard *shard = &map->shards[change->shard];
 	hf_shard_lock(map, shard);
 	hf_shard_tend(map, shard);
-	enum hf_status status = change_locked(thread, shard, hash, change);
+	status = change_locked(thread, shard, change, &spare);
 	hf_shard_unlock(map, shard);
+out:
+	if (HF_UNLIKELY(spare != NULL))
+		hf_block_free(thread->blocks, &map->depot, spare,
+			      lines_for(change->len, change->key.len));
 	return status;
 }
 
@@ -287,8 +468,10 @@ static void tell(uint64_t *ret_version, uint64_t version) {
 		*ret_version = version;
 }
 
-enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
-				 struct hf_bytes data, uint64_t *ret_version) {
+/* The rest of a put that was not the usual one. */
+static __attribute__((noinline)) enum hf_status put_far(struct hf_map_thread *thread,
+							struct hf_bytes key, struct hf_bytes data,
+							uint64_t *ret_version) {
 	enum hf_status status;
 	if (is_refused(thread, HF_MAP_WRITE, key, data.len, "record_put", &status))
 		return status;
@@ -296,6 +479,45 @@ enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes k
 	status = change(thread, &put);
 	tell(ret_version, put.ret_version);
 	return status;
+}
+
+/*
+ * The usual one overwrites what stands in its home line, in the memory of what was overwritten a
+ * while ago. See change_found.
+ */
+enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
+				 struct hf_bytes data, uint64_t *ret_version) {
+	const struct hf_map *map = thread->map;
+	if (!is_plain(thread, HF_MAP_WRITE, key, data.len))
+		return put_far(thread, key, data, ret_version);
+	uint64_t hash = hash_of(map, key.data, key.len);
+	uint32_t lines = lines_for(data.len, key.len);
+	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
+	hf_table table = table_of(map, hash);
+	struct spot spot = find_near(map, table, hash, key);
+	struct hf_depot *depot = &thread->map->depot;
+	struct hf_record *record = NULL;
+	if (HF_LIKELY(spot.slot != NULL && (table & HF_TABLE_FROZEN) == 0))
+		record = hf_block_again(thread->blocks, depot, lines);
+	if (HF_UNLIKELY(record == NULL)) {
+		hf_unpin(&thread->pin, outer);
+		return put_far(thread, key, data, ret_version);
+	}
+	struct hf_record *old = hf_record_of(spot.word);
+	record_head(record, key, data.len, hf_record_version(old));
+	hf_bytes_copy(record->bytes, data.data, data.len);
+	uint64_t version = hf_record_version(record);
+	uint64_t now = (spot.word & ~HF_TAG_ADDRESS) | (uintptr_t)record;
+	bool done = hf_atomic_cas(spot.slot, &spot.word, now, HF_ACQ_REL, HF_RELAXED);
+	if (HF_LIKELY(done))
+		hf_blocks_retire(thread->blocks, depot, old, hf_record_lines(old));
+	hf_unpin(&thread->pin, outer);
+	if (HF_UNLIKELY(!done)) {
+		hf_block_free(thread->blocks, depot, record, lines);
+		return put_far(thread, key, data, ret_version);
+	}
+	tell(ret_version, version);
+	return HF_OK;
 }
 
 enum hf_status hf_map_record_get_or_put(struct hf_map_thread *thread, struct hf_bytes key,

@@ -45,13 +45,11 @@ static void publish(struct hf_map *map, struct hf_map_shard *shard) {
 bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expected,
 		   struct hf_err *err) {
 	shard->bits_min = bits_for(map, expected);
-	/* That of objects is made when the first is to be retired: many maps never do that. */
-	if (map->kind != HF_MAP_OBJECTS) {
-		shard->limbo_room = HF_MAP_LIMBO;
-		shard->limbo = hf_memory_new(HF_MAP_LIMBO * sizeof(*shard->limbo));
-	}
+	/* Objects and records have theirs elsewhere. */
+	bool limbo = map->kind == HF_MAP_U64;
+	shard->limbo = limbo ? hf_memory_new(HF_MAP_LIMBO * sizeof(*shard->limbo)) : NULL;
 	shard->table = table_new(map, shard->bits_min);
-	if ((shard->limbo == NULL && shard->limbo_room != 0) || shard->table == 0)
+	if ((limbo && shard->limbo == NULL) || shard->table == 0)
 		return hf_fail(err, HF_NOMEM, "out of memory: no map of %llu entries a shard",
 			       (unsigned long long)expected);
 	publish(map, shard);
@@ -142,12 +140,8 @@ static void slot_release(const struct hf_map *map, struct hf_map_shard *shard, u
 
 static void free_removed(struct hf_map *map, struct hf_map_shard *shard,
 			 const struct hf_removed *removed) {
-	uint64_t *slot = removed->what;
-	if (map->kind == HF_MAP_RECORDS)
-		hf_block_free(&shard->blocks, &map->pieces, removed->what, removed->bytes);
-	else if (map->kind == HF_MAP_OBJECTS)
-		map->objects.free(map->objects.arg, removed->what);
-	else if (hf_atomic_load(slot, HF_RELAXED) == HF_MARK_DEAD)
+	uint64_t *slot = (uint64_t *)(uintptr_t)removed->what;
+	if (hf_atomic_load(slot, HF_RELAXED) == HF_MARK_DEAD)
 		slot_release(map, shard, slot); /* else it was moved, and is out of use */
 }
 
@@ -159,11 +153,10 @@ static void limbo_drain(struct hf_map *map, struct hf_map_shard *shard, bool kno
 			  : !hf_epochs_passed(&map->epochs, oldest->stamp))
 			return;
 		free_removed(map, shard, oldest);
-		shard->limbo_bytes -= oldest->bytes;
 		shard->limbo_count--;
 		/* Begins anew where it can, to stay within few lines. */
 		shard->limbo_first =
-			shard->limbo_count == 0 ? 0 : (shard->limbo_first + 1) % shard->limbo_room;
+			shard->limbo_count == 0 ? 0 : (shard->limbo_first + 1) % HF_MAP_LIMBO;
 	}
 }
 
@@ -179,16 +172,6 @@ static bool retired_free(struct hf_map *map, struct hf_map_shard *shard) {
 	return true;
 }
 
-void hf_shard_retire(struct hf_map *map, struct hf_map_shard *shard, void *what, size_t bytes) {
-	/* Of objects, one request may retire many; in replay, more still, but nobody looks on. */
-	if (shard->limbo_count == shard->limbo_room)
-		limbo_drain(map, shard, false);
-	HF_ASSERT(shard->limbo_count < shard->limbo_room);
-	uint32_t at = (shard->limbo_first + shard->limbo_count++) % shard->limbo_room;
-	shard->limbo[at] = (struct hf_removed){ what, hf_epochs_stamp(&map->epochs), bytes };
-	shard->limbo_bytes += bytes;
-}
-
 void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
 	shard->live--;
 	if (map->kind != HF_MAP_U64) {
@@ -197,35 +180,28 @@ void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *s
 	}
 	hf_atomic_store(slot, (uint64_t)HF_MARK_DEAD, HF_RELEASE);
 	/* No room in limbo, for a reader is stuck: then the slot waits for the next resize. */
-	if (shard->limbo_count < HF_MAP_LIMBO)
-		hf_shard_retire(map, shard, slot, 0);
+	if (shard->limbo_count == HF_MAP_LIMBO)
+		return;
+	uint32_t at = (shard->limbo_first + shard->limbo_count++) % HF_MAP_LIMBO;
+	shard->limbo[at] = (struct hf_removed){ (uintptr_t)slot, hf_epochs_stamp(&map->epochs) };
 }
 
 /* Large records are pieces of their own; the others go with the pieces they were cut from. */
-static void entries_free(struct hf_map *map, struct hf_map_shard *shard, hf_table table) {
-	bool theirs = map->kind == HF_MAP_OBJECTS && map->objects.free == NULL;
-	if (table == 0 || theirs)
+static void records_free(struct hf_map *map, hf_table table) {
+	if (table == 0)
 		return;
 	for (uint64_t i = 0; i < hf_table_count(table) * HF_LINE_WORDS; i++) {
 		uint64_t word = hf_table_lines(table)[i];
-		if (word < HF_MARKS)
-			continue;
-		if (map->kind == HF_MAP_RECORDS)
-			hf_block_free(&shard->blocks, &map->pieces, hf_record_of(word),
-				      hf_record_bytes(hf_record_of(word)));
-		else
-			map->objects.free(map->objects.arg, hf_tag_address(word));
+		if (word >= HF_MARKS)
+			hf_large_free(&map->depot, hf_record_of(word),
+				      hf_record_lines(hf_record_of(word)));
 	}
 }
 
 void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
-	if (map->kind != HF_MAP_U64) {
-		for (uint32_t i = 0; i < shard->limbo_count; i++)
-			free_removed(map, shard,
-				     &shard->limbo[(shard->limbo_first + i) % shard->limbo_room]);
-		entries_free(map, shard, shard->table);
-		entries_free(map, shard, shard->next);
-		hf_blocks_fini(&shard->blocks, &map->pieces);
+	if (map->kind == HF_MAP_RECORDS) {
+		records_free(map, shard->table);
+		records_free(map, shard->next);
 	}
 	table_free(map, shard->table);
 	table_free(map, shard->next);
@@ -260,9 +236,7 @@ static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_
 }
 
 static bool move_begin(struct hf_map *map, struct hf_map_shard *shard) {
-	/* Nothing else is ever overwritten without the lock. */
-	bool waits = map->kind == HF_MAP_U64 && !map->owned;
-	if (waits && !hf_epochs_passed(&map->epochs, shard->freezing))
+	if (!map->owned && !hf_epochs_passed(&map->epochs, shard->freezing))
 		return false;
 	/* More came while we waited than there is room for. */
 	if (bits_next(map, shard) > hf_table_bits(shard->next)) {
@@ -359,9 +333,7 @@ hf_table hf_shard_table(const struct hf_map_shard *shard, uint64_t hash) {
 
 void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 	if (shard->limbo_count != 0)
-		limbo_drain(map, shard,
-			    shard->limbo_count < HF_MAP_LIMBO_EAGER &&
-				    shard->limbo_bytes < HF_MAP_LIMBO_BYTES / 8);
+		limbo_drain(map, shard, shard->limbo_count < HF_MAP_LIMBO_EAGER);
 	if (shard->phase == HF_PHASE_MOVING) {
 		move_lines(map, shard, HF_MAP_MOVE_LINES);
 	} else if (shard->phase == HF_PHASE_FREEZING) {
@@ -457,17 +429,23 @@ uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct h
 	return slot;
 }
 
-static bool limbo_is_full(const struct hf_map_shard *shard) {
-	return shard->limbo_count >= HF_MAP_LIMBO || shard->limbo_bytes >= HF_MAP_LIMBO_BYTES;
+bool hf_map_wait_passed(struct hf_map *map, struct hf_pin *pin, uint64_t stamp, const char *what,
+			struct hf_err *err) {
+	struct wait wait = { 0 };
+	while (!hf_epochs_passed(&map->epochs, stamp))
+		if (!wait_for_readers(map, pin, &wait))
+			return refuse(map, true, stamp, what, err);
+	return true;
 }
 
-bool hf_shard_limbo_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
+bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, struct hf_pin *pin,
 			 struct hf_err *err) {
 	struct wait wait = { 0 };
-	while (limbo_is_full(shard)) {
-		limbo_drain(map, shard, false);
-		if (limbo_is_full(shard) && !wait_for_readers(map, pin, &wait))
-			return refuse(map, true, shard->limbo[shard->limbo_first].stamp,
+	while (hf_blocks_are_full(blocks)) {
+		(void)hf_blocks_drain(blocks, &map->depot);
+		if (hf_blocks_are_full(blocks) && !hf_blocks_widen(blocks) &&
+		    !wait_for_readers(map, pin, &wait))
+			return refuse(map, true, hf_blocks_oldest(blocks)->stamp,
 				      "free old records", err);
 	}
 	return true;

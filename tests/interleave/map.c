@@ -447,6 +447,24 @@ static void make_no_record(void *state) {
 	make_record_map(state, 0);
 }
 
+/* a and b have each replaced a record whose memory is known to be out of sight. */
+static void make_record_with_memory(void *state) {
+	struct state *s = state;
+	make_record_map(s, 1);
+	for (int i = 0; i < 2; i++) {
+		put_record(s->a, &s->others[0], 30);
+		put_record(s->b, &s->others[1], 31);
+		put_record(s->main, &s->others[2], 32);
+	}
+	while (!hf_map_settle(s->main))
+		;
+	for (int i = 0; i < 2; i++) {
+		struct hf_blocks *blocks = (i == 0 ? s->a : s->b)->blocks;
+		uint64_t stamp = hf_blocks_oldest(blocks)->stamp;
+		IL_CHECK(blocks->limbo_count == 1 && hf_epochs_known(&s->map->epochs, stamp));
+	}
+}
+
 /* Line 0 has room, line 1 is full, the rest in line 2. The next new key begins a resize. */
 static void make_full_of_records(void *state) {
 	struct state *s = state;
@@ -550,6 +568,40 @@ static void end_compared(void *state) {
 	end(s);
 }
 
+/* Both replace what is there, without a lock: one of them replaces what the other one put. */
+static void b_puts_record(void *state) {
+	struct state *s = state;
+	put_record(s->b, &s->keys[0], 21);
+}
+
+static void end_put_twice(void *state) {
+	struct state *s = state;
+	uint64_t version, number = get_record(s->main, &s->keys[0], &version);
+	IL_CHECK((number == 20 || number == 21) && version == 3);
+	end(s);
+}
+
+/* The put comes before the delete, or after it, under a version that there never was. */
+static void a_deletes_record(void *state) {
+	struct state *s = state;
+	IL_CHECK(hf_map_record_delete(s->a, key_of(&s->keys[0]), NULL) == HF_OK);
+}
+
+static void end_deleted_or_put(void *state) {
+	struct state *s = state;
+	uint64_t version, number = get_record(s->main, &s->keys[0], &version);
+	IL_CHECK(number == 0 || (number == 21 && version == 2));
+	end(s);
+}
+
+static void end_record_replaced_or_put(void *state) {
+	struct state *s = state;
+	uint64_t version, first = get_record(s->main, &s->keys[0], &version);
+	IL_CHECK(first == 0 || first == 21);
+	IL_CHECK(get_record(s->main, &s->keys[1], &version) == 21);
+	end(s);
+}
+
 static void a_grows_records(void *state) {
 	struct state *s = state;
 	put_record(s->a, &s->keys[10], 20);
@@ -583,6 +635,16 @@ static void end_grown_records(void *state) {
 	IL_CHECK(s->map->shards[0].resizes == 1);
 	for (uint64_t i = 0; i <= 10; i++)
 		IL_CHECK(get_record(s->main, &s->keys[i], &version) == 10 + i);
+	end(s);
+}
+
+static void end_grown_records_put(void *state) {
+	struct state *s = state;
+	uint64_t version;
+	while (!hf_map_settle(s->main))
+		;
+	IL_CHECK(s->map->shards[0].resizes == 1);
+	IL_CHECK(get_record(s->main, &s->keys[0], &version) == 21 && version == 2);
 	end(s);
 }
 
@@ -791,6 +853,19 @@ static const struct explored {
 	  { a_replaces_record, b_gets_both_records } },
 	{ "two record compare_put", make_record, end_compared,
 	  { a_compares_and_puts, b_compares_and_puts } },
+	{ "two record puts", make_record, end_put_twice, { a_puts_record, b_puts_record } },
+	{ "two record puts into used memory", make_record_with_memory, end_put_twice,
+	  { a_puts_record, b_puts_record } },
+	{ "record put into used memory; get", make_record_with_memory, end_record_20,
+	  { a_puts_record, b_gets_record } },
+	{ "record delete; put into used memory", make_record_with_memory, end_deleted_or_put,
+	  { a_deletes_record, b_puts_record } },
+	{ "record delete; put", make_record, end_deleted_or_put,
+	  { a_deletes_record, b_puts_record } },
+	{ "record replaced; put", make_record, end_record_replaced_or_put,
+	  { a_replaces_record, b_puts_record }, 1 },
+	{ "records resize; put", make_full_of_records, end_grown_records_put,
+	  { a_grows_records, b_puts_record }, 1 },
 	{ "records resize; get", make_full_of_records, end_grown_records,
 	  { a_grows_records, b_gets_record_moving }, 1 },
 	{ "records resize; get of one beside its home", make_full_of_records, end_grown_records,

@@ -247,7 +247,7 @@ static void what_each_record_call_does(void **state) {
 	assert_int_equal(hf_map_record_get_or_put(thread, text("b"), text("new"), buffer, 64, &got,
 						  &put),
 			 HF_OK);
-	assert_true(put && got.version == 4);
+	assert_true(put && got.version == 1);
 	assert_int_equal(hf_map_record_update(thread, text("b"), 5, append, "er", &version), HF_OK);
 	assert_record(thread, "b", "newer", version);
 	uint64_t other = version + 1;
@@ -299,14 +299,14 @@ static void a_stuck_reader_stops_record_writers(void **state) {
 	assert_int_equal(hf_map_record(reader, text("a"), &seen), HF_OK);
 	enum hf_status status = HF_OK;
 	uint64_t puts = 0;
-	while (status == HF_OK && puts++ < 10000)
+	while (status == HF_OK && puts++ < 100000)
 		status = hf_map_record_put(writer, text("a"), text("later"), NULL);
 	assert_int_equal(status, HF_NOMEM);
 	assert_non_null(strstr(hf_map_error(writer), "'sleepy'"));
 	assert_memory_equal(seen.data, "first", 5);
 	hf_map_exit(reader);
 	assert_int_equal(hf_map_record_put(writer, text("a"), text("last"), NULL), HF_OK);
-	assert_true(stats_of(map).bytes < 1 << 20);
+	assert_true(stats_of(map).bytes < 8 << 20);
 	hf_map_leave(reader);
 	hf_map_leave(writer);
 	hf_map_free(map);

@@ -1,4 +1,5 @@
-// What Go programs use: sync.Map, and a map behind an RWMutex (1 or 64 shards). The harness of harness.h, in Go: prints
+// What Go programs use: sync.Map, a map behind an RWMutex (1 or 64 shards), and, if it was built with that module
+// (-modfile=xsync.mod -tags xsync), xsync.MapOf. The harness of harness.h, in Go: prints
 // lines of a name, millions of calls a second, and the share of the time in which the threads had a processor.
 package main
 
@@ -37,6 +38,9 @@ func (s *syncMap) get(key uint64) (uint64, bool) {
 	return value.(uint64), true
 }
 func (s *syncMap) put(key, value uint64) { s.m.Store(key, value) }
+
+// Of xsync.go, if it was built.
+var newXsync func(entries uint64) store
 
 type shard struct {
 	lock sync.RWMutex
@@ -86,8 +90,9 @@ func measure(name string, s store, numbers []uint32, reads, entries uint64, seco
 			defer wait.Done()
 			runtime.LockOSThread()
 			at, random, done := uint64(t)*draws/64, mix(uint64(t)+1), uint64(0)
+			var ahead, keys, randoms [64]uint64
 			for !stop.Load() {
-				for i := 0; i < 64; i++ {
+				for i := range ahead {
 					number := uint64(numbers[at%draws])
 					at++
 					random ^= random << 13
@@ -96,11 +101,14 @@ func measure(name string, s store, numbers []uint32, reads, entries uint64, seco
 					if miss {
 						number += entries
 					}
-					if random&0xffffffff >= limit {
-						s.put(mix(number+1), number<<8|random>>56)
+					ahead[i], keys[i], randoms[i] = number, mix(number+1), random
+				}
+				for i, number := range ahead {
+					if randoms[i]&0xffffffff >= limit {
+						s.put(keys[i], number<<8|randoms[i]>>56)
 						continue
 					}
-					value, found := s.get(mix(number + 1))
+					value, found := s.get(keys[i])
 					if found == miss || (found && value>>8 != number) {
 						fmt.Fprintln(os.Stderr, name, "a value was lost or another key's")
 						os.Exit(1)
@@ -139,7 +147,7 @@ func drawsNew(entries uint64, zipf bool) []uint32 {
 	return numbers
 }
 
-// PROGRAM sync|rwmutex|rwmutex64 [ENTRIES [SECONDS [THREADS]]]
+// PROGRAM sync|rwmutex|rwmutex64|xsync [ENTRIES [SECONDS [THREADS]]]
 func main() {
 	entries, seconds, threads := uint64(1000000), 0.3, 2
 	if len(os.Args) > 2 {
@@ -162,6 +170,8 @@ func main() {
 		s = &syncMap{}
 	case "rwmutex":
 		s = newRW(1, entries)
+	case "xsync":
+		s = newXsync(entries)
 	default:
 		s = newRW(64, entries)
 	}
