@@ -152,21 +152,25 @@ uint64_t hf_objects_walk(struct hf_map *map, uint64_t from, hf_object_visit_fn *
 	return last + 1;
 }
 
-static void free_object(void *arg, void *object) {
-	const struct hf_object_kind *kind = arg;
-	kind->free(kind->arg, object);
+/* Slot by slot: a walk would ask for the hash of objects that are gone. */
+static void free_all(struct hf_map *map, hf_table table) {
+	if (table == 0 || map->objects.free == NULL)
+		return;
+	for (uint64_t i = 0; i < hf_table_count(table) * HF_LINE_WORDS; i++) {
+		uint64_t word = hf_table_lines(table)[i];
+		if (word >= HF_MARKS)
+			map->objects.free(map->objects.arg, hf_tag_address(word));
+	}
 }
 
 void hf_objects_free(struct hf_map *map) {
 	drain(map, false);
 	HF_ASSERT(map->limbo.count == 0); /* all threads have left */
 	hf_memory_free(map->limbo.ring);
-	uint64_t place = 0;
-	if (map->objects.free == NULL || map->shards == NULL || shard_of(map)->table == 0)
+	if (map->shards == NULL)
 		return;
-	do
-		place = hf_objects_walk(map, place, free_object, &map->objects);
-	while (place != 0);
+	free_all(map, shard_of(map)->table);
+	free_all(map, shard_of(map)->next);
 }
 
 uint64_t hf_objects_count(const struct hf_map *map) {
