@@ -413,16 +413,26 @@ static bool refuse(struct hf_map *map, bool waited, uint64_t stamp, const char *
 	return hf_fail(err, HF_NOMEM, "out of memory: map '%s' cannot %s", map->name, what);
 }
 
+/* May it be readers that are in the way of more room? Else it is memory. */
+static bool may_wait(const struct hf_map *map, const struct hf_map_shard *shard,
+		     uint64_t *ret_stamp) {
+	bool freezing = shard->phase == HF_PHASE_FREEZING;
+	*ret_stamp = freezing ? shard->freezing : shard->retired_at;
+	return freezing ? !map->owned : shard->retired != 0;
+}
+
 uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct hf_pin *pin,
 			uint64_t hash, struct hf_err *err) {
 	uint64_t *slot = room_at_once(map, shard, hash);
 	struct wait wait = { 0 };
 	while (slot == NULL) {
-		if (!make_room(map, shard) && !wait_for_readers(map, pin, &wait)) {
-			bool freezing = shard->phase == HF_PHASE_FREEZING;
-			(void)refuse(map, freezing || shard->retired != 0,
-				     freezing ? shard->freezing : shard->retired_at, "grow", err);
-			return NULL;
+		uint64_t stamp = 0;
+		if (!make_room(map, shard)) {
+			bool readers = may_wait(map, shard, &stamp);
+			if (!readers || !wait_for_readers(map, pin, &wait)) {
+				(void)refuse(map, readers, stamp, "grow", err);
+				return NULL;
+			}
 		}
 		slot = room_at_once(map, shard, hash);
 	}

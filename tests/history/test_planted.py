@@ -384,7 +384,8 @@ def retry_with_another_reply(records):
 
 def retry_refused(records):
     """An id that was applied is judged a second time."""
-    one = records.acknowledged(lambda line: " ID " in line[3] and request_of(line)[1] == "Lock")
+    one = records.acknowledged(lambda line: " ID " in line[3] and " IFV" not in line[3]
+                               and request_of(line)[1] == "Lock")
     key, (state, version, _lsn) = request_of(one)[0], one[4].split(" ")
     records.lines.append(["1000001", one[1], one[2], one[3],
                           f"-REFUSED shelf:{key} is {state} (version {version}): Lock is allowed from Open"])
