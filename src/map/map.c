@@ -162,7 +162,7 @@ static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, ui
 	thread->rights = rights;
 	snprintf(thread->name, sizeof(thread->name), "%s", name);
 	thread->pin.name = thread->name;
-	if (map->kind == HF_MAP_U64)
+	if (map->kind != HF_MAP_RECORDS)
 		return thread;
 	hf_lock(&map->epochs.lock);
 	thread->blocks = blocks_take(map);
