@@ -296,7 +296,7 @@ static void begin(void) {
 	world.server->engine = loop->engine = world.engine;
 	must(is_new || hf_server_register(world.server, &err), &err);
 	must(is_new || hf_loop_join_stats(loop, &err), &err);
-	must(is_new || hf_reader_join(world.engine, "network 1", &loop->reader, &err), &err);
+	must(is_new || hf_engine_reader_join(world.engine, "network 1", &loop->reader, &err), &err);
 	world.server->accepted = 0;
 	loop->committed = 0;
 	for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -334,7 +334,7 @@ static void end(void) {
 		world.server = NULL;
 	} else {
 		hf_loop_leave_stats(loop); /* the next engine is another one */
-		hf_reader_leave(&loop->reader);
+		hf_engine_reader_leave(&loop->reader);
 	}
 }
 

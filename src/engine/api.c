@@ -320,7 +320,7 @@ static bool read_entity(struct hf_db *db, struct hf_span contract, struct hf_spa
 	struct reader *reader = take_reader(db);
 	if (reader == NULL)
 		return false;
-	bool read = hf_reader_get(&reader->reader, contract, key, block, ret_view, ret);
+	bool read = hf_engine_reader_get(&reader->reader, contract, key, block, ret_view, ret);
 	hf_atomic_store(&reader->taken, 0u, HF_RELEASE);
 	return read;
 }
@@ -425,14 +425,14 @@ enum hf_status hf_snapshot(struct hf_db *db, struct hf_result *ret) {
 
 static bool join_readers(struct hf_db *db, struct hf_err *err) {
 	for (uint32_t i = 0; i < READERS; i++)
-		if (!hf_reader_join(db->engine, "hf_get", &db->readers[i].reader, err))
+		if (!hf_engine_reader_join(db->engine, "hf_get", &db->readers[i].reader, err))
 			return false;
 	return true;
 }
 
 static void leave_readers(struct hf_db *db) {
 	for (uint32_t i = 0; i < READERS; i++)
-		hf_reader_leave(&db->readers[i].reader);
+		hf_engine_reader_leave(&db->readers[i].reader);
 }
 
 static void db_free(struct hf_db *db) {

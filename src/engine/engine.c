@@ -38,8 +38,9 @@ void hf_engine_empty(struct hf_engine *engine) {
 
 bool hf_engine_make_maps(struct hf_engine *engine, uint64_t entities, uint64_t plain_keys,
 			 struct hf_err *err) {
-	return hf_entity_make_map(engine, entities, err) &&
-	       hf_plain_make_map(engine, plain_keys, err);
+	struct hf_object_kind entity = hf_entity_kind(engine), plain = hf_plain_kind(engine);
+	return hf_objects_make(&entity, entities, &allocator, &engine->entities, err) &&
+	       hf_objects_make(&plain, plain_keys, &allocator, &engine->plain.map, err);
 }
 
 static void engine_free(struct hf_engine *engine) {

@@ -229,19 +229,20 @@ struct hf_engine_reader {
 	struct hf_map_thread *entities, *plain;
 };
 /* `name` (1 to 31 bytes): of the thread, for errors. HF_NOMEM, HF_TOOBIG. */
-HF_MUST bool hf_reader_join(struct hf_engine *engine, const char *name,
-			    struct hf_engine_reader *ret, struct hf_err *err);
-void hf_reader_leave(struct hf_engine_reader *reader); /* also of zeros */
+HF_MUST bool hf_engine_reader_join(struct hf_engine *engine, const char *name,
+				   struct hf_engine_reader *ret, struct hf_err *err);
+void hf_engine_reader_leave(struct hf_engine_reader *reader); /* also of zeros */
 /*
  * As hf_engine_get. `block` (HF_BLOCK_MAX) is what the view is of. False: this read needs the lock;
  * nothing was filled that counts. Fails only so, never with an error.
  */
-HF_MUST bool hf_reader_get(struct hf_engine_reader *reader, struct hf_span contract,
-			   struct hf_span key, uint8_t *block, struct hf_entity_view *ret_view,
-			   struct hf_reply *ret);
+HF_MUST bool hf_engine_reader_get(struct hf_engine_reader *reader, struct hf_span contract,
+				  struct hf_span key, uint8_t *block,
+				  struct hf_entity_view *ret_view, struct hf_reply *ret);
 /* As hf_engine_plain_get, into `value` (HF_PLAIN_VALUE_MAX + 8). */
-HF_MUST bool hf_reader_plain_get(struct hf_engine_reader *reader, struct hf_span key,
-				 uint8_t *value, struct hf_span *ret_value, struct hf_reply *ret);
+HF_MUST bool hf_engine_reader_plain_get(struct hf_engine_reader *reader, struct hf_span key,
+					uint8_t *value, struct hf_span *ret_value,
+					struct hf_reply *ret);
 
 /* ---- all ---- */
 

@@ -285,6 +285,10 @@ static inline struct hf_span hf_entity_key(const struct entity *entity) {
 void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
 		    const struct entity *entity, uint16_t *ret_state, const uint8_t **ret_block);
 
+/* What hf_engine_get says of an entity with this head, in this state, and with these fields. */
+void hf_entity_show(const struct hf_contract *contract, uint16_t state, const struct entity *head,
+		    const uint8_t *block, struct hf_entity_view *ret_view, struct hf_reply *ret);
+
 /* What an accepted event does to memory; all of it, for requests and for replay alike. */
 struct change {
 	struct contract_slot *slot; /* that judged it: the family's newest */
@@ -313,7 +317,8 @@ const uint8_t *hf_arena_next(const uint8_t *at);
  */
 HF_MUST bool hf_entity_restore(struct hf_engine *engine, const struct entity *image,
 			       struct entity **ret, struct hf_err *err);
-HF_MUST bool hf_entity_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err);
+/* What a map of them must know. */
+struct hf_object_kind hf_entity_kind(struct hf_engine *engine);
 /* Makes sure that hf_change_apply cannot fail. */
 HF_MUST bool hf_change_reserve(struct hf_engine *engine, const struct change *change,
 			       struct hf_err *err);
@@ -330,13 +335,15 @@ struct entity *hf_plain_find(const struct hf_engine *engine, uint64_t hash, stru
 
 /* A key that is about to get a value. */
 struct plain_change {
+	struct hf_span key; /* borrowed */
 	uint64_t hash;
-	struct entity *entity; /* that will hold it */
-	struct entity *old;    /* that is there, perhaps the same; NULL: none */
+	struct entity *old;    /* that is there; NULL: none */
+	struct entity *entity; /* that will hold it, perhaps the same; since hf_plain_reserve */
 };
+struct plain_change hf_plain_look(const struct hf_engine *engine, struct hf_span key);
 /* Makes sure that hf_plain_apply_set, called next, cannot fail. */
-HF_MUST bool hf_plain_reserve(struct hf_engine *engine, struct hf_span key, size_t value_len,
-			      struct plain_change *ret, struct hf_err *err);
+HF_MUST bool hf_plain_reserve(struct hf_engine *engine, struct plain_change *change,
+			      size_t value_len, struct hf_err *err);
 /* What a new value does to memory; for requests and replay alike. */
 void hf_plain_apply_set(struct hf_engine *engine, const struct plain_change *change,
 			struct hf_span value, const struct hf_record *record);
@@ -344,10 +351,13 @@ void hf_plain_apply_set(struct hf_engine *engine, const struct plain_change *cha
 HF_MUST bool hf_plain_reserve_delete(struct hf_engine *engine, struct hf_err *err);
 /* False: there is no such key. */
 HF_MUST bool hf_plain_apply_delete(struct hf_engine *engine, struct hf_span key, uint64_t lsn);
+/* The reply about a key of which this is the head; NULL: it is not there, since deleted_lsn. */
+void hf_plain_show(const struct entity *head, uint64_t deleted_lsn, struct hf_reply *ret);
 /* Takes a plain key over from a snapshot; its bytes have been checked. */
 HF_MUST bool hf_plain_restore(struct hf_engine *engine, const struct entity *image,
 			      struct hf_err *err);
-HF_MUST bool hf_plain_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err);
+/* What a map of them must know. */
+struct hf_object_kind hf_plain_kind(struct hf_engine *engine);
 
 /* ---- snapshot.c */
 

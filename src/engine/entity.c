@@ -22,8 +22,6 @@ _Static_assert(sizeof(struct entity) + HF_BLOCK_MAX + HF_KEY_MAX + sizeof(struct
 	       "every entity fits");
 _Static_assert(HF_BLOCK_MAX <= ENTITY_BLOCK, "a block's size leaves a bit");
 
-static const struct hf_allocator allocator = { .alloc = hf_pages_new, .free = hf_pages_free };
-
 static bool arena_reserve(struct arena *arena, size_t bytes, struct hf_err *err) {
 	if ((size_t)(arena->end - arena->at) >= bytes)
 		return true;
@@ -111,9 +109,8 @@ static uint64_t hash_of(const void *arg, const void *object) {
 	return hf_entity_hash(engine, engine->slots[entity->slot].family, hf_entity_key(entity));
 }
 
-bool hf_entity_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err) {
-	struct hf_object_kind kind = { .name = "entities", .hash = hash_of, .arg = engine };
-	return hf_objects_make(&kind, expected, &allocator, &engine->entities, err);
+struct hf_object_kind hf_entity_kind(struct hf_engine *engine) {
+	return (struct hf_object_kind){ .name = "entities", .hash = hash_of, .arg = engine };
 }
 
 void hf_entity_store(struct entity *entity, const void *from, size_t bytes) {

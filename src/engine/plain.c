@@ -16,8 +16,6 @@
 
 #define NUMBER_TEXT_MAX 24u
 
-static const struct hf_allocator allocator = { .alloc = hf_pages_new, .free = hf_pages_free };
-
 uint64_t hf_plain_hash(const struct hf_engine *engine, struct hf_span key) {
 	return XXH3_64bits_withSeed(key.data, key.len, engine->hash_seed);
 }
@@ -44,19 +42,14 @@ static void free_entity(void *arg, void *object) {
 	hf_memory_free(object);
 }
 
-bool hf_plain_make_map(struct hf_engine *engine, uint64_t expected, struct hf_err *err) {
-	struct hf_object_kind kind = {
+struct hf_object_kind hf_plain_kind(struct hf_engine *engine) {
+	return (struct hf_object_kind){
 		.name = "plain keys", .hash = hash_of, .free = free_entity, .arg = engine
 	};
-	return hf_objects_make(&kind, expected, &allocator, &engine->plain.map, err);
 }
 
 struct entity *hf_plain_find(const struct hf_engine *engine, uint64_t hash, struct hf_span key) {
 	return hf_object_find(engine->plain.map, hash, is_key, &key);
-}
-
-static struct entity *find(const struct hf_engine *engine, struct hf_span key) {
-	return hf_plain_find(engine, hf_plain_hash(engine, key), key);
 }
 
 static struct entity *entity_new(struct hf_span key, size_t value_len, struct hf_err *err) {
@@ -79,19 +72,24 @@ static void save(struct hf_engine *engine, struct entity *entity) {
 		hf_entity_save(engine, entity);
 }
 
-bool hf_plain_reserve(struct hf_engine *engine, struct hf_span key, size_t value_len,
-		      struct plain_change *ret, struct hf_err *err) {
-	*ret = (struct plain_change){ .hash = hf_plain_hash(engine, key) };
-	ret->old = hf_plain_find(engine, ret->hash, key);
-	if (ret->old != NULL && ret->old->skip == value_len) {
-		ret->entity = ret->old;
+struct plain_change hf_plain_look(const struct hf_engine *engine, struct hf_span key) {
+	uint64_t hash = hf_plain_hash(engine, key);
+	return (struct plain_change){ .key = key,
+				      .hash = hash,
+				      .old = hf_plain_find(engine, hash, key) };
+}
+
+bool hf_plain_reserve(struct hf_engine *engine, struct plain_change *change, size_t value_len,
+		      struct hf_err *err) {
+	if (change->old != NULL && change->old->skip == value_len) {
+		change->entity = change->old;
 		return true;
 	}
-	if (ret->old == NULL ? !hf_object_reserve(engine->plain.map, ret->hash, err)
-			     : !hf_object_reserve_retire(engine->plain.map, err))
+	if (change->old == NULL ? !hf_object_reserve(engine->plain.map, change->hash, err)
+				: !hf_object_reserve_retire(engine->plain.map, err))
 		return false;
-	ret->entity = entity_new(key, value_len, err);
-	return ret->entity != NULL;
+	change->entity = entity_new(change->key, value_len, err);
+	return change->entity != NULL;
 }
 
 /* The value takes the old one's place, or the new entity that of the old. */
@@ -171,6 +169,14 @@ static uint64_t depends_on(const struct hf_engine *engine, const struct entity *
 	return entity != NULL ? entity->lsn : engine->plain.deleted_lsn;
 }
 
+void hf_plain_show(const struct entity *head, uint64_t deleted_lsn, struct hf_reply *ret) {
+	*ret = head == NULL ? (struct hf_reply){ .status = HF_NOTFOUND, .durable_at = deleted_lsn }
+			    : (struct hf_reply){ .status = HF_OK,
+						 .durable_at = head->lsn,
+						 .version = head->version,
+						 .lsn = head->lsn };
+}
+
 static bool key_fits(struct hf_engine *engine, struct hf_span key, struct hf_reply *ret) {
 	struct hf_err err;
 	if (key.len > 0 && key.len <= HF_KEY_MAX)
@@ -183,14 +189,9 @@ static bool key_fits(struct hf_engine *engine, struct hf_span key, struct hf_rep
 
 void hf_engine_plain_get(struct hf_engine *engine, struct hf_span key, struct hf_span *ret_value,
 			 struct hf_reply *ret) {
-	const struct entity *entity = find(engine, key);
+	const struct entity *entity = hf_plain_look(engine, key).old;
 	*ret_value = entity == NULL ? hf_span(NULL, 0) : value_of(entity);
-	*ret = (struct hf_reply){
-		.status = entity == NULL ? HF_NOTFOUND : HF_OK,
-		.durable_at = depends_on(engine, entity),
-		.version = entity == NULL ? 0 : entity->version,
-		.lsn = entity == NULL ? 0 : entity->lsn,
-	};
+	hf_plain_show(entity, engine->plain.deleted_lsn, ret);
 }
 
 /* Room for a change, before anything is looked at: it may wait. False: the reply is filled. */
@@ -210,24 +211,23 @@ static bool make_room(struct hf_engine *engine, size_t body_max, struct hf_reply
 }
 
 /* Logs the value and applies it; the log has room. Nothing has changed if it fails. */
-static bool log_and_set(struct hf_engine *engine, struct hf_span key, struct hf_span value,
+static bool log_and_set(struct hf_engine *engine, struct plain_change *change, struct hf_span value,
 			struct hf_reply *ret) {
-	struct plain_change change;
 	struct hf_err err;
-	if (!hf_plain_reserve(engine, key, value.len, &change, &err)) {
+	if (!hf_plain_reserve(engine, change, value.len, &err)) {
 		hf_reply_err(engine, &err, 0, ret);
 		return false;
 	}
-	size_t body_max = hf_set_body_max(key.len, value.len);
+	size_t body_max = hf_set_body_max(change->key.len, value.len);
 	struct hf_record record = { .time_ns = hf_log_time(engine) };
 	uint8_t *body = hf_log_begin(engine->log, body_max, &record.lsn, &record.position);
 	hf_log_end(engine->log, HF_RECORD_SET, record.time_ns,
-		   hf_set_body_put(key, value, body, body_max));
-	hf_plain_apply_set(engine, &change, value, &record);
+		   hf_set_body_put(change->key, value, body, body_max));
+	hf_plain_apply_set(engine, change, value, &record);
 	*ret = (struct hf_reply){
 		.status = HF_OK,
 		.durable_at = record.lsn,
-		.version = change.entity->version,
+		.version = change->entity->version,
 		.lsn = record.lsn,
 	};
 	return true;
@@ -261,15 +261,15 @@ void hf_engine_plain_set(struct hf_engine *engine, const struct hf_plain_set *se
 	}
 	if (!make_room(engine, hf_set_body_max(set->key.len, set->value.len), ret))
 		return;
-	const struct entity *entity = find(engine, set->key);
-	bool sets = condition_holds(set, entity);
-	uint64_t seen = depends_on(engine, entity);
+	struct plain_change change = hf_plain_look(engine, set->key);
+	bool sets = condition_holds(set, change.old);
+	uint64_t seen = depends_on(engine, change.old);
 	if (old != NULL) {
-		struct hf_span value = entity == NULL ? hf_span(NULL, 0) : value_of(entity);
-		old(arg, entity == NULL ? NULL : &value);
+		struct hf_span value = change.old == NULL ? hf_span(NULL, 0) : value_of(change.old);
+		old(arg, change.old == NULL ? NULL : &value);
 	}
 	if (sets)
-		*ret_set = log_and_set(engine, set->key, set->value, ret);
+		*ret_set = log_and_set(engine, &change, set->value, ret);
 	else
 		*ret = (struct hf_reply){ .status = HF_OK, .durable_at = seen };
 }
@@ -287,15 +287,15 @@ void hf_engine_plain_add(struct hf_engine *engine, struct hf_span key, int64_t b
 	if (!key_fits(engine, key, ret) ||
 	    !make_room(engine, hf_set_body_max(key.len, NUMBER_TEXT_MAX), ret))
 		return;
-	const struct entity *entity = find(engine, key);
+	struct plain_change change = hf_plain_look(engine, key);
 	int64_t now = 0, sum;
-	if (entity != NULL && !hf_span_i64(value_of(entity), &now)) {
-		reply_bad_number(engine, entity->lsn, "value is not an integer or out of range",
+	if (change.old != NULL && !hf_span_i64(value_of(change.old), &now)) {
+		reply_bad_number(engine, change.old->lsn, "value is not an integer or out of range",
 				 ret);
 		return;
 	}
 	if (__builtin_add_overflow(now, by, &sum)) {
-		reply_bad_number(engine, depends_on(engine, entity),
+		reply_bad_number(engine, depends_on(engine, change.old),
 				 "increment or decrement would overflow", ret);
 		return;
 	}
@@ -303,7 +303,7 @@ void hf_engine_plain_add(struct hf_engine *engine, struct hf_span key, int64_t b
 	struct hf_text number = hf_text(text, sizeof(text));
 	hf_text_add(&number, "%lld", (long long)sum);
 	*ret_value = sum;
-	(void)log_and_set(engine, key, hf_span(text, number.len), ret);
+	(void)log_and_set(engine, &change, hf_span(text, number.len), ret);
 }
 
 void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys, uint32_t count,

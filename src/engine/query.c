@@ -36,6 +36,19 @@ static void reply_entity(const struct entity *entity, const char *state, struct 
 	};
 }
 
+void hf_entity_show(const struct hf_contract *contract, uint16_t state, const struct entity *head,
+		    const uint8_t *block, struct hf_entity_view *ret_view, struct hf_reply *ret) {
+	*ret_view = (struct hf_entity_view){
+		.contract = contract,
+		.state = contract->states[state].name,
+		.version = head->version,
+		.lsn = head->lsn,
+		.time_ns = head->time_ns,
+		.block = block,
+	};
+	reply_entity(head, ret_view->state, ret);
+}
+
 void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
 		   struct hf_entity_view *ret_view, struct hf_reply *ret) {
 	const struct entity *entity = find(engine, contract, key, ret);
@@ -45,15 +58,7 @@ void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_
 	uint16_t state;
 	const uint8_t *block;
 	hf_entity_view(engine, slot, entity, &state, &block);
-	*ret_view = (struct hf_entity_view){
-		.contract = slot->contract,
-		.state = slot->contract->states[state].name,
-		.version = entity->version,
-		.lsn = entity->lsn,
-		.time_ns = entity->time_ns,
-		.block = block,
-	};
-	reply_entity(entity, ret_view->state, ret);
+	hf_entity_show(slot->contract, state, entity, block, ret_view, ret);
 }
 
 static bool read_event(struct hf_engine *engine, uint64_t position, struct hf_record *record,

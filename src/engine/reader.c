@@ -13,8 +13,8 @@
 
 #define TRIES 16u
 
-bool hf_reader_join(struct hf_engine *engine, const char *name, struct hf_engine_reader *ret,
-		    struct hf_err *err) {
+bool hf_engine_reader_join(struct hf_engine *engine, const char *name, struct hf_engine_reader *ret,
+			   struct hf_err *err) {
 	char why[HF_ERR_TEXT_MAX];
 	*ret = (struct hf_engine_reader){ .engine = engine };
 	enum hf_status status =
@@ -24,11 +24,11 @@ bool hf_reader_join(struct hf_engine *engine, const char *name, struct hf_engine
 				     sizeof(why));
 	if (status == HF_OK)
 		return true;
-	hf_reader_leave(ret);
+	hf_engine_reader_leave(ret);
 	return hf_fail(err, status, "%s", why);
 }
 
-void hf_reader_leave(struct hf_engine_reader *reader) {
+void hf_engine_reader_leave(struct hf_engine_reader *reader) {
 	hf_map_leave(reader->entities);
 	hf_map_leave(reader->plain);
 	*reader = (struct hf_engine_reader){ 0 };
@@ -75,8 +75,9 @@ static bool read_entity(struct hf_engine_reader *reader, uint32_t family, struct
 	return found;
 }
 
-bool hf_reader_get(struct hf_engine_reader *reader, struct hf_span contract, struct hf_span key,
-		   uint8_t *block, struct hf_entity_view *ret_view, struct hf_reply *ret) {
+bool hf_engine_reader_get(struct hf_engine_reader *reader, struct hf_span contract,
+			  struct hf_span key, uint8_t *block, struct hf_entity_view *ret_view,
+			  struct hf_reply *ret) {
 	struct hf_engine *engine = reader->engine;
 	struct entity head;
 	uint32_t family = hf_family_find(engine, contract);
@@ -86,26 +87,12 @@ bool hf_reader_get(struct hf_engine_reader *reader, struct hf_span contract, str
 	const struct contract_slot *slot = &engine->slots[head.slot];
 	if (slot != hf_newest(engine, family))
 		return false;
-	*ret_view = (struct hf_entity_view){
-		.contract = slot->contract,
-		.state = slot->contract->states[head.state].name,
-		.version = head.version,
-		.lsn = head.lsn,
-		.time_ns = head.time_ns,
-		.block = block,
-	};
-	*ret = (struct hf_reply){
-		.status = HF_OK,
-		.durable_at = head.lsn,
-		.state = ret_view->state,
-		.version = head.version,
-		.lsn = head.lsn,
-	};
+	hf_entity_show(slot->contract, head.state, &head, block, ret_view, ret);
 	return true;
 }
 
-bool hf_reader_plain_get(struct hf_engine_reader *reader, struct hf_span key, uint8_t *value,
-			 struct hf_span *ret_value, struct hf_reply *ret) {
+bool hf_engine_reader_plain_get(struct hf_engine_reader *reader, struct hf_span key, uint8_t *value,
+				struct hf_span *ret_value, struct hf_reply *ret) {
 	const struct hf_engine *engine = reader->engine;
 	uint64_t hash = hf_plain_hash(engine, key);
 	struct entity head = { 0 };
@@ -120,11 +107,6 @@ bool hf_reader_plain_get(struct hf_engine_reader *reader, struct hf_span key, ui
 	*ret_value = entity == NULL ? hf_span(NULL, 0) : hf_span(value, head.skip);
 	/* After the look: see hf_plain_apply_delete. */
 	uint64_t gone = hf_atomic_load(&engine->plain.deleted_lsn, HF_ACQUIRE);
-	*ret = (struct hf_reply){
-		.status = entity == NULL ? HF_NOTFOUND : HF_OK,
-		.durable_at = entity == NULL ? gone : head.lsn,
-		.version = head.version,
-		.lsn = head.lsn,
-	};
+	hf_plain_show(entity == NULL ? NULL : &head, gone, ret);
 	return read;
 }

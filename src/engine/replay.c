@@ -201,12 +201,12 @@ static bool replay_event(struct hf_engine *engine, const struct hf_record *recor
 
 static bool replay_set(struct hf_engine *engine, const struct hf_record *record,
 		       struct hf_err *err) {
-	struct plain_change change;
 	struct hf_span key;
 	size_t len;
 	if (!hf_set_body_get(record->body, &key, engine->value, &len))
 		return differs(record, NULL, err, "this record of a plain key does not parse");
-	if (!hf_plain_reserve(engine, key, len, &change, err))
+	struct plain_change change = hf_plain_look(engine, key);
+	if (!hf_plain_reserve(engine, &change, len, err))
 		return false;
 	hf_plain_apply_set(engine, &change, hf_span(engine->value, len), record);
 	return true;

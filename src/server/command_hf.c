@@ -113,8 +113,8 @@ static void reply_some(struct hf_out *out, const struct hf_entity_view *view,
 void hf_cmd_get(struct hf_loop *loop, struct hf_conn *conn, const struct hf_resp_command *request) {
 	struct hf_entity_view view;
 	struct hf_reply reply;
-	bool locks = !hf_reader_get(&loop->reader, request->argv[1], request->argv[2], loop->read,
-				    &view, &reply);
+	bool locks = !hf_engine_reader_get(&loop->reader, request->argv[1], request->argv[2],
+					   loop->read, &view, &reply);
 	if (locks) {
 		hf_engine_lock(loop->engine);
 		hf_engine_get(loop->engine, request->argv[1], request->argv[2], &view, &reply);

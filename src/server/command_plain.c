@@ -38,7 +38,8 @@ void hf_cmd_plain_get(struct hf_loop *loop, struct hf_conn *conn,
 		      const struct hf_resp_command *request) {
 	struct hf_span value;
 	struct hf_reply reply;
-	if (hf_reader_plain_get(&loop->reader, request->argv[1], loop->read, &value, &reply)) {
+	if (hf_engine_reader_plain_get(&loop->reader, request->argv[1], loop->read, &value,
+				       &reply)) {
 		hf_conn_gate(conn, reply.durable_at);
 		reply_value(conn, reply.status == HF_OK, value);
 		return;

@@ -574,7 +574,7 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	char name[16];
 	snprintf(name, sizeof(name), "network %u", (unsigned)(loop - server->loops) + 1);
 	if (!has_fd || !hf_loop_join_stats(loop, err) ||
-	    !hf_reader_join(loop->engine, name, &loop->reader, err) ||
+	    !hf_engine_reader_join(loop->engine, name, &loop->reader, err) ||
 	    !watch(loop, loop->commit_fd, &loop->commit_source, err) ||
 	    !watch(loop, server->drain_fd, &server->drain_source, err))
 		return false;
@@ -587,7 +587,7 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 
 void hf_loop_fini(struct hf_loop *loop) {
 	hf_loop_leave_stats(loop);
-	hf_reader_leave(&loop->reader);
+	hf_engine_reader_leave(&loop->reader);
 	hf_pool_fini(&loop->pool);
 	hf_memory_free(loop->dirty.items);
 	hf_memory_free(loop->waiting.items);

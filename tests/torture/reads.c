@@ -177,8 +177,8 @@ static void read_entity(struct reading *reading) {
 	struct hf_entity_view view;
 	struct hf_reply reply;
 	uint64_t from = hf_atomic_load(&world->entities[number].done, HF_SEQ_CST), n = 0;
-	bool free = hf_reader_get(&reading->reader, hf_span_of("steps"), key, reading->bytes, &view,
-				  &reply);
+	bool free = hf_engine_reader_get(&reading->reader, hf_span_of("steps"), key, reading->bytes,
+					 &view, &reply);
 	if (!free) {
 		hf_engine_lock(world->engine);
 		hf_engine_get(world->engine, hf_span_of("steps"), key, &view, &reply);
@@ -205,7 +205,7 @@ static void read_plain(struct reading *reading) {
 	struct hf_span key = key_of('p', number, buf), value;
 	struct hf_reply reply;
 	uint64_t from = hf_atomic_load(&world->plain[number].done, HF_SEQ_CST), change = 0;
-	if (!hf_reader_plain_get(&reading->reader, key, reading->bytes, &value, &reply)) {
+	if (!hf_engine_reader_plain_get(&reading->reader, key, reading->bytes, &value, &reply)) {
 		reading->locked_reads++;
 		return;
 	}
@@ -258,14 +258,14 @@ static void run(struct world *world, double seconds) {
 	for (uint32_t i = 0; i < READERS; i++) {
 		readings[i].world = world;
 		readings[i].random = i + 1;
-		CHECK(hf_reader_join(world->engine, "reader", &readings[i].reader, &err), "%s",
-		      err.text);
+		CHECK(hf_engine_reader_join(world->engine, "reader", &readings[i].reader, &err),
+		      "%s", err.text);
 		HF_ASSERT(pthread_create(&threads[i], NULL, read_all, &readings[i]) == 0);
 	}
 	write_all(world, begin_ns);
 	for (uint32_t i = 0; i < READERS; i++) {
 		HF_ASSERT(pthread_join(threads[i], NULL) == 0);
-		hf_reader_leave(&readings[i].reader);
+		hf_engine_reader_leave(&readings[i].reader);
 		world->free_reads += readings[i].free_reads;
 		world->locked_reads += readings[i].locked_reads;
 		world->missing += readings[i].missing;
