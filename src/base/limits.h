@@ -83,15 +83,16 @@
 #define HF_MAP_NAME_MAX 31u /* a map's name, and a thread's in it */
 #define HF_MAP_SHARDS_MAX 1024u
 #define HF_MAP_SHARDS_DEFAULT 64u
-#define HF_MAP_THREADS_MAX 1024u    /* joined to one map */
-#define HF_MAP_BITS_MIN 4u	    /* the smallest table has 2^this home lines of 64 bytes */
-#define HF_MAP_TAIL_LINES 8u	    /* behind the last home line, for what overflows it */
-#define HF_MAP_LIMBO 1024u	    /* removed by one shard, but perhaps still being read */
-#define HF_MAP_LIMBO_EAGER 128u	    /* from here on a shard finds out what is out of sight */
-#define HF_MAP_LIMBO_RECORDS 65536u /* replaced by one thread, but perhaps still being read */
-#define HF_MAP_LIMBO_FIRST 2048u    /* ... as long as no reader is stuck */
-#define HF_MAP_LIMBO_BYTES 8388608u /* ... all together, if more than one */
-#define HF_MAP_MOVE_LINES 4u	    /* a write moves at least so many lines of a table in motion */
+#define HF_MAP_THREADS_MAX 1024u      /* joined to one map */
+#define HF_MAP_BITS_MIN 4u	      /* the smallest table has 2^this home lines of 64 bytes */
+#define HF_MAP_TAIL_LINES 8u	      /* behind the last home line, for what overflows it */
+#define HF_MAP_LIMBO 1024u	      /* removed by one shard, but perhaps still being read */
+#define HF_MAP_LIMBO_EAGER 128u	      /* from here on a shard finds out what is out of sight */
+#define HF_MAP_LIMBO_RECORDS 65536u   /* replaced by one thread, but perhaps still being read */
+#define HF_MAP_LIMBO_FIRST 2048u      /* ... as long as no reader is stuck */
+#define HF_MAP_LIMBO_BYTES 8388608u   /* ... all together, if more than one */
+#define HF_MAP_RETIRED_BYTES 1048576u /* objects removed, but perhaps still being read */
+#define HF_MAP_MOVE_LINES 4u /* a write moves at least so many lines of a table in motion */
 #define HF_MAP_RECORD_MAX 65535u
 #define HF_MAP_CURSOR_IMAGES 65536u /* entries that a snapshot cursor keeps as they were */
 #define HF_MAP_PATIENCE_MS 1000u    /* default: how long a writer waits for a stuck reader */

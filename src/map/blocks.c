@@ -117,7 +117,7 @@ void hf_block_free(struct hf_blocks *blocks, struct hf_depot *depot, void *block
 static void free_oldest(struct hf_blocks *blocks, struct hf_depot *depot) {
 	uint64_t what = hf_blocks_oldest(blocks)->what;
 	hf_blocks_shift(blocks);
-	hf_block_free(blocks, depot, (void *)(uintptr_t)(what & HF_LIMBO_ADDRESS),
+	hf_block_free(blocks, depot, (void *)(uintptr_t)(what & HF_ADDRESS_MASK),
 		      (uint32_t)(what >> 48));
 }
 

@@ -54,8 +54,6 @@ struct hf_blocks {
 	uint64_t limbo_lines;
 };
 
-#define HF_LIMBO_ADDRESS 0x0000ffffffffffffu
-
 static inline uint32_t hf_lines_of(size_t bytes) {
 	return (uint32_t)((bytes + HF_LINE - 1) / HF_LINE);
 }
@@ -123,9 +121,9 @@ static inline void *hf_block_again(struct hf_blocks *blocks, struct hf_depot *de
 		     oldest->what >> 48 == lines && hf_epochs_known(depot->epochs, oldest->stamp);
 	if (__builtin_expect(!usual, 0))
 		return NULL;
-	void *block = (void *)(uintptr_t)(oldest->what & HF_LIMBO_ADDRESS);
+	void *block = (void *)(uintptr_t)(oldest->what & HF_ADDRESS_MASK);
 	hf_blocks_shift(blocks);
-	__builtin_prefetch((void *)(uintptr_t)(hf_blocks_oldest(blocks)->what & HF_LIMBO_ADDRESS),
+	__builtin_prefetch((void *)(uintptr_t)(hf_blocks_oldest(blocks)->what & HF_ADDRESS_MASK),
 			   1);
 	hf_note_dead(block, lines * HF_LINE);
 	hf_note_new(block, lines * HF_LINE);

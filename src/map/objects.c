@@ -5,7 +5,6 @@
 
 /* Removed in one request at most, beyond what makes a writer wait: keys of one command. */
 #define RETIRED_MAX (HF_MAP_LIMBO + HF_ARGS_MAX)
-#define RETIRED_BYTES 1048576u
 
 struct hf_retired {
 	void *object;
@@ -40,7 +39,7 @@ void hf_object_prefetch(const struct hf_map *map, uint64_t hash) {
 
 void *hf_object_hint(const struct hf_map *map, uint64_t hash) {
 	const uint64_t *line = home_of(map, hash);
-	uint32_t found = hf_tags_match(line, hf_tag_of(hash)) & 0x88888888u;
+	uint32_t found = hf_tags_match(line, hf_tag_of(hash));
 	if (found == 0)
 		return NULL;
 	uint64_t word = hf_atomic_load(line + __builtin_ctz(found) / 4, HF_RELAXED);
@@ -58,7 +57,7 @@ bool hf_object_reserve(struct hf_map *map, uint64_t hash, struct hf_err *err) {
 void hf_object_add(struct hf_map *map, uint64_t hash, void *object) {
 	struct hf_map_shard *shard = shard_of(map);
 	uint64_t *slot = shard->reserved;
-	HF_ASSERT(slot != NULL && object != NULL && (uintptr_t)object <= HF_OBJECT_ADDRESS_MAX);
+	HF_ASSERT(slot != NULL && object != NULL && (uintptr_t)object <= HF_ADDRESS_MASK);
 	shard->reserved = NULL;
 	uint64_t was = hf_atomic_load(slot, HF_RELAXED);
 	hf_atomic_store(slot, hf_tag_word(hash, object), HF_RELEASE);
@@ -76,7 +75,7 @@ static uint64_t *slot_with(struct hf_map *map, uint64_t hash, const void *object
 }
 
 void hf_object_replace(struct hf_map *map, uint64_t hash, const void *old, void *object) {
-	HF_ASSERT(object != NULL && (uintptr_t)object <= HF_OBJECT_ADDRESS_MAX);
+	HF_ASSERT(object != NULL && (uintptr_t)object <= HF_ADDRESS_MASK);
 	hf_atomic_store(slot_with(map, hash, old), hf_tag_word(hash, object), HF_RELEASE);
 }
 
@@ -107,8 +106,8 @@ bool hf_object_reserve_retire(struct hf_map *map, struct hf_err *err) {
 	if (limbo->ring == NULL && !make_limbo(map, err))
 		return false;
 	hf_shard_tend(map, shard_of(map));
-	drain(map, limbo->count < HF_MAP_LIMBO_EAGER && limbo->bytes < RETIRED_BYTES / 8);
-	while (limbo->count >= HF_MAP_LIMBO || limbo->bytes >= RETIRED_BYTES) {
+	drain(map, limbo->count < HF_MAP_LIMBO_EAGER && limbo->bytes < HF_MAP_RETIRED_BYTES / 8);
+	while (limbo->count >= HF_MAP_LIMBO || limbo->bytes >= HF_MAP_RETIRED_BYTES) {
 		if (!hf_map_wait_passed(map, &nobody, limbo->ring[limbo->first].stamp,
 					"free what was removed", err))
 			return false;

@@ -19,8 +19,6 @@
 #include "base/err.h"
 #include "holdfast/map.h"
 
-#define HF_OBJECT_ADDRESS_MAX (((uint64_t)1 << 48) - 1)
-
 struct hf_object_kind {
 	const char *name; /* of the map, for errors */
 	/* What the object was added under; called when tables grow. */

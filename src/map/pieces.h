@@ -15,6 +15,10 @@
 #include "base/allocator.h"
 #include "base/limits.h"
 
+/* An address takes this much of a word; what stands above it there is the map's. */
+#define HF_ADDRESS_BITS 48u
+#define HF_ADDRESS_MASK (((uint64_t)1 << HF_ADDRESS_BITS) - 1)
+
 #define HF_LINE 64u
 #define HF_PIECE_CLASSES 48u
 #define HF_CHUNK_HUGE ((size_t)32 << 20)

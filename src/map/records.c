@@ -99,7 +99,7 @@ static inline bool ends_here(const uint64_t *line) {
 static inline struct spot find_near(const struct hf_map *map, hf_table table, uint64_t hash,
 				    struct hf_bytes key) {
 	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
-	uint32_t found = hf_tags_match(line, hf_tag_of(hash)) & 0x88888888u;
+	uint32_t found = hf_tags_match(line, hf_tag_of(hash));
 	uint64_t *slot = line + (found == 0 ? 0 : __builtin_ctz(found) / 4);
 	uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
 	const struct hf_record *record = hf_record_of(word);
@@ -360,7 +360,7 @@ static enum step change_found(struct hf_map_thread *thread, struct spot spot, st
 			return DONE;
 		}
 		record_fill(*spare, change, change->ret_version, old);
-		now = (spot.word & ~HF_TAG_ADDRESS) | (uintptr_t)*spare;
+		now = (spot.word & ~HF_ADDRESS_MASK) | (uintptr_t)*spare;
 	}
 	if (!hf_atomic_cas(spot.slot, &spot.word, now, HF_ACQ_REL, HF_RELAXED))
 		return AGAIN;
@@ -507,7 +507,7 @@ enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes k
 	record_head(record, key, data.len, hf_record_version(old));
 	hf_bytes_copy(record->bytes, data.data, data.len);
 	uint64_t version = hf_record_version(record);
-	uint64_t now = (spot.word & ~HF_TAG_ADDRESS) | (uintptr_t)record;
+	uint64_t now = (spot.word & ~HF_ADDRESS_MASK) | (uintptr_t)record;
 	bool done = hf_atomic_cas(spot.slot, &spot.word, now, HF_ACQ_REL, HF_RELAXED);
 	if (HF_LIKELY(done))
 		hf_blocks_retire(thread->blocks, depot, old, hf_record_lines(old));

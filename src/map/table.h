@@ -36,7 +36,7 @@ struct hf_table_head {
 
 typedef uint64_t hf_table; /* the word; 0: none */
 
-#define HF_TABLE_ADDRESS 0x0000ffffffffffc0u
+#define HF_TABLE_ADDRESS (HF_ADDRESS_MASK & ~(uint64_t)63)
 #define HF_TABLE_FROZEN ((uint64_t)1 << 63)
 
 static inline uint64_t *hf_table_lines(hf_table table) {

@@ -12,11 +12,10 @@
 
 #include "map/map_private.h"
 
-#define HF_TAG_SHIFT 48u
-#define HF_TAG_ADDRESS (((uint64_t)1 << HF_TAG_SHIFT) - 1)
+#define HF_TAG_SHIFT HF_ADDRESS_BITS
 
 static inline void *hf_tag_address(uint64_t word) {
-	return (void *)(uintptr_t)(word & HF_TAG_ADDRESS);
+	return (void *)(uintptr_t)(word & HF_ADDRESS_MASK);
 }
 
 /* What a slot's word has above the address; never 0, which the marks have. */
@@ -28,7 +27,7 @@ static inline uint64_t hf_tag_word(uint64_t hash, const void *address) {
 	return hf_tag_of(hash) << HF_TAG_SHIFT | (uintptr_t)address;
 }
 
-/* Bit 4i + 3 for each slot i of this line with this tag; perhaps other bits, too. */
+/* Bit 4i + 3 for each slot i of this line with this tag. */
 #if defined(__SSE2__) && !defined(HF_BASE_TSAN) && !defined(HF_INTERLEAVE)
 static inline uint32_t hf_tags_match(const uint64_t *line, uint64_t tag) {
 	const __m128i *words = (const __m128i *)(const void *)line;
@@ -37,7 +36,8 @@ static inline uint32_t hf_tags_match(const uint64_t *line, uint64_t tag) {
 				      _mm_cmpeq_epi16(_mm_load_si128(&words[1]), wanted));
 	__m128i high = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&words[2]), wanted),
 				       _mm_cmpeq_epi16(_mm_load_si128(&words[3]), wanted));
-	return (uint32_t)_mm_movemask_epi8(low) | (uint32_t)_mm_movemask_epi8(high) << 16;
+	uint32_t found = (uint32_t)_mm_movemask_epi8(low) | (uint32_t)_mm_movemask_epi8(high) << 16;
+	return found & 0x88888888u; /* the highest of a word's four 16-bit lanes is its tag */
 }
 #else
 static inline uint32_t hf_tags_match(const uint64_t *line, uint64_t tag) {
@@ -56,8 +56,7 @@ __attribute__((always_inline)) static inline uint64_t *hf_tags_find_in(uint64_t 
 								       hf_tag_is_fn *is_it,
 								       const void *wanted,
 								       uint64_t *ret_word) {
-	for (uint32_t found = hf_tags_match(line, tag) & 0x88888888u; found != 0;
-	     found &= found - 1) {
+	for (uint32_t found = hf_tags_match(line, tag); found != 0; found &= found - 1) {
 		uint64_t *slot = line + __builtin_ctz(found) / 4;
 		uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
 		if (HF_UNLIKELY(word >> HF_TAG_SHIFT != tag))

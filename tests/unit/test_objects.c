@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "map/objects.h"
 
 #define OBJECTS 50000u
@@ -166,6 +167,34 @@ static void a_stuck_reader_holds_what_it_may_have(void **state) {
 	free(objects);
 }
 
+/* A few large ones make the writer wait as many small ones do: the limit is theirs together. */
+static void large_ones_wait_by_their_bytes(void **state) {
+	struct object *objects = some(false);
+	struct hf_map *map = make(0);
+	struct hf_map_thread *reader;
+	struct hf_err err;
+	char text[300];
+	assert_int_equal(hf_map_join(map, "stuck", HF_MAP_READ, &reader, text, sizeof(text)),
+			 HF_OK);
+	for (uint64_t i = 0; i < 8; i++)
+		add(map, &objects[i]);
+	hf_map_enter(reader);
+	uint64_t removed = 0;
+	while (hf_object_reserve_retire(map, &err)) {
+		struct object *object = &objects[removed++];
+		hf_object_remove(map, object->hash, object, HF_MAP_RETIRED_BYTES / 4);
+	}
+	assert_int_equal(removed, 4);
+	assert_int_equal(err.status, HF_NOMEM);
+	hf_map_exit(reader);
+	assert_true(hf_object_reserve_retire(map, &err));
+	for (uint64_t i = 0; i < removed; i++)
+		assert_int_equal(objects[i].freed, 1);
+	hf_map_leave(reader);
+	hf_map_free(map);
+	free(objects);
+}
+
 static void count_walk(void *arg, void *object) {
 	((struct object *)object)->walked++;
 }
@@ -231,6 +260,7 @@ int main(void) {
 		cmocka_unit_test(a_hint_is_mostly_right),
 		cmocka_unit_test(replaced_and_removed_are_freed_once),
 		cmocka_unit_test(a_stuck_reader_holds_what_it_may_have),
+		cmocka_unit_test(large_ones_wait_by_their_bytes),
 		cmocka_unit_test(a_walk_sees_each_once_while_others_come_and_go),
 		cmocka_unit_test(out_of_memory_changes_nothing),
 	};
