@@ -25,8 +25,8 @@ struct fixture {
 	bool threaded;
 	uint32_t group; /* records between flushes */
 	uint64_t segment_size;
-	uint64_t seen;	/* records that recovery handed out */
-	uint64_t cut;	/* notices of a cut */
+	uint64_t seen; /* records that recovery handed out */
+	uint64_t cut;  /* notices of a cut */
 	uint64_t positions[RECORDS_MAX + 3];
 	uint8_t scratch[HF_RECORD_MAX];
 	struct hf_err err;
@@ -108,6 +108,14 @@ static void close_log(struct fixture *fixture, struct hf_log *log) {
 static void make_durable(struct fixture *fixture, struct hf_log *log) {
 	assert_true(hf_log_wait(log, hf_log_last(log), &fixture->err));
 	assert_int_equal(hf_log_committed(log), hf_log_last(log));
+}
+
+/* A closed log with so many more records, all of them durable. */
+static void write_log(struct fixture *fixture, uint32_t records) {
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, records);
+	make_durable(fixture, log);
+	close_log(fixture, log);
 }
 
 static int set_up(void **state) {
@@ -192,10 +200,7 @@ static void what_waits_for_the_disk_is_not_overwritten(void **state) {
 	struct fixture *fixture = *state;
 	fixture->group = UINT32_MAX;
 	fixture->segment_size = HF_SEGMENT_SIZE_DEFAULT;
-	struct hf_log *log = open_log(fixture);
-	append(fixture, log, RECORDS_MAX);
-	make_durable(fixture, log);
-	close_log(fixture, log);
+	write_log(fixture, RECORDS_MAX);
 	close_log(fixture, open_log(fixture));
 	assert_int_equal(fixture->seen, RECORDS_MAX);
 }
@@ -220,10 +225,8 @@ static void flip(const struct fixture *fixture, uint64_t position, uint8_t mask)
 
 static void a_flipped_byte_is_refused_and_named(void **state) {
 	struct fixture *fixture = *state;
-	struct hf_log *log = open_log(fixture);
-	append(fixture, log, 3000);
-	make_durable(fixture, log);
-	close_log(fixture, log);
+	struct hf_log *log;
+	write_log(fixture, 3000);
 	/*
 	 * Any byte: of the segment's header, of a frame's, of a record, of the last record before
 	 * the close mark.
@@ -257,10 +260,8 @@ static void a_flipped_byte_is_refused_and_named(void **state) {
 /* Where one segment ends and the next one begins. */
 static void damage_at_a_segments_end_is_refused_and_named(void **state) {
 	struct fixture *fixture = *state;
-	struct hf_log *log = open_log(fixture);
-	append(fixture, log, 12000);
-	make_durable(fixture, log);
-	close_log(fixture, log);
+	struct hf_log *log;
+	write_log(fixture, 12000);
 	const struct {
 		uint64_t position;
 		const char *place;
@@ -281,10 +282,8 @@ static void damage_at_a_segments_end_is_refused_and_named(void **state) {
 
 static void a_record_that_rotted_is_not_read(void **state) {
 	struct fixture *fixture = *state;
-	struct hf_log *log = open_log(fixture);
-	append(fixture, log, 1000);
-	make_durable(fixture, log);
-	close_log(fixture, log);
+	struct hf_log *log;
+	write_log(fixture, 1000);
 	log = open_log(fixture); /* its ring is empty: it reads the file */
 	for (uint64_t at = fixture->positions[700]; at < fixture->positions[701]; at++) {
 		struct hf_record record;
@@ -301,10 +300,8 @@ static void a_record_that_rotted_is_not_read(void **state) {
 
 static void a_misplaced_block_is_refused(void **state) {
 	struct fixture *fixture = *state;
-	struct hf_log *log = open_log(fixture);
-	append(fixture, log, 3000);
-	make_durable(fixture, log);
-	close_log(fixture, log);
+	struct hf_log *log;
+	write_log(fixture, 3000);
 	char path[128];
 	uint8_t block[4096];
 	segment_path(fixture, 0, path, sizeof(path));
@@ -318,10 +315,8 @@ static void a_misplaced_block_is_refused(void **state) {
 
 static void a_missing_segment_is_refused(void **state) {
 	struct fixture *fixture = *state;
-	struct hf_log *log = open_log(fixture);
-	append(fixture, log, 12000);
-	make_durable(fixture, log);
-	close_log(fixture, log);
+	struct hf_log *log;
+	write_log(fixture, 12000);
 	char path[128], aside[140];
 	segment_path(fixture, 1, path, sizeof(path));
 	snprintf(aside, sizeof(aside), "%s.aside", path);
