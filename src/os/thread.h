@@ -35,11 +35,17 @@ void hf_thread_join(struct hf_thread *thread);
 /* Lets another thread have the processor, if one wants it. */
 void hf_thread_yield(void);
 /*
- * From now on the calling thread, busy as it may be, gives way at once to those that want the
- * processor for a moment: the kernel's that end its writes, say. False if the scheduler does not
- * know of that (Linux before 6.12), or must not be told: they may have to wait for its next tick.
+ * Sleeps for some 20 us (70 before hf_thread_give_way), in which all others that want this
+ * processor have it. A yield would give away a whole slice of it.
  */
-bool hf_thread_give_way(void);
+void hf_thread_nap(void);
+/*
+ * From now on the calling thread, busy as it may be, gives way at once to those that want the
+ * processor for a moment and have not had more than their share: the kernel's that end its writes,
+ * say. Without effect where the scheduler does not know of that (Linux before 6.12), or must not be
+ * told.
+ */
+void hf_thread_give_way(void);
 
 /*
  * Made for being held for microseconds: who finds it taken spins for a while before it sleeps, and

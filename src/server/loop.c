@@ -19,7 +19,8 @@
 #define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
 #define TURN_WORK 64u	/* of one connection, before the others go on */
 #define TURNS_WORK 64u	/* of all turns in a pass: after it no further one begins */
-#define STALLED_MAX 4	/* passes in which no flush ended, while replies wait for one */
+#define CROWDED_MAX 16	/* passes without turns, while more were ready than are looked at in one */
+#define STALLED_MAX 2	/* passes in which no flush ended, while replies wait for one */
 #define PASSES_MAX 8	/* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
@@ -313,6 +314,19 @@ static void take_slow_turn(struct hf_loop *loop) {
 	loop->turn = false;
 }
 
+/* Once those that have little are answered: in a crowd, some passes later. */
+static void take_turns(struct hf_loop *loop, bool crowded) {
+	if (crowded && ++loop->crowded < CROWDED_MAX)
+		return;
+	loop->crowded = 0;
+	take_bulk_turns(loop);
+	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
+	if (loop->work < TURN_WORK || ++loop->passes >= PASSES_MAX) {
+		loop->passes = 0;
+		take_slow_turn(loop);
+	}
+}
+
 /* The connection that waits for a snapshot has its reply if that is over: on with its commands. */
 static void release_held(struct hf_loop *loop) {
 	struct hf_conn *conn = loop->held;
@@ -475,15 +489,15 @@ static void answer(struct hf_loop *loop, bool commit) {
 
 /*
  * A flush is ended by a thread of the kernel's that is bound to the processor that has the disk's
- * interrupts. Where that is ours, we never sleep, and the scheduler knows no better, the thread
- * runs at its next tick: in 4 ms. So if a flush takes long we let others run, but not each time:
- * the scheduler takes us at our word, and we may be back late.
+ * interrupts, in two steps. Where that is ours, we never sleep, and the thread has had its share
+ * just now, by the first step, it runs at the scheduler's next tick: in 4 ms. So if a flush takes
+ * long we make room.
  */
 static void let_flush_end(struct hf_loop *loop) {
-	if (loop->gives_way || loop->waiting.count == 0 || ++loop->stalled <= STALLED_MAX)
+	if (loop->waiting.count == 0 || ++loop->stalled <= STALLED_MAX)
 		return;
 	loop->stalled = 0;
-	hf_thread_yield();
+	hf_thread_nap();
 }
 
 bool hf_loop_pass(struct hf_loop *loop) {
@@ -507,12 +521,7 @@ bool hf_loop_pass(struct hf_loop *loop) {
 		answer(loop, commit);
 		commit = false;
 	}
-	take_bulk_turns(loop);
-	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
-	if (loop->work < TURN_WORK || ++loop->passes >= PASSES_MAX) {
-		loop->passes = 0;
-		take_slow_turn(loop);
-	}
+	take_turns(loop, count == EVENTS_MAX);
 	answer(loop, commit);
 	evict(loop);
 	bury_dead(loop);
@@ -541,7 +550,7 @@ static bool is_drained(struct hf_loop *loop, uint32_t idle_waits) {
 
 bool hf_loop_run(struct hf_loop *loop) {
 	uint32_t idle_waits = 0;
-	loop->gives_way = hf_thread_give_way();
+	hf_thread_give_way();
 	while (!hf_engine_stopped(loop->engine)) {
 		idle_waits = hf_loop_pass(loop) ? 0 : idle_waits + 1;
 		if (loop->draining && is_drained(loop, idle_waits))

@@ -64,8 +64,8 @@ struct hf_loop {
 	bool turn;	     /* slow commands are run now */
 	uint64_t slow_bytes; /* asked and answered by them in this turn */
 	uint32_t passes;     /* since the last turn of slow commands */
+	uint32_t crowded;    /* passes without turns */
 	uint32_t work;	     /* done in this pass */
-	bool gives_way;	     /* the scheduler lets those run that end a flush */
 	uint32_t stalled;    /* passes since a flush has ended */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */

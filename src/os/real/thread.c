@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,7 +11,8 @@
 #include "base/assert.h"
 
 #define PATIENCE_NS 100000u /* of who finds a mutex taken, before it queues */
-#define SLICE_NS 20000000u   /* of who gives way to shorter ones */
+#define SLICE_NS 20000000u  /* of who gives way to shorter ones */
+#define NAP_NS 20000u
 #define NS_PER_S 1000000000u
 
 static void *run(void *arg) {
@@ -57,6 +59,11 @@ void hf_thread_yield(void) {
 	sched_yield();
 }
 
+void hf_thread_nap(void) {
+	struct timespec moment = { .tv_nsec = NAP_NS };
+	nanosleep(&moment, NULL);
+}
+
 /* struct sched_attr of linux/sched/types.h, which glibc's sched.h forbids beside itself. */
 struct attributes {
 	uint32_t size, policy;
@@ -71,16 +78,15 @@ struct attributes {
  * not served more than its share; without, the running thread goes on until the slice is over, and
  * that is looked at by ticks only, each 4 ms (CONFIG_HZ=250). Usual slices are 0.7 to 3 ms.
  */
-bool hf_thread_give_way(void) {
+void hf_thread_give_way(void) {
 	struct attributes attributes = { .size = 0 };
+	prctl(PR_SET_TIMERSLACK, 1); /* else a sleep may take 50 us more than it is asked for */
 	if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) != 0)
-		return false;
+		return;
 	if (attributes.policy != SCHED_OTHER && attributes.policy != SCHED_BATCH)
-		return false;
+		return;
 	attributes.slice_ns = SLICE_NS;
-	return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0 &&
-	       syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) == 0 &&
-	       attributes.slice_ns == SLICE_NS;
+	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 void hf_mutex_init(struct hf_mutex *mutex) {
