@@ -99,22 +99,25 @@ static inline void hf_blocks_shift(struct hf_blocks *blocks) {
 	hf_atomic_store(&blocks->limbo_count, blocks->limbo_count - 1, HF_RELAXED);
 }
 
+static inline struct hf_removed hf_removed(const void *record, uint32_t lines, uint64_t stamp) {
+	return (struct hf_removed){ (uint64_t)lines << 48 | (uintptr_t)record, stamp };
+}
+
 /* A record can no longer be found (by whom comes from now on). There is room in limbo. */
 static inline void hf_blocks_retire(struct hf_blocks *blocks, struct hf_depot *depot, void *record,
 				    uint32_t lines) {
 	uint32_t at = (blocks->limbo_first + blocks->limbo_count) & blocks->limbo_mask;
-	blocks->limbo[at] = (struct hf_removed){ (uint64_t)lines << 48 | (uintptr_t)record,
-						 hf_epochs_stamp(depot->epochs) };
+	blocks->limbo[at] = hf_removed(record, lines, hf_epochs_stamp(depot->epochs));
 	blocks->limbo_lines += lines;
 	hf_atomic_store(&blocks->limbo_count, blocks->limbo_count + 1, HF_RELAXED);
 }
 
 /*
  * As hf_blocks_tend and hf_block_new, for the usual case: what this thread replaced a while ago is
- * known to be out of sight, has the size that is wanted, and is in this processor's cache. NULL: it
- * is not the usual case.
+ * known to be out of sight, has the size that is wanted, and is in this processor's cache. It stays
+ * the oldest in limbo, until hf_blocks_rotate. NULL: it is not the usual case.
  */
-static inline void *hf_block_again(struct hf_blocks *blocks, struct hf_depot *depot,
+static inline void *hf_block_again(struct hf_blocks *blocks, const struct hf_depot *depot,
 				   uint32_t lines) {
 	const struct hf_removed *oldest = hf_blocks_oldest(blocks);
 	bool usual = blocks->limbo_count != 0 && !hf_blocks_are_many(blocks) &&
@@ -122,12 +125,23 @@ static inline void *hf_block_again(struct hf_blocks *blocks, struct hf_depot *de
 	if (__builtin_expect(!usual, 0))
 		return NULL;
 	void *block = (void *)(uintptr_t)(oldest->what & HF_ADDRESS_MASK);
-	hf_blocks_shift(blocks);
-	__builtin_prefetch((void *)(uintptr_t)(hf_blocks_oldest(blocks)->what & HF_ADDRESS_MASK),
-			   1);
 	hf_note_dead(block, lines * HF_LINE);
 	hf_note_new(block, lines * HF_LINE);
 	return block;
+}
+
+/*
+ * The block that hf_block_again gave has taken the place of this record, which is put into limbo
+ * instead of it. For threads whose pins need no fence.
+ */
+static inline void hf_blocks_rotate(struct hf_blocks *blocks, const struct hf_depot *depot,
+				    const void *record, uint32_t lines) {
+	blocks->limbo_lines += lines - (hf_blocks_oldest(blocks)->what >> 48);
+	blocks->limbo_first++;
+	uint32_t at = (blocks->limbo_first + blocks->limbo_count - 1) & blocks->limbo_mask;
+	blocks->limbo[at] = hf_removed(record, lines, hf_epochs_stamp_fast(depot->epochs));
+	__builtin_prefetch((void *)(uintptr_t)(hf_blocks_oldest(blocks)->what & HF_ADDRESS_MASK),
+			   1);
 }
 
 /* Of all threads: gives back what is in limbo, being read or not, and then all that was cut. */

@@ -42,7 +42,7 @@ void *hf_object_hint(const struct hf_map *map, uint64_t hash) {
 	uint32_t found = hf_tags_match(line, hf_tag_of(hash));
 	if (found == 0)
 		return NULL;
-	uint64_t word = hf_atomic_load(line + __builtin_ctz(found) / 4, HF_RELAXED);
+	uint64_t word = hf_atomic_load(hf_tags_first(line, found), HF_RELAXED);
 	return word >> HF_TAG_SHIFT == hf_tag_of(hash) ? hf_tag_address(word) : NULL;
 }
 

@@ -41,7 +41,7 @@ static inline uint64_t hash_of(const struct hf_map *map, const void *key, size_t
 		a = bytes[0];
 		b = (uint64_t)bytes[len / 2] << 8 | bytes[len - 1];
 	}
-	return fold(fold(a ^ map->seed, b ^ map->multiplier) ^ len, 0x9e3779b97f4a7c15u);
+	return (fold(a ^ map->seed, b ^ map->multiplier) ^ len) * 0x9e3779b97f4a7c15u;
 }
 
 uint64_t hf_record_hash(const struct hf_map *map, const void *key, size_t len) {
@@ -93,22 +93,29 @@ static inline bool ends_here(const uint64_t *line) {
 }
 
 /*
- * In its home line, where a key nearly always is; no loop, and no call. Where the slot is NULL, the
- * word is HF_MARK_EMPTY if the key is not there, else it is to be looked for on.
+ * In its home line, where a key nearly always is; no loop, and no call. If it returns false, the
+ * spot's word is HF_MARK_EMPTY if the key is not there, else it is to be looked for on.
  */
-static inline struct spot find_near(const struct hf_map *map, hf_table table, uint64_t hash,
-				    struct hf_bytes key) {
+static inline bool find_near(const struct hf_map *map, hf_table table, uint64_t hash,
+			     struct hf_bytes key, struct spot *ret) {
 	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
 	uint32_t found = hf_tags_match(line, hf_tag_of(hash));
-	uint64_t *slot = line + (found == 0 ? 0 : __builtin_ctz(found) / 4);
-	uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
-	const struct hf_record *record = hf_record_of(word);
-	if (HF_UNLIKELY(found == 0 || word >> HF_TAG_SHIFT != hf_tag_of(hash)))
-		return (struct spot){ NULL, found == 0 && ends_here(line) ? HF_MARK_EMPTY
-									  : HF_MARK_MOVED };
+	ret->word = HF_MARK_MOVED;
+	if (HF_UNLIKELY(found == 0)) {
+		if (ends_here(line))
+			ret->word = HF_MARK_EMPTY;
+		return false;
+	}
+	ret->slot = hf_tags_first(line, found);
+	ret->word = hf_atomic_load(ret->slot, HF_ACQUIRE);
+	if (HF_UNLIKELY(ret->word < HF_MARKS)) { /* it went between the two looks */
+		ret->word = HF_MARK_MOVED;
+		return false;
+	}
+	const struct hf_record *record = hf_record_of(ret->word);
 	if (hf_atomic_load(&map->long_records, HF_RELAXED))
 		__builtin_prefetch((const uint8_t *)record + HF_LINE);
-	return (struct spot){ is_key(record, key) ? slot : NULL, word };
+	return is_key(record, key);
 }
 
 static __attribute__((noinline)) bool refuse(struct hf_map_thread *thread, uint32_t right,
@@ -150,19 +157,24 @@ static inline hf_table table_of(const struct hf_map *map, uint64_t hash) {
 static inline const struct hf_record *look(const struct hf_map *map, struct hf_bytes key) {
 	uint64_t hash = hash_of(map, key.data, key.len);
 	hf_table table = table_of(map, hash);
-	struct spot spot = find_near(map, table, hash, key);
-	if (HF_UNLIKELY(spot.slot == NULL))
+	struct spot spot;
+	if (HF_UNLIKELY(!find_near(map, table, hash, key, &spot)))
 		spot = find(map, table, hash, key);
 	return HF_LIKELY(spot.slot != NULL) ? hf_record_of(spot.word) : NULL;
 }
 
-static inline struct hf_map_record shown(const struct hf_record *record) {
+/* `data` is where its data is to be found. */
+static inline struct hf_map_record shown_at(const struct hf_record *record, const void *data) {
 	hf_plain_reads(record, hf_record_bytes(record));
 	return (struct hf_map_record){
-		.data = record->bytes,
+		.data = data,
 		.len = hf_record_len(record),
 		.version = hf_record_version(record),
 	};
+}
+
+static inline struct hf_map_record shown(const struct hf_record *record) {
+	return shown_at(record, record->bytes);
 }
 
 enum hf_status hf_map_record(struct hf_map_thread *thread, struct hf_bytes key,
@@ -185,8 +197,9 @@ enum hf_status hf_map_record(struct hf_map_thread *thread, struct hf_bytes key,
 
 /*
  * The length of a record that is read comes from memory that is not there yet. So it decides
- * branches, which are foreseen, but no address: loads of the calls that come next, which run ahead,
- * might have to wait for a store of which it is not known yet where it goes.
+ * branches, which are foreseen, but no address, where it can be helped: loads of the calls that
+ * come next, which run ahead, might have to wait for a store of which it is not known yet where it
+ * goes.
  */
 static inline void data_copy(uint8_t *to, const uint8_t *from, size_t len) {
 	size_t at = 0;
@@ -233,27 +246,64 @@ static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *th
 	return status;
 }
 
-/* The usual one finds its key in its home line, and has room for the record. */
-enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes key, void *buffer,
-				 size_t cap, struct hf_map_record *ret) {
+#define WORDS_MAX 112u /* bytes; a mask of the lengths that are whole words of 16 bytes */
+
+/* The rest of a get that found its record, for which there is room. */
+static __attribute__((noinline)) enum hf_status take(struct hf_map_thread *thread, uint64_t outer,
+						     const struct hf_record *record, void *buffer,
+						     struct hf_map_record *ret) {
+	*ret = shown_at(record, buffer);
+	data_copy(buffer, record->bytes, ret->len);
+	hf_unpin(&thread->pin, outer);
+	return HF_OK;
+}
+
+/*
+ * The usual one finds its key in its home line, and has room for the record, which is a few words
+ * of 16 bytes.
+ */
+__attribute__((always_inline)) static inline enum hf_status
+get_near(struct hf_map_thread *thread, struct hf_bytes key, void *buffer, size_t cap,
+	 struct hf_map_record *ret) {
 	const struct hf_map *map = thread->map;
 	if (!is_plain(thread, HF_MAP_READ, key, 0))
 		return get_far(thread, key, buffer, cap, ret);
 	uint64_t hash = hash_of(map, key.data, key.len);
 	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
-	struct spot spot = find_near(map, table_of(map, hash), hash, key);
+	struct spot spot;
+	bool found = find_near(map, table_of(map, hash), hash, key, &spot);
 	const struct hf_record *record = hf_record_of(spot.word);
-	if (HF_UNLIKELY(spot.slot == NULL || hf_record_len(record) > cap)) {
+	if (HF_UNLIKELY(!found || hf_record_len(record) > cap)) {
 		hf_unpin(&thread->pin, outer);
 		if (spot.word == HF_MARK_EMPTY)
 			return HF_NOTFOUND;
 		return get_far(thread, key, buffer, cap, ret);
 	}
-	*ret = shown(record);
-	data_copy(buffer, record->bytes, ret->len);
-	ret->data = buffer;
+	size_t len = hf_record_len(record);
+	if (HF_UNLIKELY((len & ~(size_t)WORDS_MAX) != 0))
+		return take(thread, outer, record, buffer, ret);
+	*ret = shown_at(record, buffer);
+#pragma GCC unroll 8
+	for (size_t at = 0; at < WORDS_MAX; at += 16) {
+		if (at >= len)
+			break;
+		*(hf_words *)((uint8_t *)buffer + at) = *(const hf_words *)(record->bytes + at);
+	}
 	hf_unpin(&thread->pin, outer);
 	return HF_OK;
+}
+
+static __attribute__((noinline)) enum hf_status get_any(struct hf_map_thread *thread,
+							struct hf_bytes key, void *buffer,
+							size_t cap, struct hf_map_record *ret) {
+	return get_near(thread, key, buffer, cap, ret);
+}
+
+enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes key, void *buffer,
+				 size_t cap, struct hf_map_record *ret) {
+	if (HF_UNLIKELY(key.len != 8))
+		return get_any(thread, key, buffer, cap, ret);
+	return get_near(thread, (struct hf_bytes){ key.data, 8 }, buffer, cap, ret);
 }
 
 /* ---- writing */
@@ -485,39 +535,49 @@ static __attribute__((noinline)) enum hf_status put_far(struct hf_map_thread *th
  * The usual one overwrites what stands in its home line, in the memory of what was overwritten a
  * while ago. See change_found.
  */
-enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
-				 struct hf_bytes data, uint64_t *ret_version) {
+__attribute__((always_inline)) static inline enum hf_status
+put_near(struct hf_map_thread *thread, struct hf_bytes key, struct hf_bytes data,
+	 uint64_t *ret_version) {
 	const struct hf_map *map = thread->map;
 	if (!is_plain(thread, HF_MAP_WRITE, key, data.len))
 		return put_far(thread, key, data, ret_version);
 	uint64_t hash = hash_of(map, key.data, key.len);
-	uint32_t lines = lines_for(data.len, key.len);
 	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
 	hf_table table = table_of(map, hash);
-	struct spot spot = find_near(map, table, hash, key);
-	struct hf_depot *depot = &thread->map->depot;
-	struct hf_record *record = NULL;
-	if (HF_LIKELY(spot.slot != NULL && (table & HF_TABLE_FROZEN) == 0))
-		record = hf_block_again(thread->blocks, depot, lines);
+	struct spot spot;
+	bool found = find_near(map, table, hash, key, &spot);
+	struct hf_record *record = NULL, *old = hf_record_of(spot.word);
+	if (HF_LIKELY(found && (table & HF_TABLE_FROZEN) == 0))
+		record = hf_block_again(thread->blocks, &map->depot, lines_for(data.len, key.len));
 	if (HF_UNLIKELY(record == NULL)) {
 		hf_unpin(&thread->pin, outer);
 		return put_far(thread, key, data, ret_version);
 	}
-	struct hf_record *old = hf_record_of(spot.word);
 	record_head(record, key, data.len, hf_record_version(old));
 	hf_bytes_copy(record->bytes, data.data, data.len);
 	uint64_t version = hf_record_version(record);
 	uint64_t now = (spot.word & ~HF_ADDRESS_MASK) | (uintptr_t)record;
 	bool done = hf_atomic_cas(spot.slot, &spot.word, now, HF_ACQ_REL, HF_RELAXED);
 	if (HF_LIKELY(done))
-		hf_blocks_retire(thread->blocks, depot, old, hf_record_lines(old));
+		hf_blocks_rotate(thread->blocks, &map->depot, old, hf_record_lines(old));
 	hf_unpin(&thread->pin, outer);
-	if (HF_UNLIKELY(!done)) {
-		hf_block_free(thread->blocks, depot, record, lines);
+	if (HF_UNLIKELY(!done))
 		return put_far(thread, key, data, ret_version);
-	}
 	tell(ret_version, version);
 	return HF_OK;
+}
+
+static __attribute__((noinline)) enum hf_status put_any(struct hf_map_thread *thread,
+							struct hf_bytes key, struct hf_bytes data,
+							uint64_t *ret_version) {
+	return put_near(thread, key, data, ret_version);
+}
+
+enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
+				 struct hf_bytes data, uint64_t *ret_version) {
+	if (HF_UNLIKELY(key.len != 8))
+		return put_any(thread, key, data, ret_version);
+	return put_near(thread, (struct hf_bytes){ key.data, 8 }, data, ret_version);
 }
 
 enum hf_status hf_map_record_get_or_put(struct hf_map_thread *thread, struct hf_bytes key,

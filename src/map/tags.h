@@ -27,27 +27,37 @@ static inline uint64_t hf_tag_word(uint64_t hash, const void *address) {
 	return hf_tag_of(hash) << HF_TAG_SHIFT | (uintptr_t)address;
 }
 
-/* Bit 4i + 3 for each slot i of this line with this tag. */
+/* Bit 2i for each slot i of this line with this tag. */
 #if defined(__SSE2__) && !defined(HF_BASE_TSAN) && !defined(HF_INTERLEAVE)
+/* The upper halves of two slots each. */
+static inline __m128i hf_tags_upper(const __m128i *slots) {
+	__m128 first = _mm_castsi128_ps(_mm_load_si128(&slots[0]));
+	__m128 second = _mm_castsi128_ps(_mm_load_si128(&slots[1]));
+	return _mm_castps_si128(_mm_shuffle_ps(first, second, _MM_SHUFFLE(3, 1, 3, 1)));
+}
+
 static inline uint32_t hf_tags_match(const uint64_t *line, uint64_t tag) {
-	const __m128i *words = (const __m128i *)(const void *)line;
-	__m128i wanted = _mm_set1_epi16((short)tag);
-	__m128i low = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&words[0]), wanted),
-				      _mm_cmpeq_epi16(_mm_load_si128(&words[1]), wanted));
-	__m128i high = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(&words[2]), wanted),
-				       _mm_cmpeq_epi16(_mm_load_si128(&words[3]), wanted));
-	uint32_t found = (uint32_t)_mm_movemask_epi8(low) | (uint32_t)_mm_movemask_epi8(high) << 16;
-	return found & 0x88888888u; /* the highest of a word's four 16-bit lanes is its tag */
+	const __m128i *slots = (const __m128i *)(const void *)line;
+	__m128i low = _mm_srai_epi32(hf_tags_upper(&slots[0]), 16);
+	__m128i high = _mm_srai_epi32(hf_tags_upper(&slots[2]), 16);
+	__m128i same = _mm_cmpeq_epi16(_mm_packs_epi32(low, high), _mm_set1_epi16((short)tag));
+	return (uint32_t)_mm_movemask_epi8(same) & 0x5555;
 }
 #else
 static inline uint32_t hf_tags_match(const uint64_t *line, uint64_t tag) {
 	uint32_t found = 0;
 	for (uint32_t i = 0; i < HF_LINE_WORDS; i++)
 		found |= hf_is_same(hf_atomic_load(&line[i], HF_RELAXED) >> HF_TAG_SHIFT, tag)
-			 << (4 * i + 3);
+			 << 2 * i;
 	return found;
 }
 #endif
+
+/* The first slot that hf_tags_match found in the line; it did find one. */
+static inline uint64_t *hf_tags_first(const uint64_t *line, uint32_t found) {
+	uintptr_t at = (uintptr_t)line + 4 * (uintptr_t)(uint32_t)__builtin_ctz(found);
+	return (uint64_t *)at;
+}
 
 /* Is what stands at this address what is wanted? */
 typedef bool hf_tag_is_fn(const void *wanted, const void *there);
@@ -57,7 +67,7 @@ __attribute__((always_inline)) static inline uint64_t *hf_tags_find_in(uint64_t 
 								       const void *wanted,
 								       uint64_t *ret_word) {
 	for (uint32_t found = hf_tags_match(line, tag); found != 0; found &= found - 1) {
-		uint64_t *slot = line + __builtin_ctz(found) / 4;
+		uint64_t *slot = hf_tags_first(line, found);
 		uint64_t word = hf_atomic_load(slot, HF_ACQUIRE);
 		if (HF_UNLIKELY(word >> HF_TAG_SHIFT != tag))
 			continue;
