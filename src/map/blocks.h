@@ -136,12 +136,14 @@ static inline void *hf_block_again(struct hf_blocks *blocks, const struct hf_dep
  */
 static inline void hf_blocks_rotate(struct hf_blocks *blocks, const struct hf_depot *depot,
 				    const void *record, uint32_t lines) {
-	blocks->limbo_lines += lines - (hf_blocks_oldest(blocks)->what >> 48);
-	blocks->limbo_first++;
-	uint32_t at = (blocks->limbo_first + blocks->limbo_count - 1) & blocks->limbo_mask;
-	blocks->limbo[at] = hf_removed(record, lines, hf_epochs_stamp_fast(depot->epochs));
-	__builtin_prefetch((void *)(uintptr_t)(hf_blocks_oldest(blocks)->what & HF_ADDRESS_MASK),
-			   1);
+	struct hf_removed *limbo = blocks->limbo;
+	uint32_t first = blocks->limbo_first, mask = blocks->limbo_mask;
+	uint64_t next = limbo[(first + 1) & mask].what;
+	blocks->limbo_lines += lines - (limbo[first & mask].what >> 48);
+	blocks->limbo_first = first + 1;
+	limbo[(first + blocks->limbo_count) & mask] =
+		hf_removed(record, lines, hf_epochs_stamp_fast(depot->epochs));
+	__builtin_prefetch((void *)(uintptr_t)(next & HF_ADDRESS_MASK), 1);
 }
 
 /* Of all threads: gives back what is in limbo, being read or not, and then all that was cut. */

@@ -556,8 +556,8 @@ put_near(struct hf_map_thread *thread, struct hf_bytes key, struct hf_bytes data
 	record_head(record, key, data.len, hf_record_version(old));
 	hf_bytes_copy(record->bytes, data.data, data.len);
 	uint64_t version = hf_record_version(record);
-	uint64_t now = (spot.word & ~HF_ADDRESS_MASK) | (uintptr_t)record;
-	bool done = hf_atomic_cas(spot.slot, &spot.word, now, HF_ACQ_REL, HF_RELAXED);
+	uint64_t was = spot.word, now = (was & ~HF_ADDRESS_MASK) | (uintptr_t)record;
+	bool done = hf_atomic_cas(spot.slot, &was, now, HF_ACQ_REL, HF_RELAXED);
 	if (HF_LIKELY(done))
 		hf_blocks_rotate(thread->blocks, &map->depot, old, hf_record_lines(old));
 	hf_unpin(&thread->pin, outer);
@@ -565,6 +565,13 @@ put_near(struct hf_map_thread *thread, struct hf_bytes key, struct hf_bytes data
 		return put_far(thread, key, data, ret_version);
 	tell(ret_version, version);
 	return HF_OK;
+}
+
+/* Keys of 8 bytes, the most frequent ones, have code of their own. */
+static __attribute__((noinline)) enum hf_status put_word(struct hf_map_thread *thread,
+							 struct hf_bytes key, struct hf_bytes data,
+							 uint64_t *ret_version) {
+	return put_near(thread, (struct hf_bytes){ key.data, 8 }, data, ret_version);
 }
 
 static __attribute__((noinline)) enum hf_status put_any(struct hf_map_thread *thread,
@@ -575,9 +582,8 @@ static __attribute__((noinline)) enum hf_status put_any(struct hf_map_thread *th
 
 enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
 				 struct hf_bytes data, uint64_t *ret_version) {
-	if (HF_UNLIKELY(key.len != 8))
-		return put_any(thread, key, data, ret_version);
-	return put_near(thread, (struct hf_bytes){ key.data, 8 }, data, ret_version);
+	return key.len == 8 ? put_word(thread, key, data, ret_version)
+			    : put_any(thread, key, data, ret_version);
 }
 
 enum hf_status hf_map_record_get_or_put(struct hf_map_thread *thread, struct hf_bytes key,
