@@ -120,7 +120,7 @@ static inline void hf_shard_unlock(const struct hf_map *map, struct hf_map_shard
 
 /* The number of the shard: bits of the hash that no table is large enough to use. */
 static inline uint64_t hf_shard_number(const struct hf_map *map, uint64_t hash) {
-	return hash >> 32 & map->shard_mask;
+	return (uint32_t)(hash >> 32) & map->shard_mask;
 }
 
 /* Of a 64-bit key. Its upper half, which is what is used, depends on every bit of the key. */
