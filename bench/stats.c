@@ -46,7 +46,7 @@ static void count_one_key(struct hf_stats_thread *thread, uint64_t n) {
 	}
 }
 
-/* Eight of them one after the other, as in code that counts what happens to it. */
+/* Eight of them one after the other, here and below, as in code that counts what happens to it. */
 static void count_many_keys(struct hf_stats_thread *thread, uint64_t n) {
 	for (uint64_t i = 0; i < n; i += 8) {
 #pragma GCC unroll 8
@@ -67,9 +67,13 @@ static void count_in_batches(struct hf_stats_thread *thread, uint64_t n) {
 }
 
 static void record_in_many(struct hf_stats_thread *thread, uint64_t n) {
-	for (uint64_t i = 0; i < n; i++) {
-		hf_record(thread, histograms[i % 8], values[i % VALUES]);
-		KEEP();
+	for (uint64_t i = 0; i < n; i += 8) {
+		const uint64_t *next = &values[i % VALUES];
+#pragma GCC unroll 8
+		for (uint32_t k = 0; k < 8; k++) {
+			hf_record(thread, histograms[k], next[k]);
+			KEEP();
+		}
 	}
 }
 

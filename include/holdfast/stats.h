@@ -84,7 +84,7 @@ struct hf_stats_cells {
 	uint64_t sum, sum_high, max;
 	uint64_t made;	   /* which octaves there are: a bit each */
 	uint64_t spare[2]; /* 512 bytes in all */
-	uint64_t *octaves[HF_STATS_OCTAVES];
+	uint64_t *octaves[HF_STATS_OCTAVES]; /* the first two: both or none */
 };
 
 /* What the inline functions need; all of it is the thread's own. */
@@ -163,20 +163,24 @@ static inline void hf_record_n(struct hf_stats_thread *thread, struct hf_histogr
 		return;
 	}
 	struct hf_stats_cells *cells = &thread->cells[histogram.slot];
-	/* As hf_stats_bucket: `high` is 0 to 255, and from 128 on it is a step further up. */
-	uint32_t shift = (63 ^ (uint32_t)__builtin_clzll(value | 128)) - 7;
+	/*
+	 * As hf_stats_bucket. `high` is 128 to 255, or less where there is no shift: the first two
+	 * octaves are one piece of memory.
+	 */
+	uint64_t shift = (63 ^ (uint64_t)__builtin_clzll(value | 128)) - 7;
 	uint64_t high = value >> shift;
-	uint64_t *octave = cells->octaves[shift + high / 128];
+	uint64_t *octave = cells->octaves[shift + 1];
 	if (__builtin_expect(octave == NULL, 0)) {
-		octave = hf_stats_octave(thread, histogram.slot, (uint32_t)(shift + high / 128));
+		octave = hf_stats_octave(thread, histogram.slot, (uint32_t)shift + 1);
 		if (octave == NULL)
 			return;
 	}
+	octave[(int64_t)high - 128] += n;
 	__extension__ unsigned __int128 sum = (unsigned __int128)value * n;
-	octave[high % 128] += n;
-	cells->sum_high += (uint64_t)(sum >> 64);
-	if (__builtin_expect(__builtin_add_overflow(cells->sum, (uint64_t)sum, &cells->sum), 0))
-		cells->sum_high++;
+	uint64_t carry = (uint64_t)(sum >> 64);
+	carry += __builtin_add_overflow(cells->sum, (uint64_t)sum, &cells->sum);
+	if (__builtin_expect(carry != 0, 0))
+		cells->sum_high += carry;
 	if (__builtin_expect(value > cells->max, 0))
 		cells->max = value;
 }

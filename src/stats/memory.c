@@ -8,6 +8,8 @@
 #include "stats/stats_private.h"
 
 #define OCTAVE_BYTES (OCTAVE * sizeof(uint64_t))
+/* This octave is no piece of memory of its own: it stands behind the first. */
+#define SECOND ((uint64_t)1 << 1)
 
 static size_t counts_bytes(const struct hf_stats *stats) {
 	return (stats->counters_max * sizeof(uint64_t) + 63) / 64 * 64;
@@ -29,7 +31,7 @@ void hf_bank_fini(const struct hf_stats *stats, struct bank *bank) {
 }
 
 void hf_cells_fini(struct hf_stats_cells *cells) {
-	for (uint64_t left = cells->made; left != 0; left &= left - 1)
+	for (uint64_t left = cells->made & ~SECOND; left != 0; left &= left - 1)
 		hf_memory_free(cells->octaves[__builtin_ctzll(left)]);
 }
 
@@ -44,6 +46,18 @@ static void add_sums(struct hf_stats_cells *to, const struct hf_stats_cells *fro
 static void put_octave(struct hf_stats_cells *cells, uint32_t i, uint64_t *octave) {
 	cells->octaves[i] = octave;
 	cells->made |= (uint64_t)1 << i;
+}
+
+/* NULL: out of memory. */
+static uint64_t *make_octave(struct hf_stats_cells *cells, uint32_t i) {
+	uint64_t *made = hf_memory_new(i < 2 ? 2 * OCTAVE_BYTES : OCTAVE_BYTES);
+	if (made != NULL && i < 2) {
+		put_octave(cells, 0, made);
+		put_octave(cells, 1, made + OCTAVE);
+	} else if (made != NULL) {
+		put_octave(cells, i, made);
+	}
+	return cells->octaves[i];
 }
 
 static void add_octave(uint64_t *to, const uint64_t *from) {
@@ -71,12 +85,9 @@ void hf_cells_move(struct hf_stats_cells *to, struct hf_stats_cells *from) {
 }
 
 bool hf_cells_reserve(struct hf_stats_cells *to, const struct hf_stats_cells *from) {
-	for (uint64_t left = from->made & ~to->made; left != 0; left &= left - 1) {
-		uint64_t *octave = hf_memory_new(OCTAVE_BYTES);
-		if (octave == NULL)
+	for (uint64_t left = from->made & ~to->made & ~SECOND; left != 0; left &= left - 1)
+		if (make_octave(to, (uint32_t)__builtin_ctzll(left)) == NULL)
 			return false;
-		put_octave(to, (uint32_t)__builtin_ctzll(left), octave);
-	}
 	return true;
 }
 
@@ -105,10 +116,8 @@ void hf_cells_copy(struct hf_stats_cells *to, const struct hf_stats_cells *from)
 }
 
 uint64_t *hf_stats_octave(struct hf_stats_thread *thread, uint32_t slot, uint32_t octave) {
-	uint64_t *made = hf_memory_new(OCTAVE_BYTES);
+	uint64_t *made = make_octave(&thread->cells[slot], octave);
 	if (made == NULL)
 		thread->counts[SLOT_LOST]++;
-	else
-		put_octave(&thread->cells[slot], octave, made);
 	return made;
 }
