@@ -81,14 +81,18 @@ static inline void key_make(uint64_t number, key_type *ret) {
 #endif
 }
 
-/* A value tells which key it belongs to; records also whether all of it is of one version. */
+/*
+ * A value tells which key it belongs to; a record also whether all of it is of one version: its
+ * last field is the sum of the others, which no mixture of two versions has.
+ */
 static inline void value_make(uint64_t number, uint64_t any, value_type *ret) {
 #if KIND == KIND_U64
 	*ret = number << 8 | (any & 0xff);
 #else
-	ret->field[0] = number;
-	for (uint32_t i = 1; i < FIELDS; i++)
-		ret->field[i] = ret->field[i - 1] + (any & 0xffff);
+	uint64_t sum = ret->field[0] = number;
+	for (uint32_t i = 1; i < FIELDS - 1; i++)
+		sum += ret->field[i] = ret->field[i - 1] + (any & 0xffff);
+	ret->field[FIELDS - 1] = sum;
 #endif
 }
 
@@ -97,10 +101,10 @@ static inline uint64_t value_check(uint64_t number, const value_type *value) {
 #if KIND == KIND_U64
 	return *value >> 8 ^ number;
 #else
-	uint64_t bad = value->field[0] ^ number, step = value->field[1] - value->field[0];
-	for (uint32_t i = 2; i < FIELDS; i++)
-		bad |= (value->field[i] - value->field[i - 1]) ^ step;
-	return bad;
+	uint64_t sum = value->field[0];
+	for (uint32_t i = 1; i < FIELDS - 1; i++)
+		sum += value->field[i];
+	return (value->field[0] ^ number) | (sum ^ value->field[FIELDS - 1]);
 #endif
 }
 
@@ -186,10 +190,14 @@ static inline uint64_t read_one(void *handle, uint64_t number, uint64_t *ret_zer
 	return read_key(handle, &key, number, true, ret_zero);
 }
 
-static inline uint64_t mixed_one(void *handle, const struct run *run, const key_type *key,
-				 uint64_t number, uint64_t random) {
+static inline bool is_read(const struct run *run, uint64_t random) {
+	return (uint32_t)random < run->limit;
+}
+
+static inline uint64_t mixed_one(void *handle, const key_type *key, uint64_t number, bool read,
+				 uint64_t random) {
 	uint64_t zero;
-	if ((uint32_t)random < run->limit)
+	if (read)
 		return read_key(handle, key, number, true, &zero);
 	value_type value;
 	value_make(number, random >> 32, &value);
@@ -205,6 +213,7 @@ static inline uint64_t mixed_one(void *handle, const struct run *run, const key_
 struct ahead {
 	key_type keys[AHEAD];
 	uint64_t numbers[AHEAD], randoms[AHEAD];
+	bool reads[AHEAD];
 };
 
 static __attribute__((noinline)) void look_ahead(struct ahead *ahead, const struct run *run,
@@ -215,6 +224,8 @@ static __attribute__((noinline)) void look_ahead(struct ahead *ahead, const stru
 		key_make(ahead->numbers[i], &ahead->keys[i]);
 	for (uint32_t i = 0; i < AHEAD; i++)
 		ahead->randoms[i] = draw(random);
+	for (uint32_t i = 0; i < AHEAD; i++)
+		ahead->reads[i] = is_read(run, ahead->randoms[i]);
 }
 
 static void run_mixed(struct worker *worker, void *handle) {
@@ -224,7 +235,7 @@ static void run_mixed(struct worker *worker, void *handle) {
 		uint64_t bad = 0;
 		look_ahead(&ahead, worker->run, at, 0, &random);
 		for (uint32_t i = 0; i < AHEAD; i++)
-			bad |= mixed_one(handle, worker->run, &ahead.keys[i], ahead.numbers[i],
+			bad |= mixed_one(handle, &ahead.keys[i], ahead.numbers[i], ahead.reads[i],
 					 ahead.randoms[i]);
 		worker->bad |= bad;
 		worker->ops += AHEAD;
@@ -282,7 +293,9 @@ static void run_latency(struct worker *worker, void *handle) {
 		uint64_t number = worker->run->draws[at++ % DRAWS];
 		key_type key;
 		key_make(number, &key);
-		worker->bad |= mixed_one(handle, worker->run, &key, number, draw(&random));
+		uint64_t bits = draw(&random);
+		worker->bad |=
+			mixed_one(handle, &key, number, is_read(worker->run, bits), bits);
 		uint64_t now = now_ns(), took = now - before;
 		worker->ns[took < NS_BUCKETS ? took : NS_BUCKETS - 1]++;
 		worker->ops++;
