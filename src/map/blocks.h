@@ -117,11 +117,11 @@ static inline void hf_blocks_retire(struct hf_blocks *blocks, struct hf_depot *d
  * known to be out of sight, has the size that is wanted, and is in this processor's cache. It stays
  * the oldest in limbo, until hf_blocks_rotate. NULL: it is not the usual case.
  */
-static inline void *hf_block_again(struct hf_blocks *blocks, const struct hf_depot *depot,
+static inline void *hf_block_again(struct hf_blocks *blocks, const struct hf_epochs *epochs,
 				   uint32_t lines) {
 	const struct hf_removed *oldest = hf_blocks_oldest(blocks);
 	bool usual = blocks->limbo_count != 0 && !hf_blocks_are_many(blocks) &&
-		     oldest->what >> 48 == lines && hf_epochs_known(depot->epochs, oldest->stamp);
+		     oldest->what >> 48 == lines && hf_epochs_known(epochs, oldest->stamp);
 	if (__builtin_expect(!usual, 0))
 		return NULL;
 	void *block = (void *)(uintptr_t)(oldest->what & HF_ADDRESS_MASK);
@@ -131,18 +131,18 @@ static inline void *hf_block_again(struct hf_blocks *blocks, const struct hf_dep
 }
 
 /*
- * The block that hf_block_again gave has taken the place of this record, which is put into limbo
- * instead of it. For threads whose pins need no fence.
+ * The block of so many lines that hf_block_again gave has taken the place of this record, which
+ * goes into limbo instead of it. For threads whose pins need no fence.
  */
-static inline void hf_blocks_rotate(struct hf_blocks *blocks, const struct hf_depot *depot,
-				    const void *record, uint32_t lines) {
+static inline void hf_blocks_rotate(struct hf_blocks *blocks, const struct hf_epochs *epochs,
+				    uint32_t lines, const void *old, uint32_t old_lines) {
 	struct hf_removed *limbo = blocks->limbo;
 	uint32_t first = blocks->limbo_first, mask = blocks->limbo_mask;
 	uint64_t next = limbo[(first + 1) & mask].what;
-	blocks->limbo_lines += lines - (limbo[first & mask].what >> 48);
+	blocks->limbo_lines += (uint64_t)old_lines - lines;
 	blocks->limbo_first = first + 1;
 	limbo[(first + blocks->limbo_count) & mask] =
-		hf_removed(record, lines, hf_epochs_stamp_fast(depot->epochs));
+		hf_removed(old, old_lines, hf_epochs_stamp_fast(epochs));
 	__builtin_prefetch((void *)(uintptr_t)(next & HF_ADDRESS_MASK), 1);
 }
 

@@ -547,8 +547,9 @@ put_near(struct hf_map_thread *thread, struct hf_bytes key, struct hf_bytes data
 	struct spot spot;
 	bool found = find_near(map, table, hash, key, &spot);
 	struct hf_record *record = NULL, *old = hf_record_of(spot.word);
+	uint32_t lines = lines_for(data.len, key.len);
 	if (HF_LIKELY(found && (table & HF_TABLE_FROZEN) == 0))
-		record = hf_block_again(thread->blocks, &map->depot, lines_for(data.len, key.len));
+		record = hf_block_again(thread->blocks, &map->epochs, lines);
 	if (HF_UNLIKELY(record == NULL)) {
 		hf_unpin(&thread->pin, outer);
 		return put_far(thread, key, data, ret_version);
@@ -559,7 +560,8 @@ put_near(struct hf_map_thread *thread, struct hf_bytes key, struct hf_bytes data
 	uint64_t was = spot.word, now = (was & ~HF_ADDRESS_MASK) | (uintptr_t)record;
 	bool done = hf_atomic_cas(spot.slot, &was, now, HF_ACQ_REL, HF_RELAXED);
 	if (HF_LIKELY(done))
-		hf_blocks_rotate(thread->blocks, &map->depot, old, hf_record_lines(old));
+		hf_blocks_rotate(thread->blocks, &map->epochs, lines, old,
+				 lines_for(hf_record_len(old), key.len));
 	hf_unpin(&thread->pin, outer);
 	if (HF_UNLIKELY(!done))
 		return put_far(thread, key, data, ret_version);
