@@ -209,10 +209,13 @@ static inline void data_copy(uint8_t *to, const uint8_t *from, size_t len) {
 	}
 	for (; at + 16 <= len; at += 16)
 		*(hf_words *)(to + at) = *(const hf_words *)(from + at);
-	for (; at + 4 <= len; at += 4)
-		memcpy(to + at, from + at, 4);
-	for (; at < len; at++)
-		to[at] = from[at];
+#pragma GCC unroll 4
+	for (size_t part = 8; part != 0; part /= 2) {
+		if ((len & part) != 0) {
+			memcpy(to + at, from + at, part);
+			at += part;
+		}
+	}
 }
 
 static enum hf_status copy_out(struct hf_map_thread *thread, const struct hf_record *record,
