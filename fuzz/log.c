@@ -20,7 +20,7 @@
 
 #define GROUPS 6u
 #define RECORDS_PER_GROUP 3u
-#define SECTORS 32u /* of the first segment: all that is not zero, and some that are */
+#define SECTORS 32u /* the only segment: all that is not zero, and some that are */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -47,7 +47,7 @@ static void must(bool ok, const struct hf_err *err) {
 static void write_log(struct hf_dir *dir) {
 	struct hf_err err;
 	struct hf_log *log;
-	struct hf_log_options options = { .dir = dir, .segment_size = HF_SEGMENT_SIZE_MIN };
+	struct hf_log_options options = { .dir = dir, .segment_size = SECTORS * HF_SECTOR };
 	must(hf_log_open(&options, &log, &err), &err);
 	uint64_t lsn = 0, position;
 	for (uint32_t i = 0; i < GROUPS * RECORDS_PER_GROUP; i++) {
@@ -133,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	const struct hf_image_file file = { .name = hf_segment_name(0, name),
 					    .bytes = sectors[0],
 					    .len = sizeof(sectors),
-					    .size = HF_SEGMENT_SIZE_MIN };
+					    .size = sizeof(sectors) };
 	hf_image_show(&file, 1);
 	struct hf_log_scan scan = { .dir = &world.dir, .records = check_records, .arg = &last };
 	bool good = hf_log_scan(&scan, &end, &err);

@@ -42,6 +42,8 @@ static void put_frame(struct log_bytes *log, struct hf_span *input) {
 		struct hf_span part = hf_fuzz_take_part(input);
 		uint8_t type = part.len == 0 ? 0 : part.data[0];
 		size_t len = part.len == 0 ? 0 : part.len - 1;
+		if (len > HF_RECORD_MAX - HF_RECORD_OVERHEAD)
+			len = HF_RECORD_MAX - HF_RECORD_OVERHEAD;
 		hf_bytes_copy(at + HF_RECORD_HEADER_SIZE, part.data + 1, len);
 		hf_record_put(at, (uint64_t)(at - log->bytes), type, ++log->lsn, 1000, len);
 		at += len + HF_RECORD_OVERHEAD;
@@ -57,7 +59,7 @@ static void put_frame(struct log_bytes *log, struct hf_span *input) {
 static void make_log(struct log_bytes *log, struct hf_span input) {
 	struct hf_segment_header header = { .format_version = HF_FORMAT_VERSION,
 					    .log_id = LOG_ID,
-					    .segment_size = HF_SEGMENT_SIZE_MIN };
+					    .segment_size = BYTES_MAX };
 	hf_segment_header_put(&header, log->bytes);
 	log->len = HF_SECTOR;
 	log->crc = 0;
@@ -86,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	struct hf_image_file file = { .name = hf_segment_name(0, name),
 				      .bytes = log.bytes,
 				      .len = log.len,
-				      .size = HF_SEGMENT_SIZE_MIN };
+				      .size = BYTES_MAX };
 	hf_image_show(&file, 1);
 	if (!hf_engine_open(&options, &engine, &err)) {
 		HF_ASSERT(err.status == HF_CORRUPT && err.text[0] != '\0');

@@ -12,7 +12,8 @@
 #include "os/memory.h"
 
 #define LARGE 131072u
-#define KEPT_MAX 8u
+#define GRAIN 65536u /* of large blocks: those of about one size take each other's place */
+#define KEPT_MAX 24u
 
 void *__real_hf_memory_grow(void *old, size_t bytes);
 void *__wrap_hf_memory_grow(void *old, size_t bytes);
@@ -29,7 +30,7 @@ static struct {
 
 /* NULL if none of this size is kept. */
 static void *take_kept(size_t bytes) {
-	for (uint32_t i = 0; bytes >= LARGE && i < KEPT_MAX; i++) {
+	for (uint32_t i = 0; i < KEPT_MAX; i++) {
 		void *block = kept[i].block;
 		if (block == NULL || kept[i].bytes != bytes)
 			continue;
@@ -40,17 +41,29 @@ static void *take_kept(size_t bytes) {
 	return NULL;
 }
 
+/* A large block; what it has behind `bytes` is poisoned. */
+static void *new_large(size_t bytes, bool zeroed) {
+	size_t whole = (bytes + GRAIN - 1) / GRAIN * GRAIN;
+	uint8_t *block = take_kept(whole);
+	if (block == NULL)
+		block = zeroed ? __real_hf_memory_new(whole) : __real_hf_memory_grow(NULL, whole);
+	else if (zeroed)
+		memset(block, 0, bytes);
+	if (block != NULL)
+		ASAN_POISON_MEMORY_REGION(block + bytes, whole - bytes);
+	return block;
+}
+
 void *__wrap_hf_memory_new(size_t bytes) {
-	void *block = take_kept(bytes);
-	return block == NULL ? __real_hf_memory_new(bytes) : memset(block, 0, bytes);
+	return bytes < LARGE ? __real_hf_memory_new(bytes) : new_large(bytes, true);
 }
 
 void *__wrap_hf_memory_grow(void *old, size_t bytes) {
-	void *block = old == NULL ? take_kept(bytes) : NULL;
-	return block == NULL ? __real_hf_memory_grow(old, bytes) : block;
+	return bytes < LARGE || old != NULL ? __real_hf_memory_grow(old, bytes)
+					    : new_large(bytes, false);
 }
 
-/* Takes the place of the one that has waited longest. */
+/* Keeps a large one, if need be in the place of the one that has waited longest. */
 void __wrap_hf_memory_free(void *memory) {
 	static uint32_t oldest;
 	size_t bytes = memory == NULL ? 0 : __sanitizer_get_allocated_size(memory);
@@ -58,8 +71,11 @@ void __wrap_hf_memory_free(void *memory) {
 		__real_hf_memory_free(memory);
 		return;
 	}
-	uint32_t place = oldest++ % KEPT_MAX;
-	if (kept[place].block != NULL) {
+	uint32_t place = 0;
+	while (place < KEPT_MAX && kept[place].block != NULL)
+		place++;
+	if (place == KEPT_MAX) {
+		place = oldest++ % KEPT_MAX;
 		ASAN_UNPOISON_MEMORY_REGION(kept[place].block, kept[place].bytes);
 		__real_hf_memory_free(kept[place].block);
 	}
