@@ -9,6 +9,7 @@
 #define HF_KEY_MAX 255u		  /* entity keys; at least 1 */
 #define HF_ID_MAX 255u		  /* idempotency ids; at least 1 */
 #define HF_PLAIN_VALUE_MAX 65536u /* the value of a plain key */
+#define HF_MGET_WHOLE_MAX 65536u  /* the values of one MGET, as of one instant */
 #define HF_BYTES_MAX 64u	  /* N of a bytes(N) field or param */
 
 /* Contracts */

@@ -19,7 +19,7 @@ const struct hf_command hf_commands[] = {
 	{ "incrby", hf_cmd_incrby, 3, HF_COMMAND_WRITE, 1, "string", "key increment",
 	  "Adds to the number that is a plain key's value" },
 	{ "mget", hf_cmd_mget, -2, HF_COMMAND_KEYS, 1, "string", "key [key ...]",
-	  "Reads the values of plain keys, all at one instant" },
+	  "Reads the values of plain keys; up to 64 KiB of them, all at one instant" },
 	{ "setnx", hf_cmd_setnx, 3, HF_COMMAND_WRITE, 1, "string", "key value",
 	  "Gives a plain key a value if it has none" },
 	{ "del", hf_cmd_del, -2, HF_COMMAND_WRITE | HF_COMMAND_KEYS, 1, "generic", "key [key ...]",
@@ -216,7 +216,7 @@ static void run(struct hf_loop *loop, struct hf_conn *conn, const struct hf_comm
 		const struct hf_resp_command *request) {
 	uint64_t begun = hf_out_end(&conn->out);
 	command->run(loop, conn, request);
-	if (!(command->flags & HF_COMMAND_SLOW))
+	if (!loop->turn)
 		return;
 	loop->slow_bytes += hf_out_end(&conn->out) - begun;
 	for (uint32_t i = 0; i < request->argc; i++)
@@ -262,6 +262,10 @@ bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 		hf_loop_execute(loop);
 	uint32_t row = command == NULL ? hf_command_count : (uint32_t)(command - hf_commands);
 	run_or_refuse(loop, conn, command, request);
+	if (loop->unfinished) {
+		loop->unfinished = false;
+		return false;
+	}
 	hf_loop_measure(loop, loop->server->latencies[row], 1);
 	return true;
 }

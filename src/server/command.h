@@ -37,8 +37,8 @@ extern const uint32_t hf_command_count;
 
 /*
  * Looks the command up, checks its arity and runs it. HF.SENDs may be left in the loop's batch.
- * False if it is a slow one and has to wait, for its turn or for the end of the loop's job: nothing
- * was done.
+ * False if it is a slow one and has to wait, for its turn or for the end of the loop's job, or if
+ * it was done in part (conn->answered). Then the same request is to be run again.
  */
 HF_MUST bool hf_command_run(struct hf_loop *loop, struct hf_conn *conn,
 			    const struct hf_resp_command *request);

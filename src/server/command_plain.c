@@ -34,33 +34,69 @@ static void reply_value(struct hf_conn *conn, bool found, struct hf_span value) 
 
 /* ---- reads ------------------------------------------------------------------------------- */
 
-void hf_cmd_plain_get(struct hf_loop *loop, struct hf_conn *conn,
-		      const struct hf_resp_command *request) {
+/* Replies the value that the key has now, or null; takes the lock only if need be. Its length. */
+static size_t reply_key(struct hf_loop *loop, struct hf_conn *conn, struct hf_span key) {
 	struct hf_span value;
 	struct hf_reply reply;
-	if (hf_engine_reader_plain_get(&loop->reader, request->argv[1], loop->read, &value,
-				       &reply)) {
+	if (hf_engine_reader_plain_get(&loop->reader, key, loop->read, &value, &reply)) {
 		hf_conn_gate(conn, reply.durable_at);
 		reply_value(conn, reply.status == HF_OK, value);
-		return;
+		return value.len;
 	}
 	hf_engine_lock(loop->engine);
-	bool found = look(loop, conn, request->argv[1], &value);
+	bool found = look(loop, conn, key, &value);
 	reply_value(conn, found, value);
 	hf_engine_unlock(loop->engine);
+	return value.len;
 }
 
-/* Of one moment: under the lock. */
-void hf_cmd_mget(struct hf_loop *loop, struct hf_conn *conn,
-		 const struct hf_resp_command *request) {
-	struct hf_span value;
-	hf_out_array(&conn->out, request->argc - 1);
+void hf_cmd_plain_get(struct hf_loop *loop, struct hf_conn *conn,
+		      const struct hf_resp_command *request) {
+	(void)reply_key(loop, conn, request->argv[1]);
+}
+
+/* All values, of one moment: under the lock. False, and no reply, if they are too long for that. */
+static bool reply_whole(struct hf_loop *loop, struct hf_conn *conn,
+			const struct hf_resp_command *request) {
+	struct hf_span values[HF_ARGS_MAX]; /* data NULL: there is none */
+	size_t bytes = 0;
 	hf_engine_lock(loop->engine);
-	for (uint32_t i = 1; i < request->argc; i++) {
-		bool found = look(loop, conn, request->argv[i], &value);
-		reply_value(conn, found, value);
+	for (uint32_t i = 1; i < request->argc && bytes <= HF_MGET_WHOLE_MAX; i++) {
+		(void)look(loop, conn, request->argv[i], &values[i]);
+		bytes += values[i].len;
+	}
+	if (bytes <= HF_MGET_WHOLE_MAX) {
+		hf_out_array(&conn->out, request->argc - 1);
+		for (uint32_t i = 1; i < request->argc; i++)
+			reply_value(conn, values[i].data != NULL, values[i]);
 	}
 	hf_engine_unlock(loop->engine);
+	return bytes <= HF_MGET_WHOLE_MAX;
+}
+
+/*
+ * The next values, of a turn's length: so much the connection may hold. Each is one version of its
+ * own, and its part of the reply waits for what that depends on. True: that was the last part.
+ */
+static bool reply_part(struct hf_loop *loop, struct hf_conn *conn,
+		       const struct hf_resp_command *request) {
+	size_t bytes = 0;
+	if (conn->answered == 0)
+		hf_out_array(&conn->out, request->argc - 1);
+	while (conn->answered + 1 < request->argc && bytes < HF_TURN_SLOW_BYTES)
+		bytes += reply_key(loop, conn, request->argv[++conn->answered]);
+	return conn->answered + 1 == request->argc;
+}
+
+void hf_cmd_mget(struct hf_loop *loop, struct hf_conn *conn,
+		 const struct hf_resp_command *request) {
+	if (conn->answered == 0 && reply_whole(loop, conn, request))
+		return;
+	loop->unfinished = !hf_loop_has_turn(loop) || !reply_part(loop, conn, request);
+	if (loop->unfinished)
+		loop->now_ns = hf_clock_monotonic_ns(); /* not a part of what others take */
+	else
+		conn->answered = 0;
 }
 
 void hf_cmd_exists(struct hf_loop *loop, struct hf_conn *conn,

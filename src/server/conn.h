@@ -69,6 +69,7 @@ struct hf_conn {
 	bool open;
 	uint64_t open_from;
 
+	uint32_t answered; /* keys of the MGET at in_start whose values were replied: it goes on */
 	uint32_t queued;   /* commands of this connection in the loop's batch */
 	uint32_t interest; /* what epoll watches */
 	bool blocked;	   /* the socket is full, or got enough: wait for EPOLLOUT */

@@ -167,8 +167,23 @@ static struct hf_conn_queue *wait_queue(struct hf_loop *loop) {
 	return hf_loop_has_turn(loop) ? &loop->jobs : &loop->slow;
 }
 
-static bool runs_anything(const struct hf_loop *loop) {
-	return hf_loop_has_turn(loop) && loop->job.conn == NULL;
+/*
+ * Parses the next command into loop->command. One with quotes is rewritten by that, and if it has
+ * to wait it is parsed again: so it is copied before.
+ */
+static enum hf_resp_result parse_next(struct hf_loop *loop, struct hf_conn *conn, size_t *ret_size,
+				      struct hf_err *err) {
+	uint8_t *bytes = conn->in + conn->in_start;
+	size_t len = conn->in_end - conn->in_start;
+	size_t quoted = hf_resp_quoted_line(bytes, len);
+	if (quoted > 0) {
+		/* The batch may point into the last one's copy. */
+		hf_loop_execute(loop);
+		memcpy(loop->line, bytes, quoted);
+		bytes = loop->line;
+		len = quoted;
+	}
+	return hf_resp_parse(bytes, len, &loop->command, ret_size, err);
 }
 
 /*
@@ -189,16 +204,15 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			enqueue(&loop->bulk, conn);
 			break;
 		}
-		uint8_t *bytes = conn->in + conn->in_start;
-		size_t len = conn->in_end - conn->in_start;
-		/* Parsing rewrites it: so it does not begin before whatever it is may run. */
-		if (!runs_anything(loop) && hf_resp_is_quoted(bytes, len)) {
-			enqueue(wait_queue(loop), conn);
+		/* Not parsed in vain: it is a long one. */
+		if (conn->answered > 0 && !hf_loop_has_turn(loop)) {
+			enqueue(&loop->slow, conn);
 			break;
 		}
 		struct hf_err err;
 		size_t size;
-		enum hf_resp_result result = hf_resp_parse(bytes, len, &loop->command, &size, &err);
+		uint64_t begun_out = hf_out_end(&conn->out);
+		enum hf_resp_result result = parse_next(loop, conn, &size, &err);
 		if (result == HF_RESP_MORE) {
 			conn->in_need = size - 1;
 			break;
@@ -212,8 +226,10 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			break;
 		}
 		conn->in_start += size;
-		worked(loop, 0, loop->command.argc);
-		if (loop->command.argc > 0 && !hf_command_run(loop, conn, &loop->command)) {
+		bool is_done = loop->command.argc == 0 ||
+			       hf_command_run(loop, conn, &loop->command);
+		worked(loop, hf_out_end(&conn->out) - begun_out, loop->command.argc);
+		if (!is_done) {
 			conn->in_start -= size;
 			enqueue(wait_queue(loop), conn);
 			break;

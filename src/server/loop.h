@@ -86,6 +86,8 @@ struct hf_loop {
 
 	struct hf_batch batch;
 	struct hf_resp_command command;
+	bool unfinished;	     /* it goes on at its connection's next turn */
+	uint8_t line[HF_INLINE_MAX]; /* where it is, if it has quotes */
 
 	struct hf_engine_reader reader;
 	_Alignas(8) uint8_t read[HF_PLAIN_VALUE_MAX + 8]; /* what it has read last */

@@ -242,10 +242,12 @@ enum hf_resp_result hf_resp_parse(uint8_t *buf, size_t len, struct hf_resp_comma
 	return parse_inline(buf, len, command, ret_size, err);
 }
 
-bool hf_resp_is_quoted(const uint8_t *buf, size_t len) {
-	const uint8_t *end = len == 0 || buf[0] == '*' ? NULL : memchr(buf, '\n', len);
+size_t hf_resp_quoted_line(const uint8_t *buf, size_t len) {
+	size_t window = len < HF_INLINE_MAX ? len : HF_INLINE_MAX;
+	const uint8_t *end = len == 0 || buf[0] == '*' ? NULL : memchr(buf, '\n', window);
 	if (end == NULL)
-		return false;
+		return 0;
 	size_t line = (size_t)(end - buf);
-	return memchr(buf, '"', line) != NULL || memchr(buf, '\'', line) != NULL;
+	bool quoted = memchr(buf, '"', line) != NULL || memchr(buf, '\'', line) != NULL;
+	return quoted ? line + 1 : 0;
 }

@@ -40,7 +40,10 @@ enum hf_resp_result {
  */
 enum hf_resp_result hf_resp_parse(uint8_t *buf, size_t len, struct hf_resp_command *command,
 				  size_t *ret_size, struct hf_err *err);
-/* Is it a complete inline command with quotes? Such a one can be parsed only once. */
-bool hf_resp_is_quoted(const uint8_t *buf, size_t len);
+/*
+ * The bytes of the complete inline command with quotes at the start of buf[0..len); 0 if there is
+ * another one, or none. To be parsed more than once it has to be copied.
+ */
+size_t hf_resp_quoted_line(const uint8_t *buf, size_t len);
 
 #endif
