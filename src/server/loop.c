@@ -226,8 +226,8 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			break;
 		}
 		conn->in_start += size;
-		bool is_done = loop->command.argc == 0 ||
-			       hf_command_run(loop, conn, &loop->command);
+		bool is_done =
+			loop->command.argc == 0 || hf_command_run(loop, conn, &loop->command);
 		worked(loop, hf_out_end(&conn->out) - begun_out, loop->command.argc);
 		if (!is_done) {
 			conn->in_start -= size;

@@ -1,0 +1,375 @@
+/*
+ * Turns: a whole server, driven pass by pass from outside, so that what one of them does can be
+ * counted. A MGET of large values is answered in parts, and costs the others one part at a time.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "engine/engine.h"
+#include "server/loop.h"
+#include "server/server.h"
+
+#define READERS 12u
+#define LARGE 8u   /* keys l0 ... with the longest value that there may be */
+#define NAMED 200u /* in one MGET, again and again: 13 MB of values */
+#define PASSES_MAX 100000u
+/* What one pass may write: a part, and small replies. */
+#define PART_MAX (HF_TURN_SLOW_BYTES + HF_PLAIN_VALUE_MAX + 4096u)
+
+static const char pong[] = "+PONG\r\n";
+
+struct fixture {
+	char path[80];
+	struct hf_engine *engine;
+	struct hf_server *server;
+	struct hf_err err;
+	/* The reply to one long MGET, and PONG. */
+	char *wanted;
+	size_t wanted_len;
+};
+
+struct client {
+	int fd;
+	struct hf_conn *conn;
+	size_t seen; /* of what is wanted of it */
+};
+
+/* ---- the server -------------------------------------------------------------------------- */
+
+static int set_up(void **state) {
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	*state = fixture;
+	snprintf(fixture->path, sizeof(fixture->path), "build/test-turns-XXXXXX");
+	if (mkdtemp(fixture->path) == NULL)
+		return -1;
+	struct hf_engine_options options = { .data_dir = fixture->path,
+					     .segment_size = HF_SEGMENT_SIZE_MIN };
+	if (!hf_engine_open(&options, &fixture->engine, &fixture->err))
+		return -1;
+	struct hf_server_options server = {
+		.engine = fixture->engine, .listen = "127.0.0.1:0", .threads = 1, .max_clients = 64
+	};
+	return hf_server_open(&server, &fixture->server, &fixture->err) ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+	struct fixture *fixture = *state;
+	char command[128];
+	hf_server_close(fixture->server);
+	bool closed = hf_engine_close(fixture->engine, &fixture->err);
+	snprintf(command, sizeof(command), "rm -rf '%s'", fixture->path);
+	free(fixture->wanted);
+	free(fixture);
+	return system(command) == 0 && closed ? 0 : -1;
+}
+
+static struct hf_loop *loop_of(struct fixture *fixture) {
+	return &fixture->server->loops[0];
+}
+
+/* One pass, if there is anything to do within `wait_ms`. */
+static bool pass(struct fixture *fixture, int wait_ms) {
+	struct hf_loop *loop = loop_of(fixture);
+	struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
+	bool more = loop->bulk.first != NULL || loop->slow.first != NULL ||
+		    loop->jobs.first != NULL || loop->job.conn != NULL;
+	if (!more && poll(&ready, 1, wait_ms) == 0)
+		return false;
+	assert_true(hf_loop_pass(loop));
+	return true;
+}
+
+static void run_dry(struct fixture *fixture) {
+	uint32_t passes = 0;
+	while (pass(fixture, 0))
+		assert_true(++passes < PASSES_MAX);
+}
+
+/* ---- clients ----------------------------------------------------------------------------- */
+
+static struct client come(struct fixture *fixture) {
+	int fds[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	assert_true(hf_server_adopt(fixture->server, fds[1]));
+	return (struct client){ .fd = fds[0], .conn = fixture->server->conns };
+}
+
+static void tell(struct client *client, const char *bytes, size_t len) {
+	assert_int_equal(send(client->fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+static void say(struct client *client, const char *line) {
+	tell(client, line, strlen(line));
+}
+
+/* Replies that have come and must be these. */
+static void expect(struct fixture *fixture, struct client *client, const char *wanted) {
+	char got[512] = { 0 };
+	size_t len = 0;
+	while (len < strlen(wanted)) {
+		ssize_t count = recv(client->fd, got + len, strlen(wanted) - len, 0);
+		assert_true(count > 0 || (count < 0 && errno == EAGAIN));
+		if (count > 0)
+			len += (size_t)count;
+		else
+			assert_true(pass(fixture, 10000));
+	}
+	assert_string_equal(got, wanted);
+}
+
+static void set_value(struct fixture *fixture, struct client *client, const char *key, char fill,
+		      size_t len) {
+	char *text = malloc(len + 128);
+	int head = snprintf(text, 128, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n", strlen(key),
+			    key, len);
+	memset(text + head, fill, len);
+	memcpy(text + head + len, "\r\n", 2);
+	for (size_t sent = 0; sent < (size_t)head + len + 2;) {
+		ssize_t count = send(client->fd, text + sent, (size_t)head + len + 2 - sent, 0);
+		assert_true(count > 0 || errno == EAGAIN);
+		sent += count > 0 ? (size_t)count : 0;
+		run_dry(fixture);
+	}
+	free(text);
+	expect(fixture, client, "+OK\r\n");
+}
+
+static char fill_of(uint32_t key) {
+	return (char)('a' + key % LARGE);
+}
+
+static size_t append_value(char *to, char fill, size_t len) {
+	size_t head = (size_t)sprintf(to, "$%zu\r\n", len);
+	memset(to + head, fill, len);
+	memcpy(to + head + len, "\r\n", 2);
+	return head + len + 2;
+}
+
+/* Values, and what is wanted of who asks for them. */
+static void fill(struct fixture *fixture) {
+	struct client client = come(fixture);
+	for (uint32_t i = 0; i < LARGE; i++) {
+		char key[8];
+		snprintf(key, sizeof(key), "l%u", i);
+		set_value(fixture, &client, key, fill_of(i), HF_PLAIN_VALUE_MAX);
+	}
+	close(client.fd);
+	run_dry(fixture);
+	char *to = fixture->wanted = malloc((size_t)NAMED * (HF_PLAIN_VALUE_MAX + 16) + 64);
+	to += sprintf(to, "*%u\r\n", NAMED);
+	for (uint32_t i = 0; i < NAMED; i++)
+		to += append_value(to, fill_of(i), HF_PLAIN_VALUE_MAX);
+	to += sprintf(to, "%s", pong);
+	fixture->wanted_len = (size_t)(to - fixture->wanted);
+}
+
+/* A long MGET, and a PING behind it. */
+static void ask_for_much(struct client *client) {
+	char request[NAMED * 16 + 64];
+	char *to = request + sprintf(request, "*%u\r\n$4\r\nMGET\r\n", NAMED + 1);
+	for (uint32_t i = 0; i < NAMED; i++)
+		to += sprintf(to, "$2\r\nl%u\r\n", i % LARGE);
+	to += sprintf(to, "PING\r\n");
+	tell(client, request, (size_t)(to - request));
+}
+
+/* Takes what has come, `max` bytes at most: it must be what was to come. */
+static void take(const struct fixture *fixture, struct client *client, size_t max) {
+	static char bytes[HF_PLAIN_VALUE_MAX];
+	while (max > 0) {
+		ssize_t count =
+			recv(client->fd, bytes, max < sizeof(bytes) ? max : sizeof(bytes), 0);
+		if (count < 0 && errno == EAGAIN)
+			return;
+		assert_true(count > 0 && client->seen + (size_t)count <= fixture->wanted_len);
+		assert_memory_equal(bytes, fixture->wanted + client->seen, (size_t)count);
+		client->seen += (size_t)count;
+		max -= (size_t)count;
+	}
+}
+
+/* Reads all that is wanted. */
+static void take_all(struct fixture *fixture, struct client *client) {
+	while (client->seen < fixture->wanted_len) {
+		assert_true(pass(fixture, 10000));
+		take(fixture, client, SIZE_MAX);
+	}
+}
+
+/* ---- what a pass may do ------------------------------------------------------------------ */
+
+static uint64_t written(struct fixture *fixture) {
+	uint64_t bytes = 0;
+	for (const struct hf_conn *conn = fixture->server->conns; conn != NULL; conn = conn->next)
+		bytes += hf_out_end(&conn->out);
+	return bytes;
+}
+
+/* One pass, with a PING that it has to answer; false if there is nothing else to do. */
+static bool pass_with_ping(struct fixture *fixture, struct client *other) {
+	char got[16];
+	uint64_t before = written(fixture);
+	struct hf_loop *loop = loop_of(fixture);
+	say(other, "PING\r\n");
+	assert_true(pass(fixture, 0));
+	bool more = loop->bulk.first != NULL || loop->slow.first != NULL;
+	assert_int_equal(recv(other->fd, got, sizeof(got), 0), sizeof(pong) - 1);
+	assert_memory_equal(got, pong, sizeof(pong) - 1);
+	uint64_t bytes = written(fixture) - before;
+	if (bytes > PART_MAX)
+		fail_msg("one pass wrote %llu bytes", (unsigned long long)bytes);
+	return more;
+}
+
+static void expect_bounded(const struct client *client) {
+	const struct hf_out *out = &client->conn->out;
+	assert_true(hf_out_pending(out) < HF_CONNECTION_OUTPUT_PAUSE + PART_MAX);
+	assert_true(out->cap <= 2 * HF_CONNECTION_OUTPUT_PAUSE);
+}
+
+/*
+ * A dozen clients want 13 MB each. Nobody reads: each is given a mebibyte and no more. They read:
+ * each gets all of it, in order. All the while a PING is answered in the pass that it comes in.
+ */
+static void test_long_mgets(void **state) {
+	struct fixture *fixture = *state;
+	struct client readers[READERS], other = come(fixture);
+	uint32_t passes = 0, left = READERS;
+	fill(fixture);
+	for (uint32_t i = 0; i < READERS; i++) {
+		readers[i] = come(fixture);
+		ask_for_much(&readers[i]);
+	}
+	while (pass_with_ping(fixture, &other) || passes < 10) {
+		assert_true(++passes < PASSES_MAX);
+		for (uint32_t i = 0; i < READERS; i++)
+			expect_bounded(&readers[i]);
+	}
+	for (uint32_t i = 0; i < READERS; i++)
+		assert_true(readers[i].conn->paused);
+	assert_true(loop_of(fixture)->pool.used < READERS * 3 * HF_CONNECTION_OUTPUT_PAUSE);
+	for (uint32_t round = 0; left > 0; round++) {
+		assert_true(++passes < PASSES_MAX);
+		left = 0;
+		for (uint32_t i = 0; i < READERS; i++) {
+			/* Some read faster than others. */
+			if (round % (i + 1) == 0)
+				take(fixture, &readers[i], HF_PLAIN_VALUE_MAX);
+			expect_bounded(&readers[i]);
+			left += readers[i].seen < fixture->wanted_len;
+		}
+		(void)pass_with_ping(fixture, &other);
+	}
+	for (uint32_t i = 0; i < READERS; i++)
+		close(readers[i].fd);
+	close(other.fd);
+	run_dry(fixture);
+	assert_int_equal(loop_of(fixture)->pool.used, 0);
+}
+
+/* Who hangs up, reading or not, leaves nothing behind; the others get theirs. */
+static void test_gone_in_mid_mget(void **state) {
+	struct fixture *fixture = *state;
+	fill(fixture);
+	struct client stays = come(fixture);
+	ask_for_much(&stays);
+	for (uint32_t i = 0; i < 40; i++) {
+		struct client goes = come(fixture);
+		ask_for_much(&goes);
+		for (uint32_t j = 0; j < i * 3; j++) {
+			take(fixture, &stays, HF_PLAIN_VALUE_MAX / 8);
+			if (i % 2 == 0)
+				take(fixture, &goes, HF_PLAIN_VALUE_MAX);
+			(void)pass(fixture, 0);
+		}
+		close(goes.fd);
+	}
+	take_all(fixture, &stays);
+	run_dry(fixture);
+	assert_int_equal(fixture->server->conn_count, 1);
+	assert_int_equal(loop_of(fixture)->pool.used, 0);
+	close(stays.fd);
+	run_dry(fixture);
+}
+
+/* Up to the limit the values are of one instant: there is no pass between them. */
+static void test_of_one_instant(void **state) {
+	struct fixture *fixture = *state;
+	struct client client = come(fixture);
+	char *wanted = malloc(HF_MGET_WHOLE_MAX + 128);
+	size_t half = HF_MGET_WHOLE_MAX / 2;
+	set_value(fixture, &client, "a", 'a', half);
+	set_value(fixture, &client, "b", 'b', half);
+	run_dry(fixture);
+	uint64_t before = hf_out_end(&client.conn->out);
+	say(&client, "MGET a b none\r\n");
+	assert_true(pass(fixture, 0));
+	size_t len = (size_t)sprintf(wanted, "*3\r\n");
+	len += append_value(wanted + len, 'a', half);
+	len += append_value(wanted + len, 'b', half);
+	len += (size_t)sprintf(wanted + len, "$-1\r\n");
+	assert_int_equal(hf_out_end(&client.conn->out) - before, len);
+	assert_int_equal(client.conn->answered, 0);
+	fixture->wanted = wanted;
+	fixture->wanted_len = len;
+	take_all(fixture, &client);
+	/* One byte more, and a part is one value. */
+	set_value(fixture, &client, "b", 'b', half + 1);
+	run_dry(fixture);
+	say(&client, "MGET a b none\r\n");
+	assert_true(pass(fixture, 0));
+	assert_int_equal(client.conn->answered, 1);
+	close(client.fd);
+	run_dry(fixture);
+}
+
+/*
+ * Each value is what it is when its turn comes. What was asked behind it comes behind it; and a
+ * line with quotes, which a parser takes away, can be parsed once for each part.
+ */
+static void test_key_by_key(void **state) {
+	struct fixture *fixture = *state;
+	struct client reader = come(fixture), writer = come(fixture);
+	set_value(fixture, &writer, "x", 'x', HF_PLAIN_VALUE_MAX);
+	set_value(fixture, &writer, "y", 'y', HF_PLAIN_VALUE_MAX);
+	run_dry(fixture);
+	say(&reader, "MGET y \"x\" 'y' none \"\\x79\"\r\nSET y 'a \"b\"'\r\nMGET y\r\n"
+		     "ECHO \"\\x41\"\r\nMGET x x 'x' y\r\n");
+	assert_true(pass(fixture, 0));
+	assert_int_equal(reader.conn->answered, 1);
+	say(&writer, "SET y z\r\nMGET y none\r\n");
+	expect(fixture, &writer, "+OK\r\n*2\r\n$1\r\nz\r\n$-1\r\n");
+	char *to = fixture->wanted = malloc(8 * HF_PLAIN_VALUE_MAX);
+	to += sprintf(to, "*5\r\n");
+	to += append_value(to, 'y', HF_PLAIN_VALUE_MAX);
+	to += append_value(to, 'x', HF_PLAIN_VALUE_MAX);
+	to += sprintf(
+		to, "$1\r\nz\r\n$-1\r\n$1\r\nz\r\n+OK\r\n*1\r\n$5\r\na \"b\"\r\n$1\r\nA\r\n*4\r\n");
+	for (uint32_t i = 0; i < 3; i++)
+		to += append_value(to, 'x', HF_PLAIN_VALUE_MAX);
+	to += sprintf(to, "$5\r\na \"b\"\r\n");
+	fixture->wanted_len = (size_t)(to - fixture->wanted);
+	take_all(fixture, &reader);
+	close(writer.fd);
+	close(reader.fd);
+	run_dry(fixture);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_long_mgets, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gone_in_mid_mget, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_of_one_instant, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_key_by_key, set_up, tear_down),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
