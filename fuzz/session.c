@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #define CLIENTS 2u
-#define REPLIES_MAX 262144u
+#define REPLIES_MAX 4194304u /* the longest reply: a MGET that names a value again and again */
 #define DEPTH_MAX 8u
 
 enum switches { AFTER_HANDSHAKE = 1, REPLAY = 2, IN_ONE_PIECE = 4 };

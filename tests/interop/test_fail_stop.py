@@ -57,6 +57,27 @@ def test_two_threads():
     fail_stop(["--threads", "2"])
 
 
+def test_no_part_of_a_long_mget_is_shown_before_it_is_durable():
+    """Values are read part by part, and one of them, in the middle, never gets to the disk."""
+    old, new = b"o" * 65536, b"n" * 65536
+    with Server(args=["--segment-size", str(SEGMENT)]) as server:
+        with Connection(server.connect()) as writer, Connection(server.connect()) as reader:
+            for key in range(8):
+                equal(writer.call("SET", key, old), "OK")
+            refuse_writes(server)
+            writer.send_raw(encode("SET", 4, new))
+            reader.send_raw(encode("MGET", *range(8)) + encode("GET", 4))
+            head = b"*8\r\n" + 4 * (b"$65536\r\n" + old + b"\r\n")
+            shown = b""
+            try:
+                while part := reader.sock.recv(1 << 16):
+                    shown += part
+            except ConnectionError:
+                pass
+            assert head.startswith(shown), shown[len(head):][:100]
+        equal(server.wait(), 1)
+
+
 def test_segment_cannot_be_made():
     """The log's own writes go well, but its next file cannot be made, and not for want of room."""
     with Server(contracts={"order": ORDER}, args=["--segment-size", str(SEGMENT)]) as server:

@@ -364,12 +364,52 @@ static void test_key_by_key(void **state) {
 	run_dry(fixture);
 }
 
+static uint64_t last_lsn(struct fixture *fixture) {
+	struct hf_engine_info info;
+	hf_engine_lock(fixture->engine);
+	hf_engine_info(fixture->engine, &info);
+	hf_engine_unlock(fixture->engine);
+	return info.last_lsn;
+}
+
+/* Each part waits for what it shows: here for a SET of the same pass, whose flush has just begun. */
+static void test_parts_wait_for_the_disk(void **state) {
+	struct fixture *fixture = *state;
+	struct client reader = come(fixture), writer = come(fixture);
+	set_value(fixture, &writer, "x", 'x', HF_PLAIN_VALUE_MAX);
+	set_value(fixture, &writer, "y", 'y', HF_PLAIN_VALUE_MAX);
+	run_dry(fixture);
+	say(&reader, "MGET x y x\r\n");
+	assert_true(pass(fixture, 0));
+	assert_int_equal(reader.conn->answered, 1);
+	say(&writer, "SET y z\r\n");
+	char *to = fixture->wanted = malloc(4 * HF_PLAIN_VALUE_MAX);
+	to += sprintf(to, "*3\r\n");
+	to += append_value(to, 'x', HF_PLAIN_VALUE_MAX);
+	size_t durable_len = (size_t)(to - fixture->wanted);
+	to += sprintf(to, "$1\r\nz\r\n");
+	to += append_value(to, 'x', HF_PLAIN_VALUE_MAX);
+	fixture->wanted_len = (size_t)(to - fixture->wanted);
+	uint64_t lsn = last_lsn(fixture) + 1;
+	while (reader.seen < fixture->wanted_len) {
+		assert_true(pass(fixture, 10000));
+		bool durable = hf_engine_committed(fixture->engine) >= lsn;
+		take(fixture, &reader, SIZE_MAX);
+		assert_true(durable || reader.seen <= durable_len);
+	}
+	assert_int_equal(last_lsn(fixture), lsn);
+	close(writer.fd);
+	close(reader.fd);
+	run_dry(fixture);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_long_mgets, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gone_in_mid_mget, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_of_one_instant, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_key_by_key, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_parts_wait_for_the_disk, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
