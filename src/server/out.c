@@ -65,7 +65,7 @@ bool hf_out_grow(struct hf_out *out, size_t room) {
 	if (out->data == NULL) {
 		out->data = hf_pool_take(out->pool);
 		out->cap = out->data == NULL ? 0 : HF_BLOCK_SIZE;
-	} else if (out->start >= out->cap / 2) {
+	} else if (out->start >= out->cap / 4) { /* sent: enough to be worth the move */
 		memmove(out->data, out->data + out->start, out->len - out->start);
 		out->base += out->start;
 		out->len -= out->start;

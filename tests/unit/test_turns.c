@@ -372,7 +372,7 @@ static uint64_t last_lsn(struct fixture *fixture) {
 	return info.last_lsn;
 }
 
-/* Each part waits for what it shows: here for a SET of the same pass, whose flush has just begun. */
+/* Each part waits for what it shows: here for a SET of the same pass, whose flush just began. */
 static void test_parts_wait_for_the_disk(void **state) {
 	struct fixture *fixture = *state;
 	struct client reader = come(fixture), writer = come(fixture);
