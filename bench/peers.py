@@ -35,6 +35,7 @@ class Peer:
     """One server process on a free port of loopback, with a fresh directory that it fills, or with `path` as it is.
     Use it as a context; the process ends with it."""
     name = label = ""
+    arguments = ()  # more of them, for its command line
 
     def __init__(self, bench, path=None):
         self.bench = bench  # the options of bench/run
@@ -43,19 +44,21 @@ class Peer:
         self.log = os.path.join(bench.data, f"{self.name}.log")
         self.process = self.port = self.client = None
         self.applied = 0  # events that it must have taken by now
+        self.pinned = bench.pinned
 
     def __enter__(self):
         if self.fresh:
             shutil.rmtree(self.dir, ignore_errors=True)
             os.makedirs(self.dir)
-        pin = ["taskset", "-c", SERVER_CPU] if self.bench.pinned else []
+        pin = ["taskset", "-c", SERVER_CPU] if self.pinned else []
         with open(self.log, "wb") as log:
             # It dies with us, however we die.
-            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *pin, *self.command_line()],
+            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *pin, *self.command_line(),
+                                             *self.arguments],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             self.wait_until_ready()
-            self.client = client.Client(self.port, self.bench.pinned)
+            self.client = client.Client(self.port, self.pinned)
             if self.fresh:
                 self.fill()
         except BaseException:

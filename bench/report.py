@@ -3,6 +3,7 @@ import statistics
 
 import peers
 import quiet
+import reads
 
 MISSING = "-"
 
@@ -92,6 +93,38 @@ def group_table(runs):
     return aligned(rows)
 
 
+def beside_table(runs):
+    """Reads with the writers idle, and beside them."""
+    rows = [["one read at a time, beside writes: us", "p50", "p99", "p99.9", "reads/s", "| p50", "p99", "p99.9", "reads/s",
+             "| writes/s", "server", "reader", "writer", "| p99 ratio", "unknown", "p99 without", "~"]]
+    for server, group in reads.servers(reads.BESIDE).items():
+        rows.append([server.label] + [""] * (len(rows[0]) - 1))
+        for row in group:
+            name = f"beside {row.name}"
+            cells = [number(runs.median(name, f"{when} {figure}"), 0) for when in ("calm", "busy")
+                     for figure in ("p50", "p99", "p999", "reads")]
+            cells.append(number(runs.median(name, "busy pumped")))
+            cells += [f"{runs.median(name, f'busy {figure}_s'):.0%}" for figure in ("server", "probe", "pumps")]
+            cells.append(number(runs.median(name, "ratio"), 2))
+            cells += ([f"{runs.median(name, 'busy unknown'):.1%}", number(runs.median(name, "busy known_p99"), 0)]
+                      if row.tells_lsn() else [MISSING, MISSING])
+            rows.append(["  " + row.label] + cells + ["~" * runs.noisy(name)])
+    return aligned(rows)
+
+
+def scaling_table(runs):
+    rows = [["reads, 2 processes, 16 clients, pipeline 64", "reads/s", "spread", "server", "clients", "CPU us", "~"]]
+    for row in reads.SCALING:
+        name = f"scaling {row.name}"
+        rows.append([f"  {row.label}, {row.server.label}", number(runs.median(name, "rate")), f"{runs.spread(name):.0%}",
+                     f"{runs.median(name, 'server'):.0%}", f"{runs.median(name, 'pumps'):.0%}",
+                     number(runs.median(name, "server_us"), 2), "~" * runs.noisy(name)])
+    lines = [f"{command}, two threads beside one: {runs.ratio(f'scaling {command} 2', f'scaling {command} 1'):.2f} "
+             f"of the reads, {runs.ratio(f'scaling {command} 2', f'scaling {command} 1', 'server_us'):.2f} of the "
+             "server's CPU time a read" for command in ("HF.GET", "GET", "redis")]
+    return aligned(rows) + lines
+
+
 def embedded_table(runs, memory):
     rows = [["without a network", "events/s", "spread", "CPU us/event", "p50 us", "p99 us", "p99.9 us"]]
     for name, label in (("embedded", "embedded, durable, 64 events a call"),
@@ -152,6 +185,7 @@ def goals(runs, results):
     for pipeline in (1, 16, 64):
         yield at_most(f"disk per event, 50 clients, pipeline {pipeline}", 96,
                       runs.median(f"holdfast c50 P{pipeline}", "disk"), " B")
+    yield at_most("HF.GET beside saturating writes, p99 beside calm", 1.25, runs.median("beside one", "ratio"), "x")
     yield at_most("memory per order with three ids", 200, counted_memory(results["memory"]), " B")
 
 
@@ -187,7 +221,10 @@ def text(results):
     lines = [f"bench of {results['began']}, {results['minutes']:.1f} minutes"]
     lines += [results[name] for name in ("machine", "versions", "method")]
     lines += noise_lines(runs, results)
-    for table in (network_table(runs), group_table(runs), flush_table(results["flush"]),
-                  embedded_table(runs, results["memory"]), goal_table(runs, results)):
+    tables = [beside_table(runs), scaling_table(runs)]
+    if "flush" in results:  # else there are only the reads
+        tables = [network_table(runs), group_table(runs), flush_table(results["flush"]),
+                  embedded_table(runs, results["memory"]), *tables, goal_table(runs, results)]
+    for table in tables:
         lines += [""] + table
     return "\n".join(lines) + "\n"
