@@ -263,7 +263,7 @@ static int watch_all(struct connection **all, uint32_t count) {
 
 struct pump {
 	pid_t pid;
-	int fd; /* our end: a byte starts it, a byte comes when it has nothing on its way any more */
+	int fd; /* our end: a byte starts it, and one comes when nothing is on its way any more */
 	clockid_t clock;
 };
 
@@ -286,9 +286,9 @@ static void pump_once(struct shared *shared, int epoll, struct connection **all,
 		for (int i = 0; i < n; i++) {
 			struct connection *c = events[i].data.ptr;
 			atomic_fetch_add(&shared->replies, take(c));
+			/* Of several pumps one may win: then it only grows a little later. */
 			uint64_t known = atomic_load(&shared->known_lsn);
-			if (c->integer >
-			    known) /* of several pumps any will do: it only grows late */
+			if (c->integer > known)
 				atomic_store(&shared->known_lsn, c->integer);
 			if (c->awaited > 0)
 				continue;
@@ -357,7 +357,7 @@ struct probe {
 	uint32_t count;
 	int epoll;
 	struct script script;
-	/* All, and those that showed nothing but what had been acknowledged when they were asked. */
+	/* All, and those that showed only what had been acknowledged when they were asked. */
 	struct samples read, known;
 };
 
@@ -499,7 +499,6 @@ static void start(struct load *load, const char *probe_command, const char *pump
 		err(1, "no memory");
 	load->server_clock = cpu_clock(load->server);
 	script_init(&probe->script, probe_command, 1, load->keys, 0);
-	/* The probe first: a server with two threads gives the second the first pump's connection. */
 	for (uint32_t i = 0; i < probe->count; i++)
 		probe->all[i] = connect_to(load->port);
 	probe->epoll = watch_all(probe->all, probe->count);

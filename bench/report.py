@@ -95,8 +95,8 @@ def group_table(runs):
 
 def beside_table(runs):
     """Reads with the writers idle, and beside them."""
-    rows = [["one read at a time, beside writes: us", "p50", "p99", "p99.9", "reads/s", "| p50", "p99", "p99.9", "reads/s",
-             "| writes/s", "server", "reader", "writer", "| p99 ratio", "unknown", "p99 without", "~"]]
+    rows = [["one read at a time, calm | beside writes: us", "p50", "p99", "p99.9", "reads/s",
+             "| p50", "p99", "p99.9", "reads/s", "| writes/s", "server", "reader", "writer", "| p99 ratio", "unknown", "p99 without", "~"]]
     for server, group in reads.servers(reads.BESIDE).items():
         rows.append([server.label] + [""] * (len(rows[0]) - 1))
         for row in group:
@@ -116,9 +116,10 @@ def scaling_table(runs):
     rows = [["reads, 2 processes, 16 clients, pipeline 64", "reads/s", "spread", "server", "clients", "CPU us", "~"]]
     for row in reads.SCALING:
         name = f"scaling {row.name}"
-        rows.append([f"  {row.label}, {row.server.label}", number(runs.median(name, "rate")), f"{runs.spread(name):.0%}",
-                     f"{runs.median(name, 'server'):.0%}", f"{runs.median(name, 'pumps'):.0%}",
-                     number(runs.median(name, "server_us"), 2), "~" * runs.noisy(name)])
+        cells = [number(runs.median(name, "rate"))]
+        cells += [f"{share:.0%}" for share in (runs.spread(name), runs.median(name, "server"), runs.median(name, "pumps"))]
+        rows.append([f"  {row.label}, {row.server.label}", *cells, number(runs.median(name, "server_us"), 2),
+                     "~" * runs.noisy(name)])
     lines = [f"{command}, two threads beside one: {runs.ratio(f'scaling {command} 2', f'scaling {command} 1'):.2f} "
              f"of the reads, {runs.ratio(f'scaling {command} 2', f'scaling {command} 1', 'server_us'):.2f} of the "
              "server's CPU time a read" for command in ("HF.GET", "GET", "redis")]
