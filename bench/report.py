@@ -95,8 +95,8 @@ def group_table(runs):
 
 def beside_table(runs):
     """Reads with the writers idle, and beside them."""
-    rows = [["one read at a time, calm | beside writes: us", "p50", "p99", "p99.9", "reads/s",
-             "| p50", "p99", "p99.9", "reads/s", "| writes/s", "server", "reader", "writer", "| p99 ratio", "unknown", "p99 without", "~"]]
+    rows = [["one read at a time, calm | beside writes: us", "p50", "p99", "p99.9", "reads/s", "| p50", "p99", "p99.9",
+             "reads/s", "| writes/s", "server", "reader", "writer", "| p99 ratio", "unknown", "p99 without", "~"]]
     for server, group in reads.servers(reads.BESIDE).items():
         rows.append([server.label] + [""] * (len(rows[0]) - 1))
         for row in group:
@@ -117,7 +117,7 @@ def scaling_table(runs):
     for row in reads.SCALING:
         name = f"scaling {row.name}"
         cells = [number(runs.median(name, "rate"))]
-        cells += [f"{share:.0%}" for share in (runs.spread(name), runs.median(name, "server"), runs.median(name, "pumps"))]
+        cells += [f"{runs.spread(name):.0%}"] + [f"{runs.median(name, who):.0%}" for who in ("server", "pumps")]
         rows.append([f"  {row.label}, {row.server.label}", *cells, number(runs.median(name, "server_us"), 2),
                      "~" * runs.noisy(name)])
     lines = [f"{command}, two threads beside one: {runs.ratio(f'scaling {command} 2', f'scaling {command} 1'):.2f} "
