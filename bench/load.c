@@ -16,6 +16,7 @@
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
+#include <linux/sched/types.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -28,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,6 +40,8 @@
 #define PUMPS_MAX 8u
 #define EVENTS_MAX 64
 #define SETTLE_PART 8u /* of a window, before it: neither counted nor timed */
+#define PROBE_SLICE_NS 100000u
+#define PUMP_SLICE_NS 20000000u
 
 /* ---- time -------------------------------------------------------------------------------- */
 
@@ -61,6 +65,19 @@ static clockid_t cpu_clock(pid_t pid) {
 	if (rc != 0)
 		errx(1, "no CPU clock of process %d: %s", (int)pid, strerror(rc));
 	return id;
+}
+
+/*
+ * The scheduler lets who has a short slice interrupt who has a long one (Linux 6.12 on), so that the
+ * probe does not wait for a pump on its own processor. Elsewhere it may have to.
+ */
+static void ask_for_slice(uint32_t ns) {
+	struct sched_attr attributes = { .size = 0 };
+
+	if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) != 0)
+		return;
+	attributes.sched_runtime = ns;
+	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 /* ---- requests ---------------------------------------------------------------------------- */
@@ -480,6 +497,7 @@ static void start_pump(struct load *load, uint32_t i, const char *command) {
 	if (pid == 0) {
 		struct script script;
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		ask_for_slice(PUMP_SLICE_NS);
 		close(pair[0]);
 		script_init(&script, command, load->depth, load->keys, i + 1);
 		pump_run(load->shared, pair[1], load->port, load->pump_connections, &script);
@@ -497,6 +515,7 @@ static void start(struct load *load, const char *probe_command, const char *pump
 	probe->all = calloc(probe->count + 1u, sizeof(struct connection *));
 	if (load->shared == MAP_FAILED || probe->all == NULL)
 		err(1, "no memory");
+	ask_for_slice(PROBE_SLICE_NS);
 	load->server_clock = cpu_clock(load->server);
 	script_init(&probe->script, probe_command, 1, load->keys, 0);
 	for (uint32_t i = 0; i < probe->count; i++)
