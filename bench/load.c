@@ -68,8 +68,8 @@ static clockid_t cpu_clock(pid_t pid) {
 }
 
 /*
- * The scheduler lets who has a short slice interrupt who has a long one (Linux 6.12 on), so that the
- * probe does not wait for a pump on its own processor. Elsewhere it may have to.
+ * The scheduler lets who has a short slice interrupt who has a long one (Linux 6.12 on), so that
+ * the probe does not wait for a pump on its own processor. Elsewhere it may have to.
  */
 static void ask_for_slice(uint32_t ns) {
 	struct sched_attr attributes = { .size = 0 };

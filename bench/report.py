@@ -163,8 +163,8 @@ def goals(runs, results):
         text = f"{wanted:,.0f}" if wanted > 1000 else f"{wanted:g}"
         return words, f">= {text}{unit}", with_unit(reached, digits, unit), reached and reached >= wanted
 
-    def at_most(words, wanted, reached, unit):
-        return words, f"<= {wanted}{unit}", with_unit(reached, 1, unit), reached and reached <= wanted
+    def at_most(words, wanted, reached, unit, digits=1):
+        return words, f"<= {wanted}{unit}", with_unit(reached, digits, unit), reached and reached <= wanted
 
     def ratio(pipeline, other):
         return runs.ratio(f"holdfast c50 P{pipeline}", f"{other} c50 P{pipeline}")
@@ -186,7 +186,8 @@ def goals(runs, results):
     for pipeline in (1, 16, 64):
         yield at_most(f"disk per event, 50 clients, pipeline {pipeline}", 96,
                       runs.median(f"holdfast c50 P{pipeline}", "disk"), " B")
-    yield at_most("HF.GET beside saturating writes, p99 beside calm", 1.25, runs.median("beside one", "ratio"), "x")
+    yield at_most("HF.GET beside saturating writes, p99 beside calm", 1.25, runs.median("beside one", "ratio"),
+                  "x", 2)
     yield at_most("memory per order with three ids", 200, counted_memory(results["memory"]), " B")
 
 
