@@ -152,12 +152,30 @@ bool hf_conn_flush(struct hf_conn *conn, uint64_t committed) {
 	return true;
 }
 
+static int watcher(const struct hf_conn *conn, bool aside) {
+	return aside ? conn->loop->aside_fd : conn->loop->epoll_fd;
+}
+
+/* It comes back when it has sent a whole command, and read all that it was sent. */
+static bool stands_aside(const struct hf_conn *conn) {
+	if (conn->blocked || conn->fragments >= HF_FRAGMENTS_MAX)
+		return true;
+	return conn->aside && (conn->fragments > 0 || hf_out_pending(&conn->out) > 0);
+}
+
 void hf_conn_watch(struct hf_conn *conn) {
 	uint32_t interest = (hf_conn_reads(conn) ? EPOLLIN : 0u) | (conn->blocked ? EPOLLOUT : 0u);
-	if (interest == conn->interest)
-		return;
 	struct epoll_event event = { .events = interest, .data.ptr = &conn->source };
-	int rc = epoll_ctl(conn->loop->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
+	bool aside = stands_aside(conn);
+	int rc = 0;
+	/* Without memory for that it stays where it is: it is only a matter of who comes first. */
+	if (aside != conn->aside &&
+	    epoll_ctl(watcher(conn, aside), EPOLL_CTL_ADD, conn->fd, &event) == 0) {
+		rc = epoll_ctl(watcher(conn, conn->aside), EPOLL_CTL_DEL, conn->fd, NULL);
+		conn->aside = aside;
+	} else if (interest != conn->interest) {
+		rc = epoll_ctl(watcher(conn, conn->aside), EPOLL_CTL_MOD, conn->fd, &event);
+	}
 	HF_ASSERT(rc == 0);
 	conn->interest = interest;
 }

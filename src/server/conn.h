@@ -31,6 +31,7 @@ struct hf_conn_queue {
 /* What an epoll event points at. */
 enum hf_source_kind {
 	HF_SOURCE_CONN,
+	HF_SOURCE_ASIDE,
 	HF_SOURCE_LISTEN,
 	HF_SOURCE_COMMIT,
 	HF_SOURCE_STOP,
@@ -69,17 +70,19 @@ struct hf_conn {
 	bool open;
 	uint64_t open_from;
 
-	uint32_t answered; /* keys of the MGET at in_start whose values were replied: it goes on */
-	uint32_t queued;   /* commands of this connection in the loop's batch */
-	uint32_t interest; /* what epoll watches */
-	bool blocked;	   /* the socket is full, or got enough: wait for EPOLLOUT */
-	bool paused;	   /* too many unread replies: nothing is read or parsed */
-	bool held;	   /* waits for a snapshot or the loop's job: nothing is read or parsed */
-	bool bulky;	   /* the last read brought much: it is read when its turn comes */
-	bool finishing;	   /* nothing more is read; closed when all replies are sent */
-	bool lingering;	   /* all is said: what still comes is thrown away */
-	bool in_multi;	   /* between MULTI and EXEC: nothing is executed */
-	size_t discarded;  /* bytes thrown away while lingering */
+	uint32_t answered;  /* keys of the MGET at in_start whose values were replied: it goes on */
+	uint32_t queued;    /* commands of this connection in the loop's batch */
+	uint32_t interest;  /* what epoll watches */
+	uint32_t fragments; /* small reads in a row that brought no whole command */
+	bool aside;	    /* watched by the loop's `aside_fd` */
+	bool blocked;	    /* the socket is full, or got enough: wait for EPOLLOUT */
+	bool paused;	    /* too many unread replies: nothing is read or parsed */
+	bool held;	    /* waits for a snapshot or the loop's job: nothing is read or parsed */
+	bool bulky;	    /* the last read brought much: it is read when its turn comes */
+	bool finishing;	    /* nothing more is read; closed when all replies are sent */
+	bool lingering;	    /* all is said: what still comes is thrown away */
+	bool in_multi;	    /* between MULTI and EXEC: nothing is executed */
+	size_t discarded;   /* bytes thrown away while lingering */
 
 	/* Membership in the loop's lists. */
 	bool dirty, waiting, unsettled;
@@ -141,7 +144,11 @@ void hf_conn_seal(struct hf_conn *conn);
  * Sends what `committed` allows, or a part: then it is `blocked`. False if the connection is gone.
  */
 HF_MUST bool hf_conn_flush(struct hf_conn *conn, uint64_t committed);
-/* Tells epoll what the connection's flags ask for. */
+#define HF_FRAGMENTS_MAX 4u
+/*
+ * Tells epoll what the connection's flags ask for. One that reads slowly, or sends its commands in
+ * many small pieces, stands aside meanwhile: see `aside_fd`.
+ */
 void hf_conn_watch(struct hf_conn *conn);
 
 /* "127.0.0.1:50000", of the client's end (or ours); `buf` has room for HF_ADDRESS_MAX. */

@@ -16,6 +16,7 @@
  * want. Work is counted roughly in microseconds: see `worked`.
  */
 #define EVENTS_MAX 16
+#define ASIDES_MAX 8	/* of those, from connections that stand aside */
 #define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
 #define TURN_WORK 64u	/* of one connection, before the others go on */
 #define TURNS_WORK 64u	/* of all turns in a pass: after it no further one begins */
@@ -226,6 +227,7 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			break;
 		}
 		conn->in_start += size;
+		conn->fragments = 0;
 		bool is_done =
 			loop->command.argc == 0 || hf_command_run(loop, conn, &loop->command);
 		worked(loop, hf_out_end(&conn->out) - begun_out, loop->command.argc);
@@ -248,6 +250,10 @@ static void input(struct hf_loop *loop, struct hf_conn *conn, bool has_turn) {
 	size_t came = result == HF_INPUT_BYTES && !conn->lingering ? conn->in_end - had : 0;
 	worked(loop, came, 0);
 	conn->bulky = came > LIGHT_MAX;
+	if (conn->bulky)
+		conn->fragments = 0;
+	else if (came > 0 && conn->fragments < HF_FRAGMENTS_MAX)
+		conn->fragments++;
 	switch (result) {
 	case HF_INPUT_BYTES:
 		if (conn->bulky && !has_turn)
@@ -459,6 +465,15 @@ static void begin_drain(struct hf_loop *loop) {
 	}
 }
 
+/* Some of those that stand aside. */
+static void dispatch_aside(struct hf_loop *loop) {
+	struct epoll_event events[ASIDES_MAX];
+	int count = epoll_wait(loop->aside_fd, events, ASIDES_MAX, 0);
+	HF_ASSERT(count >= 0 || errno == EINTR);
+	for (int i = 0; i < count; i++)
+		conn_event(loop, events[i].data.ptr, events[i].events);
+}
+
 /* Handles what epoll reported. True if the engine's commit fd was in it. */
 static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int count) {
 	bool commit = false;
@@ -467,6 +482,9 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 		switch (source->kind) {
 		case HF_SOURCE_CONN:
 			conn_event(loop, (struct hf_conn *)source, events[i].events);
+			break;
+		case HF_SOURCE_ASIDE:
+			dispatch_aside(loop);
 			break;
 		case HF_SOURCE_COMMIT:
 			commit = true;
@@ -587,8 +605,10 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	loop->server = server;
 	loop->engine = server->engine;
 	loop->commit_source.kind = HF_SOURCE_COMMIT;
+	loop->aside_source.kind = HF_SOURCE_ASIDE;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epoll_fd < 0)
+	loop->aside_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0 || loop->aside_fd < 0)
 		return hf_fail_sys(err, errno, "cannot make an epoll instance");
 	if (!list_init(&loop->dirty, cap) || !list_init(&loop->waiting, cap) ||
 	    !list_init(&loop->unsettled, cap) || !list_init(&loop->dead, cap))
@@ -600,6 +620,7 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	snprintf(name, sizeof(name), "network %u", (unsigned)(loop - server->loops) + 1);
 	if (!has_fd || !hf_loop_join_stats(loop, err) ||
 	    !hf_engine_reader_join(loop->engine, name, &loop->reader, err) ||
+	    !watch(loop, loop->aside_fd, &loop->aside_source, err) ||
 	    !watch(loop, loop->commit_fd, &loop->commit_source, err) ||
 	    !watch(loop, server->drain_fd, &server->drain_source, err))
 		return false;
@@ -618,6 +639,8 @@ void hf_loop_fini(struct hf_loop *loop) {
 	hf_memory_free(loop->waiting.items);
 	hf_memory_free(loop->unsettled.items);
 	hf_memory_free(loop->dead.items);
+	if (loop->aside_fd > 0)
+		close(loop->aside_fd);
 	if (loop->epoll_fd > 0)
 		close(loop->epoll_fd);
 }

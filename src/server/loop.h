@@ -53,8 +53,13 @@ struct hf_loop {
 	struct hf_engine *engine;
 	pthread_t thread;
 	int epoll_fd;
+	/*
+	 * Watches the connections that stand aside, and is watched by epoll_fd. What it reports is
+	 * looked at a few at a time: a thousand slow clients that stir at once hold nobody up.
+	 */
+	int aside_fd;
 	int commit_fd; /* the engine's */
-	struct hf_source commit_source;
+	struct hf_source aside_source, commit_source;
 	struct hf_pool pool;
 	uint64_t client_memory_max; /* what the pool may have out at the end of a pass */
 	uint64_t committed;	    /* as of the last pass */
