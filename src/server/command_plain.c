@@ -8,7 +8,7 @@
 
 #define SCAN_COUNT_DEFAULT 10u
 #define SCAN_COUNT_MAX 250u /* COUNT is a hint; so many take a fraction of a millisecond */
-#define SCAN_LINES_MAX 10u /* looked at, for each key that is wanted */
+#define SCAN_LINES_MAX 10u  /* looked at, for each key that is wanted */
 
 static void reply_failure(struct hf_conn *conn, const struct hf_reply *reply) {
 	/* What was wrong with the request is told as Redis does. */
