@@ -296,6 +296,7 @@ get_near(struct hf_map_thread *thread, struct hf_bytes key, void *buffer, size_t
 	return HF_OK;
 }
 
+/* Of keys that have not 8 bytes. Those that do, the most frequent ones, have code of their own. */
 static __attribute__((noinline)) enum hf_status get_any(struct hf_map_thread *thread,
 							struct hf_bytes key, void *buffer,
 							size_t cap, struct hf_map_record *ret) {
@@ -572,7 +573,7 @@ put_near(struct hf_map_thread *thread, struct hf_bytes key, struct hf_bytes data
 	return HF_OK;
 }
 
-/* Keys of 8 bytes, the most frequent ones, have code of their own. */
+/* Of keys of 8 bytes. */
 static __attribute__((noinline)) enum hf_status put_word(struct hf_map_thread *thread,
 							 struct hf_bytes key, struct hf_bytes data,
 							 uint64_t *ret_version) {
