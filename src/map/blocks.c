@@ -151,7 +151,7 @@ bool hf_blocks_widen(struct hf_blocks *blocks) {
 		limbo[i] = blocks->limbo[(blocks->limbo_first + i) & blocks->limbo_mask];
 	hf_memory_free(blocks->limbo);
 	blocks->limbo = limbo;
-	blocks->limbo_mask = size - 1;
+	hf_atomic_store(&blocks->limbo_mask, size - 1, HF_RELAXED); /* hf_map_stats reads it */
 	blocks->limbo_first = 0;
 	return true;
 }
