@@ -12,15 +12,20 @@
 /* One at a time, as the engine is; its bytes outlive it. */
 struct hf_log {
 	uint64_t next, last_lsn, committed;
+	uint64_t records_max; /* that are read from the beginning on */
 	int event_fd;
 	uint8_t bytes[BYTES_MAX];
 };
 
-static struct hf_log the_log = { .next = FIRST, .event_fd = -1 };
+static struct hf_log the_log = { .next = FIRST, .records_max = UINT64_MAX, .event_fd = -1 };
 
 void hf_memory_log_forget(void) {
 	the_log.next = FIRST;
 	the_log.last_lsn = the_log.committed = 0;
+}
+
+void hf_memory_log_shorten(uint64_t records_max) {
+	the_log.records_max = records_max;
 }
 
 void hf_memory_log_finish_flush(void) {
@@ -41,12 +46,12 @@ void __wrap_hf_thread_join(struct hf_thread *thread) {
 
 bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, struct hf_err *err) {
 	struct hf_log *log = &the_log;
-	uint64_t at = FIRST;
+	uint64_t at = FIRST, left = options->start == NULL ? log->records_max : UINT64_MAX;
 	if (log->event_fd < 0 && !hf_event_new(&log->event_fd, err))
 		return false;
 	if (options->start != NULL)
 		at = options->start->position;
-	while (at < log->next) {
+	for (; at < log->next && left > 0; left--) {
 		struct hf_record record;
 		bool whole = hf_record_get(hf_span(log->bytes + at, log->next - at), at, &record);
 		HF_ASSERT(whole);

@@ -7,8 +7,15 @@
 #ifndef HF_FUZZ_MEMORY_LOG_H
 #define HF_FUZZ_MEMORY_LOG_H
 
+#include <stdint.h>
+
 /* The next log that is opened is an empty one. */
 void hf_memory_log_forget(void);
+/*
+ * Who opens it without a snapshot is given only so many of its records, for targets to which one
+ * replay of all is like the other.
+ */
+void hf_memory_log_shorten(uint64_t records_max);
 /* Makes the commit fd readable: the flush is over. */
 void hf_memory_log_finish_flush(void);
 

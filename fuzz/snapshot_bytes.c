@@ -11,10 +11,13 @@
 #include "frame/cursor.h"
 #include "image.h"
 #include "log/snapshot.h"
+#include "memory_log.h"
 #include "small_snapshot.h"
 #include "world.h"
 
 #include <stdlib.h>
+
+#define RECORDS_MAX 8u /* are replayed if the snapshot is left aside: the contract, `a` and `b` */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -24,6 +27,7 @@ static struct hf_small_snapshot whole;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
 	hf_small_snapshot_make(&whole);
+	hf_memory_log_shorten(RECORDS_MAX);
 	return 0;
 }
 

@@ -168,7 +168,11 @@
 #define HF_SNAPSHOT_DISK_PACE 0u /* so that the log is often behind */
 #define HF_STATS_SAMPLE_EVERY 16u
 #define HF_ENGINE_COUNTERS 128u
+#ifdef HF_SMALL_SERVER /* fuzz/session: a histogram for each command */
+#define HF_ENGINE_HISTOGRAMS 96u
+#else
 #define HF_ENGINE_HISTOGRAMS 4u
+#endif
 #endif
 
 #endif
