@@ -17,7 +17,7 @@ Each event carries its LSN, so the order is given, and nothing has to be searche
      next one of that key. An operation that ended before another began, or came before it on the same
      connection, must not stand behind it. One sweep over time gives each operation the first place that this
      leaves open: if that is behind its last possible one, no order fits.
-  4. Plain keys. Their replies carry no LSN: plain.py searches for an order, key by key.
+  4. Plain keys. Their replies carry no LSN: plain.py searches for an order, for all keys that commands name together.
 
 An operation without a reply may have happened or not, at any time after it began. One that was not sent whole
 has not. Whatever else is in a history is not understood, and refused.
@@ -263,14 +263,22 @@ def judge_plain(_facts, _operation, _match):
     """It has no place among LSNs: plain.py looks for one."""
 
 
+def judge_plain_values(_facts, operation, _match):
+    """As many as keys were named. The rest is plain.py's."""
+    require(len(operation.reply.split(" ")) == len(operation.words) - 1, "{}: is no reply to that", operation)
+
+
 JUDGES = {
     "HF.SEND": ((OUTCOME, judge_outcome), (STALE, judge_stale), (REFUSED, judge_refused)),
     "HF.GET": ((VIEW, judge_view), (NOTFOUND, judge_missing)),
     "HF.HISTORY": ((NOTFOUND, judge_missing), (re.compile(r"version |$"), judge_history)),
     "HF.HASH": ((HASH, judge_hash),),
-    "GET": ((re.compile(r"(\d+|_)$"), judge_plain),),
+    "GET": ((re.compile(r"(#?\d+|_)$"), judge_plain),),
+    "MGET": ((re.compile(r"(#?\d+|_)( (#?\d+|_))*$"), judge_plain_values),),
     "SET": ((re.compile(r"(\d+|_|OK)$"), judge_plain),),
-    "DEL": ((re.compile(r"[01]$"), judge_plain),),
+    "SETNX": ((re.compile(r"[01]$"), judge_plain),),
+    "DEL": ((re.compile(r"\d$"), judge_plain),),
+    "EXISTS": ((re.compile(r"\d$"), judge_plain),),
     "INCR": ((re.compile(r"\d+$"), judge_plain),),
 }
 

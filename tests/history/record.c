@@ -12,7 +12,7 @@
  *
  * begin: monotonic ns before the first byte of it was sent.  end: after its reply was read.
  * request: its words.  reply: the words of its leaves, in order; an error's begin with '-', `_` is
- * null.
+ * null, `#65536` stands for one of that length.
  * An operation whose reply did not come has end 0 and the reply `?`; one that was not sent whole
  * has `!`. Lines of one connection are in the order in which they were sent.
  *
@@ -36,16 +36,19 @@
 
 #define KEYS 5u
 #define PLAIN_KEYS 3u
+#define BIG_LEN 65536u	 /* of the value of the key `big`: a MGET of two of them is a long one */
+#define LONG_WORD 1000u	 /* a reply's word from here on is written as `#` and its length */
+#define NAMED_MAX 4u	 /* keys in one command */
 #define PLAIN_STEP 4096u /* between the values of two SETs: INCRs do not get from one to the next */
 #define PIPELINE_MAX 24u
 #define REQUEST_MAX 160u
 #define WORDS_MAX 16u
-#define REPLY_MAX 65536u /* leaves of one reply, as text */
-#define OLD_IDS 32u	 /* requests with an id that may be sent again */
-#define PROGRESS 100u	 /* operations between two lines of it */
-#define CUT_ONE_IN 40u	 /* batches */
-#define PATIENCE_S 60	 /* without a reply, or without a server */
-#define READ_SIZE 65536u
+#define REPLY_MAX 65536u  /* leaves of one reply, as text */
+#define OLD_IDS 32u	  /* requests with an id that may be sent again */
+#define PROGRESS 100u	  /* operations between two lines of it */
+#define CUT_ONE_IN 40u	  /* batches */
+#define PATIENCE_S 60	  /* without a reply, or without a server */
+#define READ_SIZE 131072u /* any line of a reply */
 
 struct world {
 	struct sockaddr_in server;
@@ -160,6 +163,11 @@ static char *read_line(struct client *client) {
 }
 
 static void add_word(struct client *client, const char *word) {
+	char shortened[32];
+	if (strlen(word) >= LONG_WORD) {
+		snprintf(shortened, sizeof(shortened), "#%zu", strlen(word));
+		word = shortened;
+	}
 	int len = snprintf(client->reply + client->reply_len, REPLY_MAX - client->reply_len, "%s%s",
 			   client->reply_len > 0 ? " " : "", word);
 	client->reply_len += (size_t)len;
@@ -208,25 +216,50 @@ static void ask_to_send(struct client *client, char *request, uint32_t key) {
 	}
 }
 
+/* Several keys in one command; the same one may be among them twice. */
+static void ask_for_several(struct client *client, char *request, const char *verb) {
+	int len = snprintf(request, REQUEST_MAX, "%s", verb);
+	for (uint32_t left = 2 + draw(client, NAMED_MAX - 1); left > 0; left--)
+		len += snprintf(request + len, REQUEST_MAX - (size_t)len, " p%u",
+				draw(client, PLAIN_KEYS));
+}
+
 /* Each SET has a value of its own, so that a read tells whose it shows. */
-static void ask_plain(struct client *client, char *request, uint32_t key) {
+static void ask_to_set(struct client *client, char *request, uint32_t key) {
 	uint32_t kind = draw(client, 100);
 	unsigned long long seen = client->values[key];
 	unsigned long long value =
 		(((uint64_t)client->number << 32) + ++client->unique) * PLAIN_STEP;
-	if (kind < 25)
-		snprintf(request, REQUEST_MAX, "GET p%u", key);
-	else if (kind < 50)
-		snprintf(request, REQUEST_MAX, "INCR p%u", key);
-	else if (kind < 65)
-		snprintf(request, REQUEST_MAX, "DEL p%u", key);
-	else if (kind < 80)
+	if (kind < 40)
 		snprintf(request, REQUEST_MAX, "SET p%u %llu IFEQ %llu", key, value, seen);
+	else if (kind < 60)
+		snprintf(request, REQUEST_MAX, "SETNX p%u %llu", key, value);
 	else
 		snprintf(request, REQUEST_MAX, "SET p%u %llu%s", key, value,
-			 kind < 90   ? " NX"
-			 : kind < 95 ? " GET"
+			 kind < 75   ? " NX"
+			 : kind < 88 ? " GET"
 				     : "");
+}
+
+static void ask_plain(struct client *client, char *request, uint32_t key) {
+	uint32_t kind = draw(client, 100);
+	if (kind < 18)
+		snprintf(request, REQUEST_MAX, "GET p%u", key);
+	else if (kind < 36)
+		snprintf(request, REQUEST_MAX, "INCR p%u", key);
+	else if (kind < 46)
+		snprintf(request, REQUEST_MAX, "DEL p%u", key);
+	else if (kind < 51)
+		ask_for_several(client, request, "DEL");
+	else if (kind < 60)
+		ask_for_several(client, request, "MGET");
+	else if (kind < 64)
+		ask_for_several(client, request, "EXISTS");
+	else if (kind < 66)
+		snprintf(request, REQUEST_MAX, "MGET p%u big p%u big p%u", key,
+			 draw(client, PLAIN_KEYS), key);
+	else
+		ask_to_set(client, request, key);
 }
 
 static void ask(struct client *client, char *request) {
@@ -281,10 +314,11 @@ static void note(struct client *client, const struct operation *operation, uint6
 static void remember(struct client *client, const struct operation *operation) {
 	unsigned key;
 	unsigned long long version, value;
-	if ((sscanf(operation->request, "%*[A-Z] p%u %llu", &key, &value) == 2 &&
-	     strcmp(client->reply, "OK") == 0) ||
-	    (sscanf(operation->request, "%*[A-Z] p%u", &key) == 1 &&
-	     sscanf(client->reply, "%llu", &value) == 1))
+	const char *request = operation->request;
+	bool sets = sscanf(request, "%*[A-Z] p%u %llu", &key, &value) == 2;
+	if (sets ? strcmp(client->reply, "OK") == 0 || (request[3] == 'N' && *client->reply == '1')
+		 : sscanf(request, "%*[A-Z] p%u", &key) == 1 && strchr("GIM", *request) != NULL &&
+			    sscanf(client->reply, "%llu", &value) == 1)
 		client->values[key] = value;
 	if (sscanf(operation->request, "HF.%*[A-Z] shelf k%u", &key) == 1 &&
 	    (sscanf(client->reply, "state %*s version %llu", &version) == 1 ||
@@ -367,6 +401,22 @@ static void *run_client(void *arg) {
 	return NULL;
 }
 
+/* The one long value, before all others. */
+static void set_big(struct client *client) {
+	static char command[BIG_LEN + 64];
+	struct operation operation = { .begin_ns = now_ns() };
+	snprintf(operation.request, REQUEST_MAX, "SET big #%u", BIG_LEN);
+	int head = sprintf(command, "*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$%u\r\n", BIG_LEN);
+	memset(command + head, 'b', BIG_LEN);
+	memcpy(command + head + BIG_LEN, "\r\n", 2);
+	open_connection(client);
+	size_t len = (size_t)head + BIG_LEN + 2;
+	if (send(client->fd, command, len, MSG_NOSIGNAL) != (ssize_t)len || !read_reply(client))
+		die("no value is set");
+	note(client, &operation, now_ns(), client->reply);
+	cut(client, false);
+}
+
 int main(int argc, char **argv) {
 	if (argc != 6) {
 		fputs("usage: record PORT FILE SEED CLIENTS OPERATIONS\n", stderr);
@@ -383,6 +433,8 @@ int main(int argc, char **argv) {
 	struct client *clients = calloc(count, sizeof(*clients));
 	if (world.file == NULL || clients == NULL)
 		die(argv[2]);
+	clients[0].world = &world;
+	set_big(&clients[0]);
 	for (uint32_t i = 0; i < count; i++) {
 		clients[i].world = &world;
 		clients[i].number = i + 1;

@@ -32,6 +32,7 @@ from server import Server, holdfast  # noqa: E402
 RECORD = pathlib.Path(holdfast()).parents[2] / "tests/history/record"
 KEYS = [f"k{i}" for i in range(5)]
 PLAIN_KEYS = [f"p{i}" for i in range(3)]
+LONG_WORD = 1000  # as record has it
 PAGE = 1000
 LAST_CONNECTION = 1000000  # a number that no connection of record has
 
@@ -55,7 +56,8 @@ def flat(reply):
         return "-" + reply
     if reply is None:
         return check.plain.NULL
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
+    word = reply.decode() if isinstance(reply, bytes) else str(reply)
+    return word if len(word) < LONG_WORD else f"{check.plain.LONG}{len(word)}"
 
 
 def read_the_end(server, file):
@@ -73,8 +75,9 @@ def read_the_end(server, file):
             while len(ask("HF.HISTORY", "shelf", key, "FROM", version, "COUNT", PAGE)) == PAGE:
                 version += PAGE
             ask("HF.GET", "shelf", key)
-        for key in PLAIN_KEYS:
+        for key in [*PLAIN_KEYS, "big"]:
             ask("GET", key)
+        ask("MGET", *PLAIN_KEYS)
         return flat(ask("HF.HASH"))
 
 
