@@ -23,7 +23,8 @@ sys.dont_write_bytecode = True
 import check  # noqa: E402
 import test_histories  # noqa: E402
 
-ROUNDS = 3  # of each violation
+ROUNDS = 2  # of each violation
+OPERATIONS = 3500  # of the history that is broken
 MARGIN_NS = 1000
 SMALL_HISTORIES = 3000  # held against all orders
 PLACES = {"p": 0, "q": 1}  # the keys of those
@@ -666,7 +667,7 @@ def main():
     compare_with_all_orders(args.seed)
     with tempfile.TemporaryDirectory(prefix="holdfast-planted-") as folder:
         path = folder + "/records"
-        test_histories.make(path, args.seed, 6, 5000)
+        test_histories.make(path, args.seed, 6, OPERATIONS)
         with open(path, encoding="ascii") as file:
             good = file.readlines()
     check.check(good)
