@@ -263,7 +263,7 @@ static void ask_plain(struct client *client, char *request, uint32_t key) {
 }
 
 static void ask(struct client *client, char *request) {
-	if (draw(client, 4) == 0) {
+	if (draw(client, 5) == 0) {
 		ask_plain(client, request, draw(client, PLAIN_KEYS));
 		return;
 	}

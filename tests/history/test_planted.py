@@ -24,7 +24,7 @@ import check  # noqa: E402
 import test_histories  # noqa: E402
 
 ROUNDS = 2  # of each violation
-OPERATIONS = 3500  # of the history that is broken
+OPERATIONS = 4000  # of the history that is broken
 MARGIN_NS = 1000
 SMALL_HISTORIES = 3000  # held against all orders
 PLACES = {"p": 0, "q": 1}  # the keys of those
