@@ -503,21 +503,23 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 	return commit;
 }
 
-/* Executes and flushes what the pass has so far, and sends what is durable by now. */
+/* Executes what the pass has so far, sends what is durable, flushes, sends what that released. */
 static void answer(struct hf_loop *loop, bool commit) {
 	hf_loop_execute(loop);
-	if (commit || loop->queued) {
-		hf_engine_lock(loop->engine);
-		if (commit)
-			hf_engine_commit_poll(loop->engine, loop->commit_fd);
-		/* Not instead: what was queued after the commit waits for nobody but us. */
-		if (loop->queued)
-			hf_engine_flush(loop->engine);
-		hf_engine_unlock(loop->engine);
-		loop->queued = false;
-		if (commit)
-			release_held(loop);
-	}
+	/* A read of what has long been durable does not wait for a flush to be submitted. */
+	send_replies(loop);
+	if (!commit && !loop->queued)
+		return;
+	hf_engine_lock(loop->engine);
+	if (commit)
+		hf_engine_commit_poll(loop->engine, loop->commit_fd);
+	/* Not instead: what was queued after the commit waits for nobody but us. */
+	if (loop->queued)
+		hf_engine_flush(loop->engine);
+	hf_engine_unlock(loop->engine);
+	loop->queued = false;
+	if (commit)
+		release_held(loop);
 	send_replies(loop);
 }
 
