@@ -188,6 +188,8 @@ def goals(runs, results):
                       runs.median(f"holdfast c50 P{pipeline}", "disk"), " B")
     yield at_most("HF.GET beside saturating writes, p99 beside calm", 1.25, runs.median("beside one", "ratio"),
                   "x", 2)
+    yield at_most("HF.GET, two threads beside one, CPU time a read", 1.1,
+                  runs.ratio("scaling HF.GET 2", "scaling HF.GET 1", "server_us"), "x", 2)
     yield at_most("memory per order with three ids", 200, counted_memory(results["memory"]), " B")
 
 
