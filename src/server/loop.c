@@ -536,6 +536,14 @@ static void let_flush_end(struct hf_loop *loop) {
 	hf_thread_nap();
 }
 
+static int wait_for_events(struct hf_loop *loop, struct epoll_event *events, int timeout_ms) {
+	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, 0);
+	if (count != 0 || timeout_ms == 0)
+		return count;
+	loop->stalled = 0; /* asleep we are in nobody's way */
+	return epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
+}
+
 bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
 	bool slow = loop->slow.first != NULL || loop->jobs.first != NULL || loop->job.conn != NULL;
@@ -543,7 +551,7 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
 	let_flush_end(loop);
 
-	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
+	int count = wait_for_events(loop, events, timeout_ms);
 	HF_ASSERT(count >= 0 || errno == EINTR);
 	if (count == 0 && !more)
 		return false;
