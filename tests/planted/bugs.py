@@ -427,8 +427,8 @@ BUGS = [
      "		if (reader.bad ||",
      ["unit-record"]),
     ("a commit swallows what was queued behind it", "src/server/loop.c",
-     "		if (loop->queued)\n			hf_engine_flush",
-     "		else\n			hf_engine_flush",
+     "	if (loop->queued)\n		hf_engine_flush",
+     "	else\n		hf_engine_flush",
      ["no-io-uring"]),
     # ---- counters: exact, as of one instant
     ("a snapshot of the counters waits for nobody", "src/stats/stats.c",
