@@ -58,20 +58,25 @@ void hf_cmd_plain_get(struct hf_loop *loop, struct hf_conn *conn,
 /* All values, of one moment: under the lock. False, and no reply, if they are too long for that. */
 static bool reply_whole(struct hf_loop *loop, struct hf_conn *conn,
 			const struct hf_resp_command *request) {
-	struct hf_span values[HF_ARGS_MAX]; /* data NULL: there is none */
+	struct hf_out *out = &conn->out;
+	uint64_t begun = hf_out_end(out);
+	struct hf_span value;
 	size_t bytes = 0;
+	hf_out_array(out, request->argc - 1);
 	hf_engine_lock(loop->engine);
 	for (uint32_t i = 1; i < request->argc && bytes <= HF_MGET_WHOLE_MAX; i++) {
-		(void)look(loop, conn, request->argv[i], &values[i]);
-		bytes += values[i].len;
-	}
-	if (bytes <= HF_MGET_WHOLE_MAX) {
-		hf_out_array(&conn->out, request->argc - 1);
-		for (uint32_t i = 1; i < request->argc; i++)
-			reply_value(conn, values[i].data != NULL, values[i]);
+		bool found = look(loop, conn, request->argv[i], &value);
+		bytes += value.len;
+		if (bytes <= HF_MGET_WHOLE_MAX)
+			reply_value(conn, found, value);
 	}
 	hf_engine_unlock(loop->engine);
-	return bytes <= HF_MGET_WHOLE_MAX;
+	if (bytes <= HF_MGET_WHOLE_MAX)
+		return true;
+	hf_out_cancel(out, begun);
+	if (hf_out_pending(out) == 0)
+		hf_out_clear(out); /* who only waits holds no memory */
+	return false;
 }
 
 /*
