@@ -16,13 +16,15 @@
  * want. Work is counted roughly in microseconds: see `worked`.
  */
 #define EVENTS_MAX 16
-#define ASIDES_MAX 8	/* of those, from connections that stand aside */
-#define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
-#define TURN_WORK 64u	/* of one connection, before the others go on */
-#define TURNS_WORK 64u	/* of all turns in a pass: after it no further one begins */
-#define CROWDED_MAX 16	/* passes without turns, while more were ready than are looked at in one */
-#define STALLED_MAX 2	/* passes in which no flush ended, while replies wait for one */
-#define PASSES_MAX 8	/* from one turn of slow commands to the next, while others keep us busy */
+#define EVENTS_HEAVY 8 /* the same, after a pass of more than PASS_WORK */
+#define PASS_WORK 64u
+#define ASIDES_MAX 8	 /* of those, from connections that stand aside */
+#define LIGHT_MAX 1024u	 /* bytes of one read that are executed at once, without a turn */
+#define TURN_WORK 64u	 /* of one connection, before the others go on */
+#define TURNS_WORK 64u	 /* of all turns in a pass: after it no further one begins */
+#define CROWDED_MAX 16	 /* passes without turns, while more were ready than are looked at in one */
+#define STALL_NS 200000u /* without the end of a flush, while replies wait for one */
+#define PASSES_MAX 8	 /* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -383,8 +385,8 @@ static void advance(struct hf_loop *loop, struct hf_conn *conn) {
 static void send_replies(struct hf_loop *loop) {
 	uint64_t committed = hf_engine_committed(loop->engine);
 	bool moved = committed != loop->committed;
-	if (moved)
-		loop->stalled = 0;
+	if (moved || loop->waiting.count == 0)
+		loop->moved_ns = loop->now_ns;
 	loop->committed = committed;
 	for (uint32_t i = 0; i < loop->dirty.count; i++) {
 		struct hf_conn *conn = loop->dirty.items[i];
@@ -531,18 +533,20 @@ static void answer(struct hf_loop *loop, bool commit) {
  * long we make room.
  */
 static void let_flush_end(struct hf_loop *loop) {
-	if (loop->waiting.count == 0 || ++loop->stalled <= STALLED_MAX)
+	if (loop->waiting.count == 0 || loop->now_ns < loop->moved_ns + STALL_NS)
 		return;
-	loop->stalled = 0;
 	hf_thread_nap();
+	loop->moved_ns = hf_clock_monotonic_ns();
 }
 
-static int wait_for_events(struct hf_loop *loop, struct epoll_event *events, int timeout_ms) {
-	int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, 0);
+static int wait_for_events(struct hf_loop *loop, struct epoll_event *events, int max,
+			   int timeout_ms) {
+	int count = epoll_wait(loop->epoll_fd, events, max, 0);
 	if (count != 0 || timeout_ms == 0)
 		return count;
-	loop->stalled = 0; /* asleep we are in nobody's way */
-	return epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms);
+	count = epoll_wait(loop->epoll_fd, events, max, timeout_ms);
+	loop->moved_ns = hf_clock_monotonic_ns(); /* asleep we were in nobody's way */
+	return count;
 }
 
 bool hf_loop_pass(struct hf_loop *loop) {
@@ -550,9 +554,10 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	bool slow = loop->slow.first != NULL || loop->jobs.first != NULL || loop->job.conn != NULL;
 	bool more = slow || loop->bulk.first != NULL;
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
+	int max = loop->work > PASS_WORK ? EVENTS_HEAVY : EVENTS_MAX;
 	let_flush_end(loop);
 
-	int count = wait_for_events(loop, events, timeout_ms);
+	int count = wait_for_events(loop, events, max, timeout_ms);
 	HF_ASSERT(count >= 0 || errno == EINTR);
 	if (count == 0 && !more)
 		return false;
@@ -566,7 +571,7 @@ bool hf_loop_pass(struct hf_loop *loop) {
 		answer(loop, commit);
 		commit = false;
 	}
-	take_turns(loop, count == EVENTS_MAX);
+	take_turns(loop, count == max);
 	answer(loop, commit);
 	evict(loop);
 	bury_dead(loop);

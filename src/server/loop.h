@@ -71,7 +71,7 @@ struct hf_loop {
 	uint32_t passes;     /* since the last turn of slow commands */
 	uint32_t crowded;    /* passes without turns */
 	uint32_t work;	     /* done in this pass */
-	uint32_t stalled;    /* passes since a flush has ended */
+	uint64_t moved_ns;   /* a flush ended, or we slept: nothing waited for this thread */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
 	struct hf_stats_snapshot *figures;

@@ -18,7 +18,7 @@
 #include "server/loop.h"
 
 #define BACKLOG 4096
-#define ACCEPTS_MAX 4	/* per pass */
+#define ACCEPTS_MAX 2	/* per pass */
 #define FILES_SPARE 64u /* open files that are not clients: the log, epoll, standard streams */
 #define REFUSAL "-ERR max number of clients reached\r\n"
 
