@@ -539,10 +539,13 @@ static void let_flush_end(struct hf_loop *loop) {
 	loop->moved_ns = hf_clock_monotonic_ns();
 }
 
+/* While replies wait for a flush it matters whether we slept. */
 static int wait_for_events(struct hf_loop *loop, struct epoll_event *events, int max,
 			   int timeout_ms) {
+	if (timeout_ms == 0 || loop->waiting.count == 0)
+		return epoll_wait(loop->epoll_fd, events, max, timeout_ms);
 	int count = epoll_wait(loop->epoll_fd, events, max, 0);
-	if (count != 0 || timeout_ms == 0)
+	if (count != 0)
 		return count;
 	count = epoll_wait(loop->epoll_fd, events, max, timeout_ms);
 	loop->moved_ns = hf_clock_monotonic_ns(); /* asleep we were in nobody's way */

@@ -138,15 +138,33 @@ static void replaced_and_removed_are_freed_once(void **state) {
 	free(others);
 }
 
+static struct hf_map_thread *join(struct hf_map *map) {
+	struct hf_map_thread *reader;
+	char text[300];
+	assert_int_equal(hf_map_join(map, "stuck", HF_MAP_READ, &reader, text, sizeof(text)),
+			 HF_OK);
+	return reader;
+}
+
+/* The reader goes on: the objects that were removed are freed, then all there is. */
+static void free_what_was_held(struct hf_map *map, struct hf_map_thread *reader,
+			       struct object *objects, uint64_t removed) {
+	struct hf_err err;
+	hf_map_exit(reader);
+	assert_true(hf_object_reserve_retire(map, &err));
+	for (uint64_t i = 0; i < removed; i++)
+		assert_int_equal(objects[i].freed, 1);
+	hf_map_leave(reader);
+	hf_map_free(map);
+	free(objects);
+}
+
 /* What a reader that is inside may have is not freed; a writer waits for it, but not for ever. */
 static void a_stuck_reader_holds_what_it_may_have(void **state) {
 	struct object *objects = some(false);
 	struct hf_map *map = make(0);
-	struct hf_map_thread *reader;
+	struct hf_map_thread *reader = join(map);
 	struct hf_err err;
-	char text[300];
-	assert_int_equal(hf_map_join(map, "stuck", HF_MAP_READ, &reader, text, sizeof(text)),
-			 HF_OK);
 	for (uint64_t i = 0; i < OBJECTS; i++)
 		add(map, &objects[i]);
 	hf_map_enter(reader);
@@ -158,24 +176,15 @@ static void a_stuck_reader_holds_what_it_may_have(void **state) {
 	}
 	assert_int_equal(err.status, HF_NOMEM);
 	assert_non_null(strstr(err.text, "'stuck'"));
-	hf_map_exit(reader);
-	assert_true(hf_object_reserve_retire(map, &err));
-	for (uint64_t i = 0; i < removed; i++)
-		assert_int_equal(objects[i].freed, 1);
-	hf_map_leave(reader);
-	hf_map_free(map);
-	free(objects);
+	free_what_was_held(map, reader, objects, removed);
 }
 
 /* A few large ones make the writer wait as many small ones do: the limit is theirs together. */
 static void large_ones_wait_by_their_bytes(void **state) {
 	struct object *objects = some(false);
 	struct hf_map *map = make(0);
-	struct hf_map_thread *reader;
+	struct hf_map_thread *reader = join(map);
 	struct hf_err err;
-	char text[300];
-	assert_int_equal(hf_map_join(map, "stuck", HF_MAP_READ, &reader, text, sizeof(text)),
-			 HF_OK);
 	for (uint64_t i = 0; i < 8; i++)
 		add(map, &objects[i]);
 	hf_map_enter(reader);
@@ -186,13 +195,7 @@ static void large_ones_wait_by_their_bytes(void **state) {
 	}
 	assert_int_equal(removed, 4);
 	assert_int_equal(err.status, HF_NOMEM);
-	hf_map_exit(reader);
-	assert_true(hf_object_reserve_retire(map, &err));
-	for (uint64_t i = 0; i < removed; i++)
-		assert_int_equal(objects[i].freed, 1);
-	hf_map_leave(reader);
-	hf_map_free(map);
-	free(objects);
+	free_what_was_held(map, reader, objects, removed);
 }
 
 static void count_walk(void *arg, void *object) {

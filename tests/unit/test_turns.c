@@ -1,6 +1,7 @@
 /*
  * Turns: a whole server, driven pass by pass from outside, so that what one of them does can be
- * counted. A MGET of large values is answered in parts, and costs the others one part at a time.
+ * counted: a MGET of large values is answered in parts, and costs the others one part at a time;
+ * nor do they wait behind crowds.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +20,7 @@
 #include "server/server.h"
 
 #define READERS 12u
+#define CROWD 40u  /* more than are looked at in two passes */
 #define LARGE 8u   /* keys l0 ... with the longest value that there may be */
 #define NAMED 200u /* in one MGET, again and again: 13 MB of values */
 #define PASSES_MAX 100000u
@@ -255,7 +257,7 @@ static void test_long_mgets(void **state) {
 			expect_bounded(&readers[i]);
 	}
 	for (uint32_t i = 0; i < READERS; i++)
-		assert_true(readers[i].conn->paused);
+		assert_true(readers[i].conn->paused && readers[i].conn->aside);
 	assert_true(loop_of(fixture)->pool.used < READERS * 3 * HF_CONNECTION_OUTPUT_PAUSE);
 	for (uint32_t round = 0; left > 0; round++) {
 		assert_true(++passes < PASSES_MAX);
@@ -269,11 +271,80 @@ static void test_long_mgets(void **state) {
 		}
 		(void)pass_with_ping(fixture, &other);
 	}
-	for (uint32_t i = 0; i < READERS; i++)
+	run_dry(fixture);
+	for (uint32_t i = 0; i < READERS; i++) {
+		assert_false(readers[i].conn->aside); /* it has read all */
 		close(readers[i].fd);
+	}
 	close(other.fd);
 	run_dry(fixture);
 	assert_int_equal(loop_of(fixture)->pool.used, 0);
+}
+
+/* More than a pass looks at send their commands byte by byte: nobody waits behind their bytes. */
+static void test_crumbs_stand_aside(void **state) {
+	struct fixture *fixture = *state;
+	struct client crowd[CROWD], other = come(fixture);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		crowd[i] = come(fixture);
+		for (const char *byte = "PING"; *byte != '\0'; byte++) {
+			assert_false(crowd[i].conn->aside);
+			tell(&crowd[i], byte, 1);
+			run_dry(fixture);
+		}
+		assert_true(crowd[i].conn->aside);
+	}
+	for (uint32_t i = 0; i < CROWD; i++)
+		say(&crowd[i], " ");
+	(void)pass_with_ping(fixture, &other);
+	run_dry(fixture);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		say(&crowd[i], "\r\n");
+		expect(fixture, &crowd[i], pong);
+		assert_false(crowd[i].conn->aside); /* it was a whole command, after all */
+		close(crowd[i].fd);
+	}
+	close(other.fd);
+	run_dry(fixture);
+}
+
+/* Has anything come for it? */
+static bool is_answered(const struct client *client) {
+	char byte;
+	return recv(client->fd, &byte, 1, MSG_PEEK) == 1;
+}
+
+/* Who sends much waits until those with little are answered, but not for ever. */
+static void test_turns_in_a_crowd(void **state) {
+	struct fixture *fixture = *state;
+	struct client crowd[CROWD], bulk = come(fixture);
+	char pings[2048];
+	for (uint32_t i = 0; i < CROWD; i++)
+		crowd[i] = come(fixture);
+	run_dry(fixture);
+	for (size_t i = 0; i < sizeof(pings); i += 8)
+		memcpy(pings + i, "PING  \r\n", 8);
+	tell(&bulk, pings, sizeof(pings));
+	for (uint32_t i = 0; i < CROWD; i++)
+		say(&crowd[i], "PING\r\n");
+	assert_true(pass(fixture, 0));
+	assert_true(is_answered(&crowd[0]));
+	assert_false(is_answered(&bulk));
+	uint32_t passes = 1;
+	for (; !is_answered(&bulk); passes++) {
+		assert_true(passes < 100);
+		for (uint32_t i = 0; i < CROWD; i++) /* all of them are ready again */
+			if (is_answered(&crowd[i])) {
+				expect(fixture, &crowd[i], pong);
+				say(&crowd[i], "PING\r\n");
+			}
+		assert_true(pass(fixture, 0));
+	}
+	assert_true(passes > 2); /* it was one */
+	for (uint32_t i = 0; i < CROWD; i++)
+		close(crowd[i].fd);
+	close(bulk.fd);
+	run_dry(fixture);
 }
 
 /* Who hangs up, reading or not, leaves nothing behind; the others get theirs. */
@@ -413,6 +484,8 @@ static void test_parts_wait_for_the_disk(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_long_mgets, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_crumbs_stand_aside, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_turns_in_a_crowd, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gone_in_mid_mget, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_of_one_instant, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_key_by_key, set_up, tear_down),
