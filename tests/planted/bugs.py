@@ -316,7 +316,7 @@ BUGS = [
     ("a reply that went out in part begins anew", "src/server/conn.c",
      "	hf_out_sent(out, (size_t)count);",
      "	hf_out_sent(out, (size_t)count < len ? 0 : (size_t)count);",
-     ["interop-protocol", HOSTILE]),
+     ["unit-turns"]),
     ("clients may fill the memory together", "src/server/loop.c",
      "	while (loop->pool.used > loop->client_memory_max) {",
      "	while (loop->pool.used > 100 * loop->client_memory_max) {",

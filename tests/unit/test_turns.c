@@ -347,6 +347,37 @@ static void test_turns_in_a_crowd(void **state) {
 	run_dry(fixture);
 }
 
+/* A socket that takes little at a time: a reply goes out in pieces, every byte of it once. */
+static void test_small_pieces(void **state) {
+	enum { COUNT = 2000 };
+	struct fixture *fixture = *state;
+	struct client client = come(fixture);
+	int least = 1; /* the kernel's minimum, a few KiB, is more */
+	uint32_t pieces = 0;
+	char *asked = malloc(COUNT * 32), *to = asked;
+	char *wanted = fixture->wanted = malloc(COUNT * 32);
+	assert_int_equal(setsockopt(client.conn->fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)),
+			 0);
+	for (uint32_t i = 0; i < COUNT; i++) {
+		to += sprintf(to, "ECHO %u\r\n", 10000 + i);
+		wanted += sprintf(wanted, "$5\r\n%u\r\n", 10000 + i);
+	}
+	fixture->wanted_len = (size_t)(wanted - fixture->wanted);
+	tell(&client, asked, (size_t)(to - asked));
+	run_dry(fixture); /* the replies are due, and the socket is full */
+	const struct hf_out *out = &client.conn->out;
+	for (take(fixture, &client, SIZE_MAX); client.seen < fixture->wanted_len;
+	     take(fixture, &client, SIZE_MAX)) {
+		uint64_t sent = out->base + out->start;
+		assert_true(pass(fixture, 10000));
+		pieces += out->base + out->start > sent && client.conn->blocked;
+	}
+	assert_true(pieces > 1);
+	free(asked);
+	close(client.fd);
+	run_dry(fixture);
+}
+
 /* Who hangs up, reading or not, leaves nothing behind; the others get theirs. */
 static void test_gone_in_mid_mget(void **state) {
 	struct fixture *fixture = *state;
@@ -486,6 +517,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_long_mgets, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_crumbs_stand_aside, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_turns_in_a_crowd, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_small_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gone_in_mid_mget, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_of_one_instant, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_key_by_key, set_up, tear_down),
