@@ -570,12 +570,14 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	loop->work = 0;
 	bool commit = dispatch(loop, events, count);
 	/* Who has little waits for nobody else's turn, neither for its flush nor its replies. */
-	if (count > 0 && loop->bulk.first != NULL) {
+	if (commit || (count > 0 && loop->bulk.first != NULL))
 		answer(loop, commit);
-		commit = false;
+	/* A flush's end is as much work as a turn: who comes meanwhile does not wait for both. */
+	loop->turns_due = commit && !loop->turns_due;
+	if (!loop->turns_due) {
+		take_turns(loop, count == max);
+		answer(loop, false);
 	}
-	take_turns(loop, count == max);
-	answer(loop, commit);
 	evict(loop);
 	bury_dead(loop);
 	hf_stats_rest(loop->counting);

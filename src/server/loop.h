@@ -70,6 +70,7 @@ struct hf_loop {
 	uint64_t slow_bytes; /* asked and answered by them in this turn */
 	uint32_t passes;     /* since the last turn of slow commands */
 	uint32_t crowded;    /* passes without turns */
+	bool turns_due;	     /* the last pass gave none: it ended a flush */
 	uint32_t work;	     /* done in this pass */
 	uint64_t moved_ns;   /* a flush ended, or we slept: nothing waited for this thread */
 	atomic_uint conn_count;

@@ -347,6 +347,28 @@ static void test_turns_in_a_crowd(void **state) {
 	run_dry(fixture);
 }
 
+/* A pass that ends a flush gives no turns, so that it is short; the next one does. */
+static void test_no_turns_beside_a_flush(void **state) {
+	struct fixture *fixture = *state;
+	struct client writer = come(fixture), bulk = come(fixture);
+	struct pollfd flush = { .fd = loop_of(fixture)->commit_fd, .events = POLLIN };
+	char pings[2048];
+	for (size_t i = 0; i < sizeof(pings); i += 8)
+		memcpy(pings + i, "PING  \r\n", 8);
+	say(&writer, "SET x y\r\n");
+	assert_true(pass(fixture, 0));
+	assert_int_equal(poll(&flush, 1, 10000), 1);
+	tell(&bulk, pings, sizeof(pings));
+	assert_true(pass(fixture, 0));
+	assert_true(is_answered(&writer));
+	assert_false(is_answered(&bulk));
+	assert_true(pass(fixture, 0));
+	assert_true(is_answered(&bulk));
+	close(writer.fd);
+	close(bulk.fd);
+	run_dry(fixture);
+}
+
 /* A socket that takes little at a time: a reply goes out in pieces, every byte of it once. */
 static void test_small_pieces(void **state) {
 	enum { COUNT = 2000 };
@@ -517,6 +539,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_long_mgets, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_crumbs_stand_aside, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_turns_in_a_crowd, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_turns_beside_a_flush, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_small_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gone_in_mid_mget, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_of_one_instant, set_up, tear_down),
