@@ -37,8 +37,8 @@ static void wake_all(struct hf_log *log) {
 void hf_log_stop(struct hf_log *log, const struct hf_err *reason) {
 	if (hf_log_stopped(log))
 		return;
-	log->stop_reason = *reason;
-	log->stop_reason.status = HF_STOPPED;
+	hf_fail(&log->stop_reason, HF_STOPPED,
+		"%.600s; nothing is accepted until a restart has recovered the log", reason->text);
 	/* Release: whoever sees `stopped` sees the reason. */
 	atomic_store_explicit(&log->stopped, true, memory_order_release);
 	wake_all(log);
@@ -95,10 +95,8 @@ static void frame_durable(struct hf_log *log) {
 static void frame_failed(struct hf_log *log, const struct hf_err *err) {
 	char name[HF_SEGMENT_NAME_SIZE];
 	struct hf_err reason;
-	hf_fail(&reason, HF_STOPPED,
-		"%s/%s offset %llu: %.400s; nothing is accepted until a restart has recovered the "
-		"log",
-		log->dir->path, hf_segment_name(log->flying.position / log->segment_size, name),
+	hf_fail(&reason, HF_STOPPED, "%s/%s offset %llu: %.400s", log->dir->path,
+		hf_segment_name(log->flying.position / log->segment_size, name),
 		(unsigned long long)(log->flying.position % log->segment_size), err->text);
 	hf_log_stop(log, &reason);
 }

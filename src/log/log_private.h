@@ -140,6 +140,7 @@ HF_MUST bool hf_log_writer_start(struct hf_log *log, struct hf_err *err);
 void hf_log_writer_stop(struct hf_log *log);
 /* Waits for one frame to become durable. Under the lock. */
 HF_MUST bool hf_log_wait_frame(struct hf_log *log, struct hf_err *err);
+/* For ever; says so behind the reason. Under the lock. */
 void hf_log_stop(struct hf_log *log, const struct hf_err *reason);
 
 static inline uint8_t *hf_log_ring_at(const struct hf_log *log, uint64_t position) {

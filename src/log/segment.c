@@ -116,10 +116,8 @@ static void maker_failed(struct hf_log *log, uint64_t segment, const struct hf_e
 	log->maker_err = *err;
 	if (may_try_again(err))
 		return;
-	hf_fail(&reason, HF_STOPPED,
-		"%s/%s cannot be made: %.400s; nothing is accepted until a restart has recovered "
-		"the log",
-		log->dir->path, hf_segment_name(segment, name), err->text);
+	hf_fail(&reason, HF_STOPPED, "%s/%s cannot be made: %.400s", log->dir->path,
+		hf_segment_name(segment, name), err->text);
 	hf_log_stop(log, &reason);
 }
 

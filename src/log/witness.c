@@ -87,7 +87,7 @@ static void witness_main(void *arg) {
 		hf_mutex_lock(&log->lock);
 		if (!ok) {
 			struct hf_err reason;
-			hf_fail(&reason, HF_STOPPED, "%s/%s offset %u: %.500s", log->dir->path,
+			hf_fail(&reason, HF_STOPPED, "%s/%s offset %u: %.400s", log->dir->path,
 				HF_WITNESS_NAME, log->witness_slot * SLOT_STRIDE, err.text);
 			hf_log_stop(log, &reason);
 			break;

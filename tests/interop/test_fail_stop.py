@@ -8,9 +8,10 @@ from common import Closed, Connection, Error, ORDER, Server, encode, equal, plac
 
 
 SEGMENT = 1 << 20
+WITNESS = 8192  # bytes: it is written some time after an acknowledgement, and fails the log, too
 
 
-def refuse_writes(server, begin=0):
+def refuse_writes(server, begin=WITNESS):
     """From now on every write of the process to a file fails that reaches this offset (EFBIG)."""
     hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (begin, hard))
@@ -28,7 +29,8 @@ def replies_until_closed(conn):
 def fail_stop(args):
     with Server(contracts={"order": ORDER}, args=args) as server:
         with Connection(server.connect()) as conn, Connection(server.connect()) as other:
-            equal(conn.call(*place("kept"))[1], 1)
+            for number in range(100):  # the log is longer than the witness
+                equal(conn.call(*place(f"kept-{number}"))[1], 1)
             digest = conn.call("HF.HASH")
             refuse_writes(server)
             equal(conn.call("PING"), "PONG")
@@ -42,7 +44,7 @@ def fail_stop(args):
         server.start()
         with Connection(server.connect()) as conn:
             equal(conn.call("HF.HASH"), digest)
-            equal(conn.call("HF.GET", "order", "kept", "version"), [b"version", 1])
+            equal(conn.call("HF.GET", "order", "kept-99", "version"), [b"version", 1])
 
 
 def test_one_thread():
