@@ -14,9 +14,11 @@
 
 /* Contracts */
 #define HF_CONTRACT_TEXT_MAX 65536u
-#define HF_CONTRACTS_MAX 1024u /* contract texts (all versions) in one data directory */
-#define HF_STATES_MAX 1024u    /* per contract */
-#define HF_EVENTS_MAX 255u     /* distinct event names per contract */
+#define HF_CONTRACTS_MAX 1024u	  /* contract texts (all versions) in one data directory */
+#define HF_CONTRACT_BUCKETS 4096u /* of the look-ups by name and by ref: twice as many, or more */
+#define HF_DIAGNOSTICS_MAX 64u	  /* that are kept of one compilation */
+#define HF_STATES_MAX 1024u	  /* per contract */
+#define HF_EVENTS_MAX 255u	  /* distinct event names per contract */
 #define HF_FIELDS_MAX 64u
 #define HF_PARAMS_MAX 32u /* per event */
 #define HF_INVARIANTS_MAX 64u
@@ -50,6 +52,7 @@
 #define HF_SEGMENT_SIZE_DEFAULT 67108864u
 #define HF_LOG_RING_SIZE 16777216u /* the log's newest bytes, kept in memory */
 #define HF_SCAN_WINDOW 1048576u	   /* of a segment at a time: fits the cache, and any frame */
+#define HF_REPLAY_BATCH 64u	   /* records looked ahead, so that their memory is there in time */
 
 /* Memory */
 #define HF_INDEX_LINES_FIRST 64u /* of an index's first table; a power of two */
@@ -139,6 +142,9 @@
 #undef HF_SNAPSHOT_DISK_PACE
 #undef HF_STATS_SAMPLE_EVERY
 #undef HF_ENGINE_COUNTERS
+#undef HF_CONTRACT_BUCKETS
+#undef HF_REPLAY_BATCH
+#undef HF_DIAGNOSTICS_MAX
 #undef HF_ENGINE_HISTOGRAMS
 #define HF_CONTRACT_TEXT_MAX 1024u
 #define HF_CONTRACTS_MAX 8u
@@ -168,6 +174,9 @@
 #define HF_SNAPSHOT_DISK_PACE 0u /* so that the log is often behind */
 #define HF_STATS_SAMPLE_EVERY 16u
 #define HF_ENGINE_COUNTERS 128u
+#define HF_CONTRACT_BUCKETS 16u
+#define HF_REPLAY_BATCH 8u
+#define HF_DIAGNOSTICS_MAX 4u
 #ifdef HF_SMALL_SERVER /* fuzz/session: a histogram for each command */
 #define HF_ENGINE_HISTOGRAMS 96u
 #else

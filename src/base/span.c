@@ -74,3 +74,28 @@ void hf_text_add_quoted(struct hf_text *text, struct hf_span bytes, size_t max) 
 	if (bytes.len > max)
 		hf_text_add(text, "...");
 }
+
+static const char digits[] = "0123456789abcdef";
+
+const char *hf_numbered_name(const char *prefix, uint64_t number, const char *suffix, char *buf) {
+	char *at = stpcpy(buf, prefix);
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*at++ = digits[number >> shift & 15];
+	strcpy(at, suffix);
+	return buf;
+}
+
+bool hf_numbered_name_get(const char *name, const char *prefix, const char *suffix, uint64_t *ret) {
+	size_t len = strlen(prefix);
+	if (strncmp(name, prefix, len) != 0)
+		return false;
+	uint64_t number = 0;
+	for (const char *at = name + len, *end = at + 16; at < end; at++) {
+		const char *digit = *at == '\0' ? NULL : strchr(digits, *at);
+		if (digit == NULL)
+			return false;
+		number = number << 4 | (uint64_t)(digit - digits);
+	}
+	*ret = number;
+	return strcmp(name + len + 16, suffix) == 0;
+}

@@ -130,4 +130,13 @@ void hf_text_add(struct hf_text *text, const char *fmt, ...) HF_PRINTF(2, 3);
  */
 void hf_text_add_quoted(struct hf_text *text, struct hf_span bytes, size_t max);
 
+/*
+ * "PREFIX0123456789abcdefSUFFIX": the number in 16 hexadecimal digits. `buf` has room for it and a
+ * zero; returns `buf`.
+ */
+const char *hf_numbered_name(const char *prefix, uint64_t number, const char *suffix, char *buf);
+/* The number of such a name; false if it is none. */
+HF_MUST bool hf_numbered_name_get(const char *name, const char *prefix, const char *suffix,
+				  uint64_t *ret);
+
 #endif

@@ -8,12 +8,12 @@
 #include "os/memory.h"
 
 static uint32_t bucket_of(struct hf_span name) {
-	return (uint32_t)XXH3_64bits(name.data, name.len) % CONTRACT_BUCKETS;
+	return (uint32_t)XXH3_64bits(name.data, name.len) % HF_CONTRACT_BUCKETS;
 }
 
 uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name) {
 	uint32_t bucket = bucket_of(name);
-	for (;; bucket = (bucket + 1) % CONTRACT_BUCKETS) {
+	for (;; bucket = (bucket + 1) % HF_CONTRACT_BUCKETS) {
 		uint32_t number = hf_atomic_load(&engine->family_buckets[bucket], HF_ACQUIRE);
 		if (number == 0)
 			return UINT32_MAX;
@@ -23,17 +23,17 @@ uint32_t hf_family_find(const struct hf_engine *engine, struct hf_span name) {
 }
 
 struct contract_slot *hf_slot_by_ref(struct hf_engine *engine, uint32_t ref) {
-	uint32_t bucket = ref % CONTRACT_BUCKETS;
-	for (; engine->slot_buckets[bucket] != 0; bucket = (bucket + 1) % CONTRACT_BUCKETS)
+	uint32_t bucket = ref % HF_CONTRACT_BUCKETS;
+	for (; engine->slot_buckets[bucket] != 0; bucket = (bucket + 1) % HF_CONTRACT_BUCKETS)
 		if (engine->slots[engine->slot_buckets[bucket] - 1].ref == ref)
 			return &engine->slots[engine->slot_buckets[bucket] - 1];
 	return NULL;
 }
 
 static void put_in_bucket(uint16_t *buckets, uint32_t from, uint32_t number) {
-	uint32_t bucket = from % CONTRACT_BUCKETS;
+	uint32_t bucket = from % HF_CONTRACT_BUCKETS;
 	while (buckets[bucket] != 0)
-		bucket = (bucket + 1) % CONTRACT_BUCKETS;
+		bucket = (bucket + 1) % HF_CONTRACT_BUCKETS;
 	hf_atomic_store(&buckets[bucket], (uint16_t)(number + 1), HF_RELEASE);
 }
 

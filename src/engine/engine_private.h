@@ -20,11 +20,6 @@
 #include "os/disk.h"
 #include "os/random.h"
 
-#define CONTRACT_BUCKETS \
-	4096u /* of the look-ups by name and by ref: at least twice HF_CONTRACTS_MAX */
-#define REPLAY_BATCH \
-	64u /* records looked ahead, so that their memory is there when they are applied */
-
 /*
  * An entity, or a plain key. What the state hash covers is one run of bytes, from `state` to the
  * end of the key. An entity lives in the arena for ever, and moves only when a new contract version
@@ -171,8 +166,8 @@ struct hf_engine {
 	uint32_t slot_count;
 	struct family families[HF_CONTRACTS_MAX];
 	uint32_t family_count;
-	uint16_t family_buckets[CONTRACT_BUCKETS]; /* family + 1; 0: empty */
-	uint16_t slot_buckets[CONTRACT_BUCKETS];   /* slot + 1, by ref */
+	uint16_t family_buckets[HF_CONTRACT_BUCKETS]; /* family + 1; 0: empty */
+	uint16_t slot_buckets[HF_CONTRACT_BUCKETS];   /* slot + 1, by ref */
 
 	struct hf_map *entities; /* struct entity */
 	struct plain_keys plain;
@@ -208,7 +203,7 @@ struct hf_engine {
 	char text[HF_ERR_TEXT_MAX];
 	uint8_t scratch[HF_RECORD_MAX];
 	uint8_t value[HF_PLAIN_VALUE_MAX]; /* being replayed */
-	struct replay_step steps[REPLAY_BATCH];
+	struct replay_step steps[HF_REPLAY_BATCH];
 };
 
 /* ---- engine.c */

@@ -42,8 +42,9 @@ static struct hf_histogram histogram(struct hf_engine *engine, const char *name)
 static void register_refusals(struct hf_engine *engine, const char *contract,
 			      struct hf_counter *refused) {
 	char name[HF_STATS_NAME_MAX + 1];
+	char *behind = stpcpy(stpcpy(name, "refused."), contract);
 	for (uint32_t i = 0; i < REFUSALS; i++) {
-		snprintf(name, sizeof(name), "refused.%s.%s", contract, reasons[i]);
+		stpcpy(stpcpy(behind, "."), reasons[i]);
 		refused[i] = counter(engine, name);
 	}
 }
@@ -92,11 +93,12 @@ static void name_transition(const struct hf_contract *contract, uint32_t i, char
 	uint32_t before = 0;
 	for (uint32_t k = 0; k < i; k++)
 		before += same_step(&contract->transitions[k], step);
-	int len = snprintf(ret, cap, "events.%s.%s.%s.%s", contract->name,
-			   contract->states[step->from].name, contract->events[step->event].name,
-			   contract->states[step->to].name);
+	char *at = stpcpy(stpcpy(ret, "events."), contract->name);
+	at = stpcpy(stpcpy(at, "."), contract->states[step->from].name);
+	at = stpcpy(stpcpy(at, "."), contract->events[step->event].name);
+	at = stpcpy(stpcpy(at, "."), contract->states[step->to].name);
 	if (before > 0)
-		snprintf(ret + len, cap - (size_t)len, "#%u", before + 1);
+		snprintf(at, cap - (size_t)(at - ret), "#%u", before + 1);
 }
 
 void hf_figures_add_contract(struct hf_engine *engine, struct contract_slot *slot) {
@@ -110,7 +112,7 @@ void hf_figures_add_contract(struct hf_engine *engine, struct contract_slot *slo
 		name_transition(contract, i, name, sizeof(name));
 		slot->accepted[i] = counter(engine, name);
 	}
-	snprintf(name, sizeof(name), "retried.%s", contract->name);
+	stpcpy(stpcpy(name, "retried."), contract->name);
 	family->retried = counter(engine, name);
 	register_refusals(engine, contract->name, family->refused);
 }

@@ -273,7 +273,7 @@ bool hf_replay_records(void *arg, const struct hf_record *records, uint32_t coun
 	while (done < count) {
 		uint32_t ahead = 0;
 		/* Up to the next record of another kind: what follows may be of a new contract. */
-		for (; ahead < REPLAY_BATCH && done + ahead < count &&
+		for (; ahead < HF_REPLAY_BATCH && done + ahead < count &&
 		       records[done + ahead].type == HF_RECORD_EVENT;
 		     ahead++)
 			if (!look_ahead(engine, &records[done + ahead], &engine->steps[ahead], err))

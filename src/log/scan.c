@@ -42,14 +42,11 @@ struct listing {
 
 static bool list_segment(void *arg, const char *name, struct hf_err *err) {
 	struct listing *listing = arg;
-	char expected[HF_SEGMENT_NAME_SIZE];
-	unsigned long long segment;
+	uint64_t segment;
 	if (strcmp(name, HF_WITNESS_NAME) == 0)
 		listing->has_witness = true;
-	if (sscanf(name, "log-%16llx.hfl", &segment) != 1)
-		return true;
-	if (strcmp(hf_segment_name(segment, expected), name) != 0)
-		return true; /* such as one that was being made */
+	if (!hf_numbered_name_get(name, "log-", ".hfl", &segment))
+		return true; /* such as one that is being made */
 	if (segment >= SEGMENTS_MAX)
 		return hf_fail(err, HF_CORRUPT, "%s: impossible segment number", name);
 	listing->count++;
@@ -162,9 +159,11 @@ static uint64_t frame_size(const struct hf_frame *frame) {
 /* Do the payload and padding of a frame whose header holds hold, too? Calls nobody. */
 static bool payload_holds(const struct hf_frame *frame, const uint8_t *bytes) {
 	uint64_t at = HF_FRAME_HEADER_SIZE, end = at + frame->payload_len;
-	for (uint64_t i = end; i < frame_size(frame); i++)
-		if (bytes[i] != HF_PADDING)
-			return false;
+	uint8_t padding = HF_PADDING;
+	for (uint64_t i = end, whole = frame_size(frame); i < whole; i++)
+		padding &= bytes[i];
+	if (padding != HF_PADDING)
+		return false;
 	if (!hf_frame_payload_holds(frame, bytes))
 		return false;
 	for (uint32_t i = 0; i < frame->record_count; i++) {
@@ -322,8 +321,8 @@ static bool begins_broken(struct scanner *scanner, bool *ret, struct hf_err *err
 	uint64_t position = scanner->segment * scanner->end.segment_size + HF_SECTOR;
 	if (!fetch(scanner, HF_SECTOR, HF_SECTOR, &bytes, err))
 		return false;
-	*ret = !sector_is_zero(bytes) && (!hf_frame_get(bytes, scanner->seed, position, &frame) ||
-					  follows(scanner, &frame));
+	*ret = !sector_is_zero(bytes) &&
+	       (!hf_frame_get(bytes, scanner->seed, position, &frame) || follows(scanner, &frame));
 	return true;
 }
 

@@ -14,8 +14,7 @@
 #define RETRY_NS 1000000000u
 
 const char *hf_segment_name(uint64_t segment, char *buf) {
-	snprintf(buf, HF_SEGMENT_NAME_SIZE, "log-%016llx.hfl", (unsigned long long)segment);
-	return buf;
+	return hf_numbered_name("log-", segment, ".hfl", buf);
 }
 
 static bool write_header(const struct hf_log *log, uint64_t segment, struct hf_file *file,

@@ -21,8 +21,7 @@ _Static_assert(HF_SNAPSHOT_ALIGNMENT % HF_SECTOR == 0, "blocks are written with 
 static const char block_magic[4] = { 'H', 'F', 'S', '1' };
 
 const char *hf_snapshot_name(uint64_t lsn, char *buf) {
-	snprintf(buf, HF_SNAPSHOT_NAME_SIZE, "snapshot-%016llx.hfs", (unsigned long long)lsn);
-	return buf;
+	return hf_numbered_name("snapshot-", lsn, ".hfs", buf);
 }
 
 static const char *making_name(uint64_t lsn, char *buf) {
@@ -292,17 +291,6 @@ bool hf_snapshot_verify(const struct hf_dir *dir, uint64_t lsn, struct hf_snapsh
 
 /* ---- the directory ---- */
 
-/* Is it a snapshot's name? */
-static bool parse_name(const char *name, uint64_t *ret_lsn) {
-	char expected[HF_SNAPSHOT_NAME_SIZE];
-	unsigned long long lsn;
-	if (sscanf(name, "snapshot-%16llx.hfs", &lsn) != 1 ||
-	    strcmp(hf_snapshot_name(lsn, expected), name) != 0)
-		return false;
-	*ret_lsn = lsn;
-	return true;
-}
-
 struct listing {
 	uint64_t *lsns;
 	uint32_t count;
@@ -311,7 +299,7 @@ struct listing {
 static bool list_one(void *arg, const char *name, struct hf_err *err) {
 	struct listing *listing = arg;
 	uint64_t lsn;
-	if (!parse_name(name, &lsn))
+	if (!hf_numbered_name_get(name, "snapshot-", ".hfs", &lsn))
 		return true;
 	uint32_t at = listing->count;
 	while (at > 0 && listing->lsns[at - 1] < lsn)

@@ -95,8 +95,6 @@ struct hf_diagnostic {
 	char help[256];	   /* what to do; may be empty */
 };
 
-#define HF_DIAGNOSTICS_MAX 64u
-
 struct hf_diagnostics {
 	uint32_t error_count; /* all of them, also those past the limit */
 	uint32_t warning_count;

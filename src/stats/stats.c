@@ -22,10 +22,10 @@
 
 static bool name_is_good(const char *name) {
 	size_t len = strnlen(name, HF_STATS_NAME_MAX + 1);
-	bool good = len > 0 && len <= HF_STATS_NAME_MAX;
-	for (size_t i = 0; good && i < len; i++)
-		good = name[i] > ' ' && name[i] <= '~';
-	return good;
+	uint32_t bad = 0;
+	for (size_t i = 0; i < len; i++)
+		bad |= name[i] <= ' ' || name[i] > '~';
+	return bad == 0 && len > 0 && len <= HF_STATS_NAME_MAX;
 }
 
 /* The bucket that holds the name's key, or an empty one. */
@@ -38,6 +38,23 @@ static uint32_t *find_key(struct hf_stats *stats, const char *name) {
 	}
 }
 
+/* A copy that lives as long as `stats`; NULL: out of memory. */
+static const char *keep_name(struct hf_stats *stats, const char *name) {
+	size_t size = strlen(name) + 1;
+	struct names *names = stats->names;
+	if (names == NULL || sizeof(names->text) - names->used < size) {
+		names = hf_memory_new(sizeof(*names));
+		if (names == NULL)
+			return NULL;
+		names->before = stats->names;
+		stats->names = names;
+	}
+	char *copy = names->text + names->used;
+	memcpy(copy, name, size);
+	names->used += size;
+	return copy;
+}
+
 static bool add_key(struct hf_stats *stats, uint32_t *bucket, const char *name,
 		    enum hf_stats_kind kind, uint32_t *ret_slot, struct hf_err *err) {
 	uint32_t *count = kind == HF_STATS_HISTOGRAM ? &stats->histogram_count : &stats->slot_count;
@@ -45,10 +62,9 @@ static bool add_key(struct hf_stats *stats, uint32_t *bucket, const char *name,
 	if (*count == max)
 		return hf_fail(err, HF_TOOBIG, "no room for %s: %u %s are all there may be", name,
 			       max, kind == HF_STATS_HISTOGRAM ? "histograms" : "counters");
-	char *copy = hf_memory_new(strlen(name) + 1);
+	const char *copy = keep_name(stats, name);
 	if (copy == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory for %s", name);
-	memcpy(copy, name, strlen(name));
 	stats->keys[stats->key_count] = (struct key){ .name = copy, .slot = *count, .kind = kind };
 	*bucket = ++stats->key_count;
 	*ret_slot = *count;
@@ -181,8 +197,11 @@ void hf_stats_free(struct hf_stats *stats) {
 		hf_bank_fini(stats, &seat->banks[1]);
 		hf_pages_free(seat, seat_bytes(stats));
 	}
-	for (uint32_t i = 0; i < stats->key_count; i++)
-		hf_memory_free(stats->keys[i].name);
+	while (stats->names != NULL) {
+		struct names *names = stats->names;
+		stats->names = names->before;
+		hf_memory_free(names);
+	}
 	hf_bank_fini(stats, &stats->total);
 	hf_cond_fini(&stats->moved);
 	hf_mutex_fini(&stats->mutex);

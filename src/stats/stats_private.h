@@ -53,8 +53,15 @@ struct seat {
 	char name[HF_STATS_THREAD_NAME_MAX + 1];
 };
 
+/* Names of keys, one behind the other. */
+struct names {
+	struct names *before;
+	size_t used;
+	char text[2032];
+};
+
 struct key {
-	char *name;
+	const char *name; /* in `names` */
 	uint32_t slot;
 	enum hf_stats_kind kind;
 };
@@ -65,6 +72,7 @@ struct hf_stats {
 	_Alignas(64) uint64_t slow_ns;
 	uint32_t counters_max, histograms_max;
 	struct bank total; /* all that was collected: the last complete snapshot */
+	struct names *names;
 	struct key *keys;  /* never moved: below key_count they may be read without the mutex */
 	uint32_t *buckets; /* key + 1, by the name's hash; 0: empty */
 	uint32_t bucket_mask;

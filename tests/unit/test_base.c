@@ -108,6 +108,29 @@ static void test_quoted(void **state) {
 	assert_string_equal(buf, "abc...");
 }
 
+static void test_numbered_names(void **state) {
+	static const char *const bad[] = { "",
+					   "log-",
+					   "log-0123456789abcde.x",
+					   "log-0123456789abcdef.xy",
+					   "log-0123456789abcdef.",
+					   "log-0123456789ABCDEF.x",
+					   "log-0x23456789abcdef.x",
+					   "log 0123456789abcdef.x",
+					   "log-0123456789abcdeg.x" };
+	char buf[32];
+	uint64_t number;
+	assert_string_equal(hf_numbered_name("log-", 0x123456789abcdef, ".x", buf),
+			    "log-0123456789abcdef.x");
+	assert_true(hf_numbered_name_get(buf, "log-", ".x", &number));
+	assert_int_equal(number, 0x123456789abcdef);
+	hf_numbered_name("", UINT64_MAX, "", buf);
+	assert_true(hf_numbered_name_get(buf, "", "", &number));
+	assert_true(number == UINT64_MAX);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(hf_numbered_name_get(bad[i], "log-", ".x", &number));
+}
+
 static void test_err(void **state) {
 	struct hf_err err;
 	assert_false(hf_fail(&err, HF_TOOBIG, "key of %u bytes", 300u));
@@ -122,9 +145,13 @@ static void test_err(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_u64),	cmocka_unit_test(test_i64),
-		cmocka_unit_test(test_compare), cmocka_unit_test(test_text_is_cut),
-		cmocka_unit_test(test_quoted),	cmocka_unit_test(test_err),
+		cmocka_unit_test(test_u64),
+		cmocka_unit_test(test_i64),
+		cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_text_is_cut),
+		cmocka_unit_test(test_quoted),
+		cmocka_unit_test(test_err),
+		cmocka_unit_test(test_numbered_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

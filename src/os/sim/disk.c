@@ -159,8 +159,9 @@ bool hf_dir_list(const struct hf_dir *dir,
 		 struct hf_err *err) {
 	struct sim *sim = sim_world();
 	uint32_t at = handle_at(sim, dir->fd, HANDLE_DIR);
-	struct names names = sim->disk->dirs[at].seen;
+	struct names names;
 	int reason;
+	sim_names_copy(&names, &sim->disk->dirs[at].seen);
 	if (!sim_io(sim, SIM_READ, at, sim->faults.dir_eio, &reason))
 		return hf_fail_sys(err, reason, "cannot read directory %s", dir->path);
 	bool ok = each(arg, ".", err) && each(arg, "..", err);
@@ -269,8 +270,8 @@ bool hf_file_read(const struct hf_file *file, void *buf, size_t len, uint64_t of
 
 /* One bit of one file, at a place that is in use. */
 static void rot(struct sim *sim) {
-	uint32_t slot = sim_below(&sim->random, INODES_MAX);
-	for (uint32_t i = 0; i < INODES_MAX; i++, slot = (slot + 1) % INODES_MAX) {
+	uint32_t slots = sim->disk->slots, slot = sim_below(&sim->random, slots);
+	for (uint32_t i = 0; i < slots; i++, slot = (slot + 1) % slots) {
 		const struct inode *inode = sim->disk->inodes[slot];
 		if (inode == NULL || inode->seen.count == 0)
 			continue;
@@ -288,7 +289,7 @@ static void rot(struct sim *sim) {
 /* Lands on another sector of this file, or on the same one of another. */
 static void misdirect(struct sim *sim, uint32_t slot, uint64_t offset, const void *bytes,
 		      size_t len) {
-	uint32_t to = sim_below(&sim->random, INODES_MAX);
+	uint32_t to = sim_below(&sim->random, sim->disk->slots);
 	if (sim->disk->inodes[to] == NULL || sim_once_in(&sim->random, 2))
 		to = slot;
 	uint64_t size = sim->disk->inodes[to]->size;

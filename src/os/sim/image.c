@@ -138,7 +138,8 @@ static void mark_names(const struct names *names, bool *used) {
 
 /* Lets go of inodes that no name, no unsynced change and no open file leads to. */
 static void collect(struct sim_disk *disk) {
-	bool used[INODES_MAX] = { false };
+	bool used[INODES_MAX];
+	memset(used, false, disk->slots);
 	for (uint32_t i = 0; i < disk->dir_count; i++) {
 		const struct directory *dir = &disk->dirs[i];
 		mark_names(&dir->seen, used);
@@ -147,7 +148,7 @@ static void collect(struct sim_disk *disk) {
 			if (dir->changes[j].kind == CHANGE_CREATE)
 				used[dir->changes[j].slot] = true;
 	}
-	for (uint32_t i = 0; i < INODES_MAX; i++) {
+	for (uint32_t i = 0; i < disk->slots; i++) {
 		if (disk->inodes[i] == NULL || used[i] || disk->opened[i] > 0)
 			continue;
 		inode_drop(disk->inodes[i]);
@@ -157,7 +158,7 @@ static void collect(struct sim_disk *disk) {
 
 static uint32_t free_slot(const struct sim_disk *disk) {
 	uint32_t slot = 0;
-	while (slot < INODES_MAX && disk->inodes[slot] != NULL)
+	while (slot < disk->slots && disk->inodes[slot] != NULL)
 		slot++;
 	return slot;
 }
@@ -169,6 +170,8 @@ static uint32_t inode_new(struct sim_disk *disk) {
 		slot = free_slot(disk);
 	}
 	HF_ASSERT(slot < INODES_MAX);
+	if (slot == disk->slots)
+		disk->opened[disk->slots++] = 0;
 	disk->inodes[slot] = calloc(1, sizeof(struct inode));
 	HF_ASSERT(disk->inodes[slot] != NULL);
 	disk->inodes[slot]->refs = 1;
@@ -324,6 +327,11 @@ static uint32_t find_name(const struct names *names, const char *text) {
 	return i;
 }
 
+void sim_names_copy(struct names *to, const struct names *from) {
+	to->count = from->count;
+	memcpy(to->at, from->at, from->count * sizeof(*from->at));
+}
+
 static void put_name(struct names *names, const char *text, uint32_t slot) {
 	uint32_t i = find_name(names, text);
 	HF_ASSERT(i < NAMES_MAX && strlen(text) < sizeof(names->at[i].text));
@@ -401,24 +409,22 @@ struct sim_disk *sim_disk_new(void) {
 	else
 		disk = malloc(sizeof(*disk));
 	HF_ASSERT(disk != NULL);
-	memset(disk->inodes, 0, sizeof(disk->inodes));
-	memset(disk->opened, 0, sizeof(disk->opened));
-	disk->dir_count = 0;
+	disk->slots = disk->dir_count = 0;
 	return disk;
 }
 
 static void copy_dir(struct directory *to, const struct directory *from) {
 	memcpy(to, from, offsetof(struct directory, seen));
 	memcpy(to->changes, from->changes, from->change_count * sizeof(*from->changes));
-	to->seen.count = from->seen.count;
-	memcpy(to->seen.at, from->seen.at, from->seen.count * sizeof(*from->seen.at));
-	to->durable.count = from->durable.count;
-	memcpy(to->durable.at, from->durable.at, from->durable.count * sizeof(*from->durable.at));
+	sim_names_copy(&to->seen, &from->seen);
+	sim_names_copy(&to->durable, &from->durable);
 }
 
 struct sim_disk *sim_disk_clone(struct sim_disk *disk) {
 	struct sim_disk *clone = sim_disk_new();
-	for (uint32_t i = 0; i < INODES_MAX; i++) {
+	clone->slots = disk->slots;
+	memset(clone->opened, 0, disk->slots * sizeof(*clone->opened));
+	for (uint32_t i = 0; i < disk->slots; i++) {
 		clone->inodes[i] = disk->inodes[i];
 		if (clone->inodes[i] != NULL)
 			clone->inodes[i]->refs++;
@@ -432,7 +438,7 @@ struct sim_disk *sim_disk_clone(struct sim_disk *disk) {
 void sim_disk_free(struct sim_disk *disk) {
 	if (disk == NULL)
 		return;
-	for (uint32_t i = 0; i < INODES_MAX; i++)
+	for (uint32_t i = 0; i < disk->slots; i++)
 		inode_drop(disk->inodes[i]);
 	disk->next_spare = spare_disks;
 	spare_disks = disk;
@@ -521,8 +527,7 @@ static void cut_dir(struct cutter *cutter, struct sim_disk *disk, uint32_t at) {
 			dir->durable.count = keep = 0;
 	}
 	sim_dir_settle(disk, at, keep, true);
-	dir->seen.count = dir->durable.count;
-	memcpy(dir->seen.at, dir->durable.at, dir->durable.count * sizeof(*dir->durable.at));
+	sim_names_copy(&dir->seen, &dir->durable);
 }
 
 static bool is_clean(const struct inode *inode) {
@@ -531,11 +536,11 @@ static bool is_clean(const struct inode *inode) {
 
 uint64_t sim_disk_cut(struct sim_disk *disk, uint64_t seed) {
 	struct cutter cutter = { .random = { seed } };
-	memset(disk->opened, 0, sizeof(disk->opened));
+	memset(disk->opened, 0, disk->slots * sizeof(*disk->opened));
 	for (uint32_t i = 0; i < disk->dir_count; i++)
 		cut_dir(&cutter, disk, i);
 	collect(disk);
-	for (uint32_t i = 0; i < INODES_MAX; i++) {
+	for (uint32_t i = 0; i < disk->slots; i++) {
 		if (disk->inodes[i] == NULL || is_clean(disk->inodes[i]))
 			continue;
 		mix(&cutter.kept, i);
@@ -550,7 +555,7 @@ void sim_disk_settle(struct sim_disk *disk) {
 		disk->dirs[i].made_durably = disk->dirs[i].made;
 		sim_dir_settle(disk, i, CHANGES_MAX, true);
 	}
-	for (uint32_t i = 0; i < INODES_MAX; i++)
+	for (uint32_t i = 0; i < disk->slots; i++)
 		if (disk->inodes[i] != NULL)
 			sim_inode_settle(disk, i, 0, FILE_END);
 }

@@ -70,6 +70,7 @@ struct directory {
 
 struct sim_disk {
 	struct sim_disk *next_spare;
+	uint32_t slots; /* that were ever used: those behind are free */
 	struct inode *inodes[INODES_MAX];
 	uint16_t opened[INODES_MAX]; /* by the process that runs on it */
 	uint32_t dir_count;
@@ -96,6 +97,7 @@ void sim_inode_reveal(struct sim_disk *disk, uint32_t slot);
 void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, const uint8_t *bytes,
 		      size_t len);
 
+void sim_names_copy(struct names *to, const struct names *from);
 bool sim_dir_find(const struct sim_disk *disk, uint32_t dir, const char *text, uint32_t *ret_slot);
 uint32_t sim_dir_create(struct sim_disk *disk, uint32_t dir, const char *text);
 void sim_dir_rename(struct sim_disk *disk, uint32_t dir, const char *from, const char *to);

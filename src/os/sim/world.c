@@ -73,7 +73,7 @@ enum sim_end sim_run(struct sim *sim, void (*main)(void *arg), void *arg) {
 	sim_memory_free_all(sim);
 	memset(sim->handles, 0, sizeof(sim->handles));
 	memset(sim->events_used, 0, sizeof(sim->events_used));
-	memset(sim->disk->opened, 0, sizeof(sim->disk->opened));
+	memset(sim->disk->opened, 0, sim->disk->slots * sizeof(*sim->disk->opened));
 	sim->flusher = NULL;
 	sim->running = false;
 	running = sim->below;
