@@ -181,6 +181,8 @@
 #define HF_ENGINE_HISTOGRAMS 96u
 #else
 #define HF_ENGINE_HISTOGRAMS 4u
+#undef HF_ARGS_MAX
+#define HF_ARGS_MAX 16u
 #endif
 #endif
 

@@ -75,6 +75,12 @@ void hf_text_add_quoted(struct hf_text *text, struct hf_span bytes, size_t max) 
 		hf_text_add(text, "...");
 }
 
+void hf_text_copy(char *buf, size_t cap, const char *text) {
+	size_t len = strnlen(text, cap - 1);
+	memcpy(buf, text, len);
+	buf[len] = '\0';
+}
+
 static const char digits[] = "0123456789abcdef";
 
 const char *hf_numbered_name(const char *prefix, uint64_t number, const char *suffix, char *buf) {

@@ -130,6 +130,9 @@ void hf_text_add(struct hf_text *text, const char *fmt, ...) HF_PRINTF(2, 3);
  */
 void hf_text_add_quoted(struct hf_text *text, struct hf_span bytes, size_t max);
 
+/* As much of `text` as fits `cap` bytes, with a zero behind it. */
+void hf_text_copy(char *buf, size_t cap, const char *text);
+
 /*
  * "PREFIX0123456789abcdefSUFFIX": the number in 16 hexadecimal digits. `buf` has room for it and a
  * zero; returns `buf`.

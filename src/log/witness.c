@@ -9,6 +9,7 @@
  * Two slots are written in turn, so that a write that a power cut tears leaves the other one; of
  * the whole ones with the log's id, the one with the higher LSN counts.
  */
+#include <errno.h>
 #include <stdio.h>
 
 #include "log/log_private.h"
@@ -34,30 +35,22 @@ static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *re
 	return true;
 }
 
-static bool is_witness(void *arg, const char *name, struct hf_err *err) {
-	bool *found = arg;
-	(void)err;
-	*found |= strcmp(name, HF_WITNESS_NAME) == 0;
-	return true;
-}
-
-static bool is_there(const struct hf_dir *dir, bool *ret, struct hf_err *err) {
-	*ret = false;
-	return hf_dir_list(dir, is_witness, ret, err);
+/* `ret` is closed if it is not there. */
+static bool open_file(const struct hf_dir *dir, enum hf_file_mode mode, struct hf_file *ret,
+		      struct hf_err *err) {
+	if (hf_file_open(dir, HF_WITNESS_NAME, mode, false, ret, err))
+		return true;
+	*ret = HF_FILE_CLOSED;
+	return err->sys_errno == ENOENT;
 }
 
 bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
 		     struct hf_err *err) {
 	struct hf_file file;
-	bool there;
 	*ret_lsn = 0;
-	if (!is_there(dir, &there, err))
+	if (!open_file(dir, HF_FILE_READ, &file, err))
 		return false;
-	if (!there)
-		return true;
-	if (!hf_file_open(dir, HF_WITNESS_NAME, HF_FILE_READ, false, &file, err))
-		return false;
-	bool ok = read_slots(&file, log_id, ret_lsn, err);
+	bool ok = file.fd < 0 || read_slots(&file, log_id, ret_lsn, err);
 	hf_file_close(&file);
 	return ok;
 }
@@ -107,14 +100,12 @@ static bool make_file(struct hf_log *log, struct hf_err *err) {
 }
 
 bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
-	bool there;
 	if (!log->synced)
 		return true; /* nothing is acknowledged for being durable */
-	if (!is_there(log->dir, &there, err))
+	if (!open_file(log->dir, HF_FILE_WRITE, &log->witness_file, err))
 		return false;
-	if (there ? !hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_WRITE, false,
-				  &log->witness_file, err)
-		  : !make_file(log, err))
+	bool there = log->witness_file.fd >= 0;
+	if (!there && !make_file(log, err))
 		return false;
 	if (!there && log->last_lsn > 0 && log->notice != NULL)
 		log->notice(log->arg, "WARNING: " HF_WITNESS_NAME

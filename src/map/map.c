@@ -1,8 +1,8 @@
 #include "map/map_private.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "base/span.h"
 #include "os/memory.h"
 #include "os/random.h"
 
@@ -81,7 +81,7 @@ static bool make(const struct hf_map_options *options, const struct hf_object_ki
 	map->patience_ms = options->patience_ms == 0 ? HF_MAP_PATIENCE_MS : options->patience_ms;
 	uint32_t shards = options->shards == 0 ? HF_MAP_SHARDS_DEFAULT : options->shards;
 	map->shard_mask = shards - 1;
-	snprintf(map->name, sizeof(map->name), "%s", options->name);
+	hf_text_copy(map->name, sizeof(map->name), options->name);
 	hf_epochs_init(&map->epochs);
 	/* That of objects has one shard, and its tables share nothing. */
 	size_t chunk_bytes = options->small_pages ? HF_CHUNK_SMALL : HF_CHUNK_HUGE;
@@ -160,7 +160,7 @@ static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, ui
 		return NULL;
 	thread->map = map;
 	thread->rights = rights;
-	snprintf(thread->name, sizeof(thread->name), "%s", name);
+	hf_text_copy(thread->name, sizeof(thread->name), name);
 	thread->pin.name = thread->name;
 	if (map->kind != HF_MAP_RECORDS)
 		return thread;

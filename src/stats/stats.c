@@ -4,12 +4,12 @@
  */
 #include "holdfast/stats.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "base/span.h"
 #include "os/clock.h"
 #include "os/memory.h"
 #include "stats/stats_private.h"
@@ -246,7 +246,7 @@ enum hf_status hf_stats_join(struct hf_stats *stats, const char *name, struct hf
 	struct seat *seat = take_seat(stats, &why);
 	if (seat != NULL) {
 		seat->taken = true;
-		snprintf(seat->name, sizeof(seat->name), "%s", name);
+		hf_text_copy(seat->name, sizeof(seat->name), name);
 	}
 	hf_mutex_unlock(&stats->mutex);
 	if (seat == NULL)

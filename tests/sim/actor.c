@@ -21,18 +21,33 @@ void actor_fail(const struct actor *actor, const char *fmt, ...) {
 
 /* ---- names: of different lengths, so that records are ---- */
 
+char *actor_put_number(uint64_t number, char *at) {
+	char digits[20];
+	uint32_t count = 0;
+	do
+		digits[count++] = (char)('0' + number % 10);
+	while ((number /= 10) != 0);
+	while (count > 0)
+		*at++ = digits[--count];
+	return at;
+}
+
+/* `prefix`, the number, and `count` times `padding`. */
+static struct hf_span name_text(const char *prefix, uint32_t number, char padding, size_t count,
+				char *buf) {
+	char *at = actor_put_number(number, stpcpy(buf, prefix));
+	memset(at, padding, count);
+	return hf_span(buf, (size_t)(at - buf) + count);
+}
+
 struct hf_span actor_key_text(uint32_t key, char *buf) {
-	int len = snprintf(buf, ACTOR_TEXT_MAX, "k%u%.*s", key, (int)(key * 7 % 40),
-			   "........................................");
-	return hf_span(buf, (size_t)len);
+	return name_text("k", key, '.', key * 7 % 40, buf);
 }
 
 static struct hf_span id_text(uint32_t id, char *buf) {
 	if (id == 0)
 		return hf_span(buf, 0);
-	int len = snprintf(buf, ACTOR_TEXT_MAX, "id%u%*s", id,
-			   id % 8 == 0 ? 200 : (int)(id * 5 % 30), "");
-	return hf_span(buf, (size_t)len);
+	return name_text("id", id, ' ', id % 8 == 0 ? 200 : id * 5 % 30, buf);
 }
 
 void actor_crowd(struct actor *actor) {
@@ -47,7 +62,7 @@ void actor_crowd(struct actor *actor) {
 
 bool actor_open(struct actor *actor, struct hf_err *err) {
 	actor->engine = NULL;
-	memset(actor->clients, 0, sizeof(actor->clients));
+	memset(actor->clients, 0, actor->client_count * sizeof(*actor->clients));
 	struct hf_engine *engine;
 	if (!hf_engine_open(&actor->options, &engine, err))
 		return false;
@@ -173,10 +188,10 @@ static void check_answer(const struct actor *actor, const struct model_request *
 static bool send_one(struct actor *actor, const struct model_request *request,
 		     struct model_answer *ret) {
 	char key[ACTOR_TEXT_MAX], id[ACTOR_TEXT_MAX], param[24];
-	snprintf(param, sizeof(param), "%llu", (unsigned long long)request->param);
+	char *param_end = actor_put_number(request->param, param);
 	struct hf_arg arg = {
 		.name = hf_span_of(request->event == FILL ? "n" : "q"),
-		.value = hf_span_of(param),
+		.value = hf_span(param, (size_t)(param_end - param)),
 	};
 	bool has_param =
 		request->event == PLACE || request->event == FILL || request->event == AMEND;

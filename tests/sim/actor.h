@@ -28,7 +28,7 @@ struct actor {
 	struct hf_engine_options options;
 	struct hf_engine *engine; /* NULL: not open */
 	int commit_fd;
-	struct client clients[CLIENTS_MAX];
+	struct client *clients; /* CLIENTS_MAX; the modes' (modes.h) */
 	uint32_t client_count, keys, batch_max;
 	uint32_t next_id;
 	uint64_t shown; /* no answer that a client saw depends on a later LSN */
@@ -50,6 +50,8 @@ void actor_keep_hash(struct actor *actor);
 /* Is this failure one that the world may be the reason of? */
 bool actor_is_of_the_world(const struct actor *actor, enum hf_status status);
 struct hf_span actor_key_text(uint32_t key, char *buf); /* ACTOR_TEXT_MAX */
+/* Its digits, without a zero behind them; returns where they end. */
+char *actor_put_number(uint64_t number, char *at);
 
 /* plain.c: what a client might do to a plain key; sends it, as actor.c does events; reads one. */
 struct model_request plain_invent(struct actor *actor);

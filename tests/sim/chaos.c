@@ -110,6 +110,7 @@ static struct world new_world(const char *mode, uint64_t seed, struct totals *to
 			.mode = mode,
 			.seed = seed,
 			.model = modes_model(0),
+			.clients = modes_clients(0),
 			.sim = sim_new(seed, sim_disk_new()),
 			.options = { .data_dir = "data" },
 			.next_id = 1,

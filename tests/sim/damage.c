@@ -167,6 +167,7 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 			.mode = "damage",
 			.seed = seed,
 			.model = modes_model(0),
+			.clients = modes_clients(0),
 			.sim = sim_new(seed, sim_disk_new()),
 			.options = { .data_dir = "data" },
 			.next_id = 1,

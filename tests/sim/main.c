@@ -12,16 +12,21 @@
 
 #include "modes.h"
 
-#define MODELS 4u
+#define DEPTHS 4u
 #define SEEDS_APART 1000000u /* more than the runs of one call */
 
 static const struct mode *const modes[] = { &points_mode, &chaos_mode, &nth_mode, &damage_mode };
 
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
-struct model *modes_model(uint32_t i) {
-	static struct model models[MODELS];
-	return &models[i];
+struct model *modes_model(uint32_t depth) {
+	static struct model models[DEPTHS];
+	return &models[depth];
+}
+
+struct client *modes_clients(uint32_t depth) {
+	static struct client clients[DEPTHS][CLIENTS_MAX];
+	return clients[depth];
 }
 
 void modes_copy_model(struct model *to, const struct model *from) {

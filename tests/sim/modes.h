@@ -22,7 +22,9 @@ struct mode {
 
 extern const struct mode points_mode, chaos_mode, nth_mode, damage_mode;
 
-struct model *modes_model(uint32_t i);
+/* Each mode's processes have their own of these, by how deep they are nested. */
+struct model *modes_model(uint32_t depth);
+struct client *modes_clients(uint32_t depth);
 void modes_copy_model(struct model *to, const struct model *from);
 
 #endif

@@ -2,7 +2,6 @@
  * plain.c - plain keys in the simulated world. Values are a number, some of them with zeros behind
  * it: whole sectors of zeros must not be taken for a torn write.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "actor.h"
@@ -13,9 +12,9 @@ static const char *const names[] = { [SET] = "SET", [ADD] = "INCRBY", [DELETE] =
 
 /* `buf` has room for HF_PLAIN_VALUE_MAX. */
 static struct hf_span value_text(uint64_t number, uint64_t padding, uint8_t *buf) {
-	int len = snprintf((char *)buf, 24, "%llu", (unsigned long long)number);
-	memset(buf + len, 0, padding);
-	return hf_span(buf, (size_t)len + padding);
+	uint8_t *end = (uint8_t *)actor_put_number(number, (char *)buf);
+	memset(end, 0, padding);
+	return hf_span(buf, (size_t)(end - buf) + padding);
 }
 
 struct model_request plain_invent(struct actor *actor) {

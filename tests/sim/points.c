@@ -26,13 +26,14 @@ struct scene {
 
 static void on_moment(void *arg, enum sim_op op);
 
-static struct actor points_actor(uint64_t seed, struct model *model) {
+static struct actor points_actor(uint64_t seed, uint32_t depth) {
 	struct sim_random random = { seed ^ 0x5eed };
 	struct actor actor = {
 		.mode = "points",
 		.seed = seed,
 		.random = random,
-		.model = model,
+		.model = modes_model(depth),
+		.clients = modes_clients(depth),
 		.options = { .data_dir = "data" },
 		.next_id = 1,
 	};
@@ -87,7 +88,7 @@ static void recover(void *arg) {
 /* One crash point. Owns the disk. */
 static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed, bool killed) {
 	struct scene scene = {
-		.actor = points_actor(parent->actor.seed, modes_model(parent->depth + 1)),
+		.actor = points_actor(parent->actor.seed, parent->depth + 1),
 		.parent = parent,
 		.depth = parent->depth + 1,
 		.totals = parent->totals,
@@ -177,7 +178,7 @@ static void live(void *arg) {
 
 /* Returns the hash of all its I/O. */
 static uint64_t run(uint64_t seed, struct totals *totals) {
-	struct scene scene = { .actor = points_actor(seed, modes_model(0)), .totals = totals };
+	struct scene scene = { .actor = points_actor(seed, 0), .totals = totals };
 	struct actor *actor = &scene.actor;
 	memset(actor->model, 0, offsetof(struct model, records));
 	scene.steps = 5 + sim_below(&actor->random, 200);

@@ -108,6 +108,14 @@ static void test_quoted(void **state) {
 	assert_string_equal(buf, "abc...");
 }
 
+static void test_copy_is_cut(void **state) {
+	char buf[4];
+	hf_text_copy(buf, sizeof(buf), "abcd");
+	assert_string_equal(buf, "abc");
+	hf_text_copy(buf, sizeof(buf), "xy");
+	assert_string_equal(buf, "xy");
+}
+
 static void test_numbered_names(void **state) {
 	static const char *const bad[] = { "",
 					   "log-",
@@ -152,6 +160,7 @@ int main(void) {
 		cmocka_unit_test(test_quoted),
 		cmocka_unit_test(test_err),
 		cmocka_unit_test(test_numbered_names),
+		cmocka_unit_test(test_copy_is_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,10 +4,10 @@
 #include "os/disk.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/span.h"
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -97,7 +97,7 @@ bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_er
 	    !handle_new(sim, HANDLE_DIR, at, &fd))
 		return hf_fail_sys(err, reason, "cannot open directory %s", path);
 	*ret = (struct hf_dir){ .fd = fd, .lock_fd = -1 };
-	snprintf(ret->path, sizeof(ret->path), "%s", path);
+	hf_text_copy(ret->path, sizeof(ret->path), path);
 	return true;
 }
 

@@ -2,11 +2,11 @@
  * image.c - the disk itself: sectors, files, directories, and what a power cut leaves of them.
  */
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/span.h"
 #include "os/sim/image.h"
 
 static const uint8_t zeros[HF_SECTOR];
@@ -181,11 +181,19 @@ static uint32_t inode_new(struct sim_disk *disk) {
 /* ---- reading and writing ---- */
 
 void sim_inode_read(const struct inode *inode, uint64_t offset, uint8_t *ret, size_t len) {
+	const struct sectors *seen = &inode->seen;
 	while (len > 0) {
 		size_t within = offset % HF_SECTOR;
 		size_t part = HF_SECTOR - within < len ? HF_SECTOR - within : len;
-		const struct sector *sector = run_get(&inode->seen, (uint32_t)(offset / HF_SECTOR));
-		memcpy(ret, sector == NULL ? zeros : sector->bytes + within, part);
+		if (offset / HF_SECTOR >= seen->count) {
+			memset(ret, 0, len);
+			return;
+		}
+		const struct sector *sector = seen->at[offset / HF_SECTOR];
+		const uint8_t *from = sector == NULL ? zeros : sector->bytes + within;
+		/* The compiler knows that it is little, and would not call memcpy, which is faster. */
+		__asm__("" : "+r"(part));
+		memcpy(ret, from, part);
 		offset += part;
 		ret += part;
 		len -= part;
@@ -370,21 +378,21 @@ bool sim_dir_find(const struct sim_disk *disk, uint32_t dir, const char *text, u
 
 uint32_t sim_dir_create(struct sim_disk *disk, uint32_t dir, const char *text) {
 	struct change change = { .kind = CHANGE_CREATE, .slot = inode_new(disk) };
-	snprintf(change.from, sizeof(change.from), "%s", text);
+	hf_text_copy(change.from, sizeof(change.from), text);
 	add_change(disk, dir, &change);
 	return change.slot;
 }
 
 void sim_dir_rename(struct sim_disk *disk, uint32_t dir, const char *from, const char *to) {
 	struct change change = { .kind = CHANGE_RENAME };
-	snprintf(change.from, sizeof(change.from), "%s", from);
-	snprintf(change.to, sizeof(change.to), "%s", to);
+	hf_text_copy(change.from, sizeof(change.from), from);
+	hf_text_copy(change.to, sizeof(change.to), to);
 	add_change(disk, dir, &change);
 }
 
 void sim_dir_remove(struct sim_disk *disk, uint32_t dir, const char *text) {
 	struct change change = { .kind = CHANGE_REMOVE };
-	snprintf(change.from, sizeof(change.from), "%s", text);
+	hf_text_copy(change.from, sizeof(change.from), text);
 	add_change(disk, dir, &change);
 }
 
