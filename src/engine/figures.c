@@ -112,6 +112,8 @@ void hf_figures_add_contract(struct hf_engine *engine, struct contract_slot *slo
 		name_transition(contract, i, name, sizeof(name));
 		slot->accepted[i] = counter(engine, name);
 	}
+	if (family->text_count > 1)
+		return; /* the others are the family's */
 	stpcpy(stpcpy(name, "retried."), contract->name);
 	family->retried = counter(engine, name);
 	register_refusals(engine, contract->name, family->refused);

@@ -20,8 +20,7 @@
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-static bool name_is_good(const char *name) {
-	size_t len = strnlen(name, HF_STATS_NAME_MAX + 1);
+static bool name_is_good(const char *name, size_t len) {
 	uint32_t bad = 0;
 	for (size_t i = 0; i < len; i++)
 		bad |= name[i] <= ' ' || name[i] > '~';
@@ -29,8 +28,8 @@ static bool name_is_good(const char *name) {
 }
 
 /* The bucket that holds the name's key, or an empty one. */
-static uint32_t *find_key(struct hf_stats *stats, const char *name) {
-	uint64_t at = XXH3_64bits(name, strlen(name));
+static uint32_t *find_key(struct hf_stats *stats, const char *name, size_t len) {
+	uint64_t at = XXH3_64bits(name, len);
 	for (;; at++) {
 		uint32_t *bucket = &stats->buckets[at & stats->bucket_mask];
 		if (*bucket == 0 || strcmp(stats->keys[*bucket - 1].name, name) == 0)
@@ -39,8 +38,8 @@ static uint32_t *find_key(struct hf_stats *stats, const char *name) {
 }
 
 /* A copy that lives as long as `stats`; NULL: out of memory. */
-static const char *keep_name(struct hf_stats *stats, const char *name) {
-	size_t size = strlen(name) + 1;
+static const char *keep_name(struct hf_stats *stats, const char *name, size_t len) {
+	size_t size = len + 1;
 	struct names *names = stats->names;
 	if (names == NULL || sizeof(names->text) - names->used < size) {
 		names = hf_memory_new(sizeof(*names));
@@ -55,14 +54,14 @@ static const char *keep_name(struct hf_stats *stats, const char *name) {
 	return copy;
 }
 
-static bool add_key(struct hf_stats *stats, uint32_t *bucket, const char *name,
+static bool add_key(struct hf_stats *stats, uint32_t *bucket, const char *name, size_t len,
 		    enum hf_stats_kind kind, uint32_t *ret_slot, struct hf_err *err) {
 	uint32_t *count = kind == HF_STATS_HISTOGRAM ? &stats->histogram_count : &stats->slot_count;
 	uint32_t max = kind == HF_STATS_HISTOGRAM ? stats->histograms_max : stats->counters_max;
 	if (*count == max)
 		return hf_fail(err, HF_TOOBIG, "no room for %s: %u %s are all there may be", name,
 			       max, kind == HF_STATS_HISTOGRAM ? "histograms" : "counters");
-	const char *copy = keep_name(stats, name);
+	const char *copy = keep_name(stats, name, len);
 	if (copy == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory for %s", name);
 	stats->keys[stats->key_count] = (struct key){ .name = copy, .slot = *count, .kind = kind };
@@ -77,16 +76,17 @@ static enum hf_status register_key(struct hf_stats *stats, const char *name,
 				   size_t err_cap) {
 	struct hf_err why;
 	*ret_slot = SLOT_WITHOUT_KEY;
-	if (!name_is_good(name)) {
+	size_t len = strnlen(name, HF_STATS_NAME_MAX + 1);
+	if (!name_is_good(name, len)) {
 		hf_fail(&why, HF_USAGE, "a name has 1 to %u visible ASCII characters",
 			HF_STATS_NAME_MAX);
 		return hf_err_tell(&why, err, err_cap);
 	}
 	hf_mutex_lock(&stats->mutex);
-	uint32_t *bucket = find_key(stats, name);
+	uint32_t *bucket = find_key(stats, name, len);
 	bool ok = true;
 	if (*bucket == 0)
-		ok = add_key(stats, bucket, name, kind, ret_slot, &why);
+		ok = add_key(stats, bucket, name, len, kind, ret_slot, &why);
 	else if (stats->keys[*bucket - 1].kind == kind)
 		*ret_slot = stats->keys[*bucket - 1].slot;
 	else

@@ -228,7 +228,7 @@ static bool send_one(struct actor *actor, const struct model_request *request,
 
 bool actor_load(struct actor *actor, enum model_contract contract, uint32_t version) {
 	struct hf_reply reply;
-	if (actor->model->last + 1 == MODEL_LSNS)
+	if (model_is_full(actor->model))
 		return true;
 	bool is_new = actor->model->contract_versions[contract] < version;
 	hf_engine_lock(actor->engine);
@@ -474,7 +474,7 @@ bool actor_step(struct actor *actor) {
 		snapshot(actor);
 	uint32_t batch = 1 + sim_below(random, actor->batch_max);
 	hf_engine_lock(actor->engine);
-	for (uint32_t i = 0; i < batch && actor->model->last + 1 < MODEL_LSNS; i++) {
+	for (uint32_t i = 0; i < batch && !model_is_full(actor->model); i++) {
 		struct client *client = &actor->clients[sim_below(random, actor->client_count)];
 		if (client->waits)
 			continue;

@@ -82,6 +82,11 @@ struct model_answer {
 struct model_answer model_send(struct model *model, const struct model_request *request);
 /* Likewise of a plain key. */
 struct model_answer model_plain(struct model *model, const struct model_request *request);
+/* Is there no room for another LSN? */
+static inline bool model_is_full(const struct model *model) {
+	return model->last + 1 == MODEL_LSNS;
+}
+
 /* A text that takes force. */
 void model_load(struct model *model, enum model_contract contract, uint32_t version);
 /* Forgets what came after `lsn`. */

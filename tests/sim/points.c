@@ -155,7 +155,8 @@ static void live(void *arg) {
 	actor_load(actor, ORDER, 1);
 	actor_load(actor, DOOR, 1);
 	uint32_t upgrade_at = sim_below(&actor->random, scene->steps * 2);
-	for (uint32_t i = 0; i < scene->steps; i++) {
+	/* A log that is full does not change any more: its points would all be of the same one. */
+	for (uint32_t i = 0; i < scene->steps && !model_is_full(actor->model); i++) {
 		if (i == upgrade_at)
 			actor_load(actor, ORDER, 2);
 		if (!actor_step(actor))

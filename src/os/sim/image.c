@@ -191,7 +191,7 @@ void sim_inode_read(const struct inode *inode, uint64_t offset, uint8_t *ret, si
 		}
 		const struct sector *sector = seen->at[offset / HF_SECTOR];
 		const uint8_t *from = sector == NULL ? zeros : sector->bytes + within;
-		/* The compiler knows that it is little, and would not call memcpy, which is faster. */
+		/* Not knowing how little it is, the compiler calls memcpy, which is faster here. */
 		__asm__("" : "+r"(part));
 		memcpy(ret, from, part);
 		offset += part;
