@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "memo.h"
 #include "modes.h"
 
 struct world {
@@ -92,7 +93,9 @@ static void one_life(struct world *world) {
 	struct actor *actor = &world->actor;
 	actor->faults = !world->calm;
 	set_faults(world);
+	memo_set(!sim_once_in(&actor->random, MEMO_NOT_ONE_IN));
 	run_life(world);
+	memo_set(false);
 	if (sim_once_in(&actor->random, 2)) {
 		sim_say("-- the power is cut");
 		sim_disk_cut(sim_disk_of(actor->sim), sim_next(&actor->random));

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "frame/frame.h"
+#include "memo.h"
 #include "modes.h"
 
 #define FILES_MAX 64u
@@ -22,13 +24,16 @@ struct place {
 	uint64_t witnessed; /* on the disk, when the life began */
 };
 
-/* The highest LSN that acked.hfw vouches for on this disk. */
+/* The highest LSN that acked.hfw vouches for on this disk: of slots that are damaged, none. */
 static uint64_t witnessed(const struct sim_disk *disk) {
-	uint64_t highest = 0, lsn;
-	for (uint32_t slot = 0; slot < 2; slot++)
-		if (sim_disk_peek(disk, "data", "acked.hfw", slot * 4096 + 24, &lsn, sizeof(lsn)) &&
-		    lsn > highest)
-			highest = lsn;
+	uint64_t highest = 0;
+	for (uint32_t i = 0; i < 2; i++) {
+		uint8_t sector[HF_SECTOR];
+		struct hf_witness_slot slot;
+		if (sim_disk_peek(disk, "data", "acked.hfw", i * 4096, sector, sizeof(sector)) &&
+		    hf_witness_slot_get(sector, &slot) && slot.lsn > highest)
+			highest = slot.lsn;
+	}
 	return highest;
 }
 
@@ -184,7 +189,9 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 	for (uint32_t i = 0; i < lives && !place.refused; i++) {
 		if (i > 0 && sim_once_in(&actor->random, 2))
 			set_faults(&place);
+		memo_set(!sim_once_in(&actor->random, MEMO_NOT_ONE_IN));
 		run_life(&place);
+		memo_set(false);
 		if (sim_once_in(&actor->random, 2)) {
 			sim_say("-- the power is cut");
 			sim_disk_cut(sim_disk_of(actor->sim), sim_next(&actor->random));

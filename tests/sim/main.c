@@ -2,18 +2,24 @@
  * main.c - the simulation's command line.
  *
  *     sim MODE [--count N] [--seed S]     runs from seed S on, until N of what the mode counts
+ *              [--jobs J]                 in J processes: of J seeds, each takes one
  *     sim twice --count N [--seed S]      N runs of each mode, twice: must do the same
  *     sim MODE --replay S                 the one run of seed S; its story on stderr
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/assert.h"
 #include "modes.h"
 
 #define DEPTHS 4u
 #define SEEDS_APART 1000000u /* more than the runs of one call */
+#define JOBS_MAX 64u
 
 static const struct mode *const modes[] = { &points_mode, &chaos_mode, &nth_mode, &damage_mode };
 
@@ -72,23 +78,83 @@ static int run_twice(uint64_t seed, uint64_t runs) {
 	return 0;
 }
 
-static int run_all(const struct mode *mode, uint64_t seed, uint64_t count) {
+static uint64_t done(const struct mode *mode, const struct totals *totals) {
+	uint64_t ret;
+	memcpy(&ret, (const char *)totals + mode->goal, sizeof(ret));
+	return ret;
+}
+
+/* Every `step`-th seed from `seed` on, until `count` is reached. */
+static struct totals run_seeds(const struct mode *mode, uint64_t seed, uint64_t step,
+			       uint64_t count) {
+	struct totals totals = { 0 };
+	for (; done(mode, &totals) < count; seed += step) {
+		mode->run(seed, &totals);
+		totals.runs++;
+	}
+	return totals;
+}
+
+static void add_totals(struct totals *to, const struct totals *more) {
+	uint64_t *sums = (uint64_t *)to;
+	const uint64_t *terms = (const uint64_t *)more;
+	for (size_t i = 0; i < sizeof(*to) / sizeof(*sums); i++)
+		sums[i] += terms[i];
+}
+
+/* A process that does its share, and writes its totals to the pipe whose end is returned. */
+static int start_job(const struct mode *mode, uint64_t seed, uint64_t step, uint64_t count,
+		     pid_t *ret_pid) {
+	int ends[2];
+	HF_ASSERT(pipe(ends) == 0);
+	*ret_pid = fork();
+	HF_ASSERT(*ret_pid >= 0);
+	if (*ret_pid == 0) {
+		struct totals totals = run_seeds(mode, seed, step, count);
+		_exit(write(ends[1], &totals, sizeof(totals)) != sizeof(totals));
+	}
+	close(ends[1]);
+	return ends[0];
+}
+
+/* False: one of them failed, and the others were ended. */
+static bool run_jobs(const struct mode *mode, uint64_t seed, uint64_t count, uint32_t jobs,
+		     struct totals *ret) {
+	pid_t pids[JOBS_MAX];
+	int ends[JOBS_MAX], status;
+	bool ok = true;
+	for (uint32_t i = 0; i < jobs; i++)
+		ends[i] = start_job(mode, seed + i, jobs, (count + jobs - 1) / jobs, &pids[i]);
+	for (uint32_t left = jobs; left > 0; left--) {
+		HF_ASSERT(wait(&status) > 0);
+		for (uint32_t i = 0; ok && status != 0 && i < jobs; i++)
+			kill(pids[i], SIGTERM);
+		ok = ok && status == 0;
+	}
+	for (uint32_t i = 0; ok && i < jobs; i++) {
+		struct totals part;
+		HF_ASSERT(read(ends[i], &part, sizeof(part)) == sizeof(part));
+		add_totals(ret, &part);
+	}
+	return ok;
+}
+
+static int run_all(const struct mode *mode, uint64_t seed, uint64_t count, uint32_t jobs) {
 	struct totals totals = { 0 };
 	double begin = seconds();
-	uint64_t done = 0;
-	while (done < count) {
-		mode->run(seed++, &totals);
-		totals.runs++;
-		memcpy(&done, (const char *)&totals + mode->goal, sizeof(done));
-	}
+	if (jobs == 1)
+		totals = run_seeds(mode, seed, 1, count);
+	else if (!run_jobs(mode, seed, count, jobs, &totals))
+		return 1;
 	double took = seconds() - begin;
 	mode->print(&totals);
-	printf("in %.1f s: %.0f a second\n", took, (double)done / took);
+	printf("in %.1f s: %.0f a second\n", took, (double)done(mode, &totals) / took);
 	return 0;
 }
 
 static int usage(void) {
-	fprintf(stderr, "usage: sim MODE|twice [--count N] [--seed S] [--replay SEED]\nmodes:");
+	fprintf(stderr, "usage: sim MODE|twice [--count N] [--seed S] [--jobs J] "
+			"[--replay SEED]\nmodes:");
 	for (size_t i = 0; i < MODES; i++)
 		fprintf(stderr, " %s", modes[i]->name);
 	fprintf(stderr, "\n");
@@ -96,7 +162,7 @@ static int usage(void) {
 }
 
 int main(int argc, char **argv) {
-	uint64_t count = 1000, seed = 1, again = 0;
+	uint64_t count = 1000, seed = 1, again = 0, jobs = 1;
 	const struct mode *mode = NULL;
 	if (argc % 2 != 0)
 		return usage();
@@ -109,6 +175,8 @@ int main(int argc, char **argv) {
 			count = value;
 		else if (strcmp(argv[i], "--seed") == 0)
 			seed = value;
+		else if (strcmp(argv[i], "--jobs") == 0)
+			jobs = value;
 		else if (strcmp(argv[i], "--replay") == 0)
 			again = value;
 		else
@@ -116,7 +184,8 @@ int main(int argc, char **argv) {
 	}
 	if (strcmp(argv[1], "twice") == 0)
 		return run_twice(seed * SEEDS_APART, count);
-	if (mode == NULL)
+	if (mode == NULL || jobs == 0 || jobs > JOBS_MAX)
 		return usage();
-	return again != 0 ? replay(mode, again) : run_all(mode, seed * SEEDS_APART, count);
+	return again != 0 ? replay(mode, again)
+			  : run_all(mode, seed * SEEDS_APART, count, (uint32_t)jobs);
 }

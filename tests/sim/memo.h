@@ -9,5 +9,7 @@
 
 /* Off (the default): every text is compiled anew. */
 void memo_set(bool on);
+/* Of the lives of chaos and damage: so that memory runs out in the compiler, too. */
+#define MEMO_NOT_ONE_IN 8u
 
 #endif
