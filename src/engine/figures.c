@@ -39,6 +39,9 @@ static struct hf_histogram histogram(struct hf_engine *engine, const char *name)
 	return ret;
 }
 
+/* Names are put together without a look at their room. */
+_Static_assert(HF_STATS_NAME_MAX >= 4 * HF_NAME_MAX + 32, "four names and what is between them");
+
 static void register_refusals(struct hf_engine *engine, const char *contract,
 			      struct hf_counter *refused) {
 	char name[HF_STATS_NAME_MAX + 1];
