@@ -97,10 +97,10 @@ bool hf_numbered_name_get(const char *name, const char *prefix, const char *suff
 		return false;
 	uint64_t number = 0;
 	for (const char *at = name + len, *end = at + 16; at < end; at++) {
-		const char *digit = *at == '\0' ? NULL : strchr(digits, *at);
-		if (digit == NULL)
+		bool is_letter = *at >= 'a' && *at <= 'f';
+		if (!is_letter && (*at < '0' || *at > '9'))
 			return false;
-		number = number << 4 | (uint64_t)(digit - digits);
+		number = number << 4 | (uint64_t)(*at - (is_letter ? 'a' - 10 : '0'));
 	}
 	*ret = number;
 	return strcmp(name + len + 16, suffix) == 0;

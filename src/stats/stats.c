@@ -49,7 +49,7 @@ static const char *keep_name(struct hf_stats *stats, const char *name, size_t le
 		stats->names = names;
 	}
 	char *copy = names->text + names->used;
-	memcpy(copy, name, size);
+	hf_bytes_copy(copy, name, size);
 	names->used += size;
 	return copy;
 }

@@ -15,6 +15,8 @@
 
 #define FILL_CHUNK 65536u
 
+_Alignas(HF_SECTOR) static const uint8_t zeros[FILL_CHUNK];
+
 /* ---- handles ---- */
 
 static bool handle_new(struct sim *sim, int kind, uint32_t at, int *ret_fd) {
@@ -48,10 +50,6 @@ uint32_t sim_slot(const struct sim *sim, const struct hf_file *file) {
 	return handle_at(sim, file->fd, HANDLE_FILE);
 }
 
-static uint64_t text_hash(const char *text) {
-	return XXH3_64bits(text, strlen(text));
-}
-
 /* ---- directories ---- */
 
 static bool sync_parent(struct sim *sim, struct directory *dir, struct hf_err *err) {
@@ -66,7 +64,7 @@ static bool sync_parent(struct sim *sim, struct directory *dir, struct hf_err *e
 static bool make_dir(struct sim *sim, const char *path, uint32_t *ret_at, struct hf_err *err) {
 	struct sim_disk *disk = sim->disk;
 	int reason;
-	if (!sim_io(sim, SIM_MAKE_DIR, text_hash(path), sim->faults.dir_eio, &reason))
+	if (!sim_io(sim, SIM_MAKE_DIR, sim_text_hash(path), sim->faults.dir_eio, &reason))
 		return hf_fail_sys(err, reason, "cannot make directory %s", path);
 	uint32_t at = *ret_at;
 	if (at == disk->dir_count) {
@@ -93,7 +91,7 @@ bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_er
 		return false;
 	if (at == disk->dir_count || !disk->dirs[at].made)
 		return hf_fail_sys(err, ENOENT, "cannot open directory %s", path);
-	if (!sim_io(sim, SIM_OPEN, text_hash(path), sim->faults.dir_eio, &reason) ||
+	if (!sim_io(sim, SIM_OPEN, sim_text_hash(path), sim->faults.dir_eio, &reason) ||
 	    !handle_new(sim, HANDLE_DIR, at, &fd))
 		return hf_fail_sys(err, reason, "cannot open directory %s", path);
 	*ret = (struct hf_dir){ .fd = fd, .lock_fd = -1 };
@@ -103,7 +101,7 @@ bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_er
 
 static bool create_file(struct sim *sim, uint32_t dir, const char *name, uint32_t *ret_slot,
 			int *ret_errno) {
-	if (!sim_io(sim, SIM_CREATE, text_hash(name), sim->faults.dir_eio, ret_errno))
+	if (!sim_io(sim, SIM_CREATE, sim_text_hash(name), sim->faults.dir_eio, ret_errno))
 		return false;
 	if (sim_strikes(sim, sim->faults.no_space)) {
 		*ret_errno = ENOSPC;
@@ -179,7 +177,8 @@ bool hf_dir_rename(const struct hf_dir *dir, const char *from, const char *to, s
 	uint32_t at = handle_at(sim, dir->fd, HANDLE_DIR), slot;
 	int reason = ENOENT;
 	if (!sim_dir_find(sim->disk, at, from, &slot) ||
-	    !sim_io(sim, SIM_RENAME, text_hash(from) ^ text_hash(to), sim->faults.dir_eio, &reason))
+	    !sim_io(sim, SIM_RENAME, sim_text_hash(from) ^ sim_text_hash(to), sim->faults.dir_eio,
+		    &reason))
 		return hf_fail_sys(err, reason, "cannot rename %s/%s to %s", dir->path, from, to);
 	sim_dir_rename(sim->disk, at, from, to);
 	sim_moment(sim, SIM_RENAME);
@@ -191,7 +190,7 @@ bool hf_dir_remove(const struct hf_dir *dir, const char *name, struct hf_err *er
 	uint32_t at = handle_at(sim, dir->fd, HANDLE_DIR), slot;
 	int reason = ENOENT;
 	if (!sim_dir_find(sim->disk, at, name, &slot) ||
-	    !sim_io(sim, SIM_REMOVE, text_hash(name), sim->faults.dir_eio, &reason))
+	    !sim_io(sim, SIM_REMOVE, sim_text_hash(name), sim->faults.dir_eio, &reason))
 		return hf_fail_sys(err, reason, "cannot remove %s/%s", dir->path, name);
 	if (sim->room != UINT64_MAX)
 		sim->room += sim_inode(sim->disk, slot)->size;
@@ -217,7 +216,7 @@ bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode 
 	else if (!found)
 		found = create_file(sim, at, name, &slot, &reason);
 	else
-		found = sim_io(sim, SIM_OPEN, text_hash(name), sim->faults.dir_eio, &reason);
+		found = sim_io(sim, SIM_OPEN, sim_text_hash(name), sim->faults.dir_eio, &reason);
 	if (!found || (mode != HF_FILE_CREATE && reason == ENOENT) ||
 	    !handle_new(sim, HANDLE_FILE, slot, &fd))
 		return hf_fail_sys(err, reason, "cannot open %s/%s", dir->path, name);
@@ -302,7 +301,8 @@ static void misdirect(struct sim *sim, uint32_t slot, uint64_t offset, const voi
 
 void sim_put(struct sim *sim, enum sim_op op, uint32_t slot, uint64_t offset, const void *bytes,
 	     size_t len) {
-	sim_trace_add(sim, XXH3_64bits_withSeed(bytes, len, offset));
+	/* What fills a file is known. */
+	sim_trace_add(sim, bytes == zeros ? len : XXH3_64bits_withSeed(bytes, len, offset));
 	if (sim_damages(sim, sim->faults.rot_rest))
 		rot(sim);
 	if (sim_damages(sim, sim->faults.misdirected))
@@ -382,7 +382,6 @@ bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
 }
 
 bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err) {
-	_Alignas(HF_SECTOR) static const uint8_t zeros[FILL_CHUNK];
 	struct sim *sim = sim_world();
 	uint32_t slot = sim_slot(sim, file);
 	int reason;

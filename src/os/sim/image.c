@@ -190,10 +190,7 @@ void sim_inode_read(const struct inode *inode, uint64_t offset, uint8_t *ret, si
 			return;
 		}
 		const struct sector *sector = seen->at[offset / HF_SECTOR];
-		const uint8_t *from = sector == NULL ? zeros : sector->bytes + within;
-		/* Not knowing how little it is, the compiler calls memcpy, which is faster here. */
-		__asm__("" : "+r"(part));
-		memcpy(ret, from, part);
+		memcpy(ret, sector == NULL ? zeros : sector->bytes + within, part);
 		offset += part;
 		ret += part;
 		len -= part;
@@ -329,8 +326,10 @@ void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, con
 
 /* Its index, or names->count. */
 static uint32_t find_name(const struct names *names, const char *text) {
+	uint64_t hash = sim_text_hash(text);
 	uint32_t i = 0;
-	while (i < names->count && strcmp(names->at[i].text, text) != 0)
+	while (i < names->count &&
+	       (names->at[i].hash != hash || strcmp(names->at[i].text, text) != 0))
 		i++;
 	return i;
 }
@@ -343,8 +342,10 @@ void sim_names_copy(struct names *to, const struct names *from) {
 static void put_name(struct names *names, const char *text, uint32_t slot) {
 	uint32_t i = find_name(names, text);
 	HF_ASSERT(i < NAMES_MAX && strlen(text) < sizeof(names->at[i].text));
-	if (i == names->count)
+	if (i == names->count) {
 		strcpy(names->at[names->count++].text, text);
+		names->at[i].hash = sim_text_hash(text);
+	}
 	names->at[i].slot = slot;
 }
 

@@ -45,6 +45,7 @@ struct inode {
 };
 
 struct name {
+	uint64_t hash; /* of the text */
 	char text[64];
 	uint32_t slot;
 };
@@ -97,6 +98,13 @@ void sim_inode_reveal(struct sim_disk *disk, uint32_t slot);
 void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, const uint8_t *bytes,
 		      size_t len);
 
+/* FNV-1a: names are short. */
+static inline uint64_t sim_text_hash(const char *text) {
+	uint64_t hash = 0xcbf29ce484222325u;
+	while (*text != '\0')
+		hash = (hash ^ (uint8_t)*text++) * 0x100000001b3u;
+	return hash;
+}
 void sim_names_copy(struct names *to, const struct names *from);
 bool sim_dir_find(const struct sim_disk *disk, uint32_t dir, const char *text, uint32_t *ret_slot);
 uint32_t sim_dir_create(struct sim_disk *disk, uint32_t dir, const char *text);
