@@ -52,7 +52,8 @@ static struct hf_span id_text(uint32_t id, char *buf) {
 
 void actor_crowd(struct actor *actor) {
 	struct sim_random *random = &actor->random;
-	uint32_t crowd = sim_once_in(random, 8) ? 16 : 1;
+	actor->is_crowd = sim_once_in(random, 8);
+	uint32_t crowd = actor->is_crowd ? 16 : 1;
 	actor->client_count = crowd * (1 + sim_below(random, CLIENTS_MAX / 16));
 	actor->keys = 1 + sim_below(random, MODEL_KEYS);
 	actor->batch_max = crowd * (1 + sim_below(random, 12));

@@ -30,6 +30,7 @@ struct actor {
 	int commit_fd;
 	struct client *clients; /* CLIENTS_MAX; the modes' (modes.h) */
 	uint32_t client_count, keys, batch_max;
+	bool is_crowd;
 	uint32_t next_id;
 	uint64_t shown; /* no answer that a client saw depends on a later LSN */
 	/* While no engine is open: what must be recovered, and what can be at most. */

@@ -184,6 +184,8 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 	memset(actor->model, 0, offsetof(struct model, records));
 	/* Most are short: a long log takes its time in each of its points, and they are alike. */
 	scene.steps = 5 + sim_below(&actor->random, sim_once_in(&actor->random, 4) ? 200 : 60);
+	if (actor->is_crowd) /* a step is sixteen times as many requests */
+		scene.steps = 2 + scene.steps / 8;
 	actor->sim = sim_new(seed, sim_disk_new());
 	sim_faults_of(actor->sim)->no_direct = sim_once_in(&actor->random, 4);
 	sim_faults_of(actor->sim)->no_uring = sim_once_in(&actor->random, 4);
