@@ -66,7 +66,7 @@ static void live(void *arg) {
 			(void)actor_load(actor, contract, 1);
 	if (sim_once_in(&actor->random, 4))
 		(void)actor_load(actor, ORDER, 2);
-	uint32_t steps = sim_below(&actor->random, 40);
+	uint32_t steps = sim_below(&actor->random, actor->is_crowd ? 8 : 40);
 	for (uint32_t i = 0; i < steps && actor_step(actor); i++) {
 		if (sim_once_in(&actor->random, 8))
 			actor_look(actor);

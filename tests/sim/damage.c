@@ -77,7 +77,7 @@ static void live(void *arg) {
 	for (uint32_t contract = 0; contract < CONTRACTS; contract++)
 		if (actor->model->contract_versions[contract] == 0)
 			(void)actor_load(actor, contract, 1);
-	uint32_t steps = 1 + sim_below(&actor->random, 30);
+	uint32_t steps = 1 + sim_below(&actor->random, actor->is_crowd ? 6 : 30);
 	for (uint32_t i = 0; i < steps && actor_step(actor); i++) {
 		if (sim_once_in(&actor->random, 4))
 			actor_look(actor);
