@@ -57,7 +57,8 @@ static void put_back(struct hf_blocks *blocks, struct hf_depot *depot, void *blo
 static bool cut_new(struct hf_blocks *blocks, struct hf_depot *depot) {
 	uint32_t bits = blocks->cuts == NULL ? CUT_BITS_MIN : blocks->cuts->bits + 1;
 	bits = bits > CUT_BITS_MAX ? CUT_BITS_MAX : bits;
-	struct hf_cut *cut = hf_piece_new(depot->pieces, bits);
+	bool zero;
+	struct hf_cut *cut = hf_piece_take(depot->pieces, bits, &zero);
 	if (cut == NULL)
 		return false;
 	if (blocks->fresh_bytes != 0)
@@ -79,8 +80,9 @@ static void *block_fresh(struct hf_blocks *blocks, struct hf_depot *depot, uint3
 }
 
 void *hf_block_new(struct hf_blocks *blocks, struct hf_depot *depot, uint32_t lines) {
+	bool zero;
 	if (lines > HF_BLOCK_LINES)
-		return hf_piece_new(depot->pieces, bits_of(lines));
+		return hf_piece_take(depot->pieces, bits_of(lines), &zero);
 	struct hf_batch *free = &blocks->free[lines - 1], *full = &blocks->full[lines - 1];
 	if (free->first == NULL) {
 		*free = full->first != NULL ? *full : batch_take(depot, lines - 1);

@@ -26,6 +26,7 @@
 
 enum hf_phase {
 	HF_PHASE_STILL,
+	HF_PHASE_WARMING, /* `next` is made ready, a page at a time */
 	HF_PHASE_FREEZING, /* `frozen` is set; who did not see it yet may still be overwriting */
 	HF_PHASE_MOVING,
 };
@@ -40,7 +41,9 @@ struct hf_map_shard {
 	uint32_t limbo_first, limbo_count;
 	uint32_t bits_min; /* of a table: what was expected has room */
 	uint64_t live;	   /* entries */
-	hf_table next;	   /* MOVING: where to. FREEZING: the same, not yet in use */
+	hf_table next;	   /* MOVING: where to. WARMING, FREEZING: the same, not yet in use */
+	uint64_t warmed;   /* WARMING: so many lines of it are zero, and have memory */
+	bool next_is_zero; /* it came so: it only has to be touched */
 	uint64_t moved;	   /* MOVING: lines of `table` before this one are in `next` */
 	uint64_t freezing; /* FREEZING: the stamp to wait for */
 	hf_table retired;  /* emptied, perhaps still being read; 0: none */
@@ -128,6 +131,11 @@ static inline uint64_t hf_hash_u64(const struct hf_map *map, uint64_t key) {
 	uint64_t hash = (key ^ map->seed) * map->multiplier;
 	hash ^= hash >> 32;
 	return hash * 0x9e3779b97f4a7c15u;
+}
+
+/* The table that has some of the entries by now; 0: none. */
+static inline hf_table hf_shard_moving_to(const struct hf_map_shard *shard) {
+	return shard->phase == HF_PHASE_MOVING ? shard->next : 0;
 }
 
 /* ---- shard.c: all with the shard's lock */

@@ -169,7 +169,7 @@ void hf_objects_free(struct hf_map *map) {
 	if (map->shards == NULL)
 		return;
 	free_all(map, shard_of(map)->table);
-	free_all(map, shard_of(map)->next);
+	free_all(map, hf_shard_moving_to(shard_of(map)));
 }
 
 uint64_t hf_objects_count(const struct hf_map *map) {

@@ -72,7 +72,7 @@ static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
 	return chunk;
 }
 
-void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits) {
+void *hf_piece_take(struct hf_pieces *pieces, uint32_t bits, bool *ret_zero) {
 	HF_ASSERT(bits < HF_PIECE_CLASSES);
 	hf_lock(&pieces->lock);
 	struct hf_chunk *chunk = pieces->chunks[bits];
@@ -92,11 +92,17 @@ void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits) {
 		pieces->bytes += zero ? chunk->piece_bytes : 0;
 	}
 	hf_unlock(&pieces->lock);
-	if (piece != NULL) {
+	if (piece != NULL)
 		hf_note_new(piece, hf_piece_bytes(bits));
-		if (!zero)
-			memset(piece, 0, hf_piece_bytes(bits));
-	}
+	*ret_zero = zero;
+	return piece;
+}
+
+void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits) {
+	bool zero;
+	void *piece = hf_piece_take(pieces, bits, &zero);
+	if (piece != NULL && !zero)
+		memset(piece, 0, hf_piece_bytes(bits));
 	return piece;
 }
 

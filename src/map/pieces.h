@@ -10,6 +10,7 @@
 #ifndef HF_MAP_PIECES_H
 #define HF_MAP_PIECES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/allocator.h"
@@ -44,7 +45,9 @@ static inline size_t hf_piece_bytes(uint32_t bits) {
 	return (((size_t)1 << bits) + HF_PIECE_EXTRA) * HF_LINE;
 }
 
-/* Zeroed memory of hf_piece_bytes, NULL if there is none. From any thread. */
+/* Memory of hf_piece_bytes, NULL if there is none; *ret_zero: all of it is 0. From any thread. */
+void *hf_piece_take(struct hf_pieces *pieces, uint32_t bits, bool *ret_zero);
+/* The same, zeroed. */
 void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits);
 void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits);
 uint64_t hf_pieces_bytes(struct hf_pieces *pieces);

@@ -1,5 +1,7 @@
 #include "map/map_private.h"
 
+#include <string.h>
+
 #include "base/memory.h"
 #include "map/record.h"
 #include "os/clock.h"
@@ -14,12 +16,16 @@ static uint32_t slot_words(const struct hf_map *map) {
 	return map->kind == HF_MAP_U64 ? 2 : 1;
 }
 
+static hf_table table_at(const struct hf_table_head *head, uint32_t bits) {
+	return ((uintptr_t)head + HF_LINE) | (64 - bits);
+}
+
 static hf_table table_new(struct hf_map *map, uint32_t bits) {
 	struct hf_table_head *head = hf_piece_new(&map->pieces, bits);
 	if (head == NULL)
 		return 0;
 	head->words = slot_words(map);
-	return ((uintptr_t)head + HF_LINE) | (64 - bits);
+	return table_at(head, bits);
 }
 
 static void table_free(struct hf_map *map, hf_table table) {
@@ -201,7 +207,7 @@ static void records_free(struct hf_map *map, hf_table table) {
 void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
 	if (map->kind == HF_MAP_RECORDS) {
 		records_free(map, shard->table);
-		records_free(map, shard->next);
+		records_free(map, hf_shard_moving_to(shard));
 	}
 	table_free(map, shard->table);
 	table_free(map, shard->next);
@@ -221,18 +227,43 @@ static uint32_t bits_next(const struct hf_map *map, const struct hf_map_shard *s
 	return bits < shard->bits_min ? shard->bits_min : bits;
 }
 
-/* From here on every write takes the lock; moving begins when all who may not know are through. */
 static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_t bits) {
 	HF_ASSERT(shard->phase == HF_PHASE_STILL);
 	if (!retired_free(map, shard))
 		return false;
-	shard->next = table_new(map, bits);
-	if (shard->next == 0)
+	const struct hf_table_head *head = hf_piece_take(&map->pieces, bits, &shard->next_is_zero);
+	if (head == NULL)
 		return false;
+	shard->next = table_at(head, bits);
+	shard->phase = HF_PHASE_WARMING;
+	shard->warmed = 0;
+	return true;
+}
+
+/* From here on every write takes the lock; moving begins when all who may not know are through. */
+static void freeze_for_move(struct hf_map *map, struct hf_map_shard *shard) {
+	hf_table_head(shard->next)->words = slot_words(map);
 	hf_shard_freeze(map, shard, HF_FROZEN_RESIZE, true);
 	shard->phase = HF_PHASE_FREEZING;
 	shard->freezing = hf_epochs_stamp(&map->epochs);
-	return true;
+}
+
+/*
+ * Makes so many lines more of the next table ready: to find memory for all of it, or to clear what
+ * another table left there, takes too long for one call.
+ */
+static void warm_lines(struct hf_map *map, struct hf_map_shard *shard, uint64_t lines) {
+	uint64_t *first = hf_table_line(shard->next, 0) - HF_LINE_WORDS;
+	uint64_t count = hf_piece_bytes(hf_table_bits(shard->next)) / HF_LINE;
+	uint64_t left = count - shard->warmed;
+	lines = lines < left ? lines : left;
+	if (!shard->next_is_zero)
+		memset(first + shard->warmed * HF_LINE_WORDS, 0, lines * HF_LINE);
+	for (uint64_t i = 0; shard->next_is_zero && i < lines; i += HF_MAP_WARM_LINES)
+		*(volatile uint64_t *)&first[(shard->warmed + i) * HF_LINE_WORDS] = 0;
+	shard->warmed += lines;
+	if (shard->warmed == count)
+		freeze_for_move(map, shard);
 }
 
 static bool move_begin(struct hf_map *map, struct hf_map_shard *shard) {
@@ -336,6 +367,8 @@ void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 		limbo_drain(map, shard, shard->limbo_count < HF_MAP_LIMBO_EAGER);
 	if (shard->phase == HF_PHASE_MOVING) {
 		move_lines(map, shard, HF_MAP_MOVE_LINES);
+	} else if (shard->phase == HF_PHASE_WARMING) {
+		warm_lines(map, shard, HF_MAP_WARM_LINES);
 	} else if (shard->phase == HF_PHASE_FREEZING) {
 		(void)move_begin(map, shard);
 	} else if (shard->retired != 0) {
@@ -346,8 +379,8 @@ void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 		bool full = hf_table_head(shard->table)->used > FILL_MAX(slots);
 		bool sparse = shard->live < FILL_MIN(slots) && bits > shard->bits_min &&
 			      bits_next(map, shard) < bits;
-		if (full || sparse)
-			(void)resize_begin(map, shard, bits_next(map, shard));
+		if ((full || sparse) && resize_begin(map, shard, bits_next(map, shard)))
+			warm_lines(map, shard, HF_MAP_WARM_LINES);
 	}
 }
 
@@ -372,6 +405,10 @@ static uint64_t *room_at_once(struct hf_map *map, struct hf_map_shard *shard, ui
 static bool make_room(struct hf_map *map, struct hf_map_shard *shard) {
 	if (shard->phase == HF_PHASE_MOVING) {
 		move_lines(map, shard, hf_table_count(shard->table));
+		return true;
+	}
+	if (shard->phase == HF_PHASE_WARMING) {
+		warm_lines(map, shard, UINT64_MAX);
 		return true;
 	}
 	if (shard->phase == HF_PHASE_FREEZING)

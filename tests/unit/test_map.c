@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -598,6 +599,86 @@ static void rights_are_kept_and_named(void **state) {
 	hf_map_free(map);
 }
 
+/* ---- how much one call may do */
+
+#define PAGE 4096u
+
+/* How many pages of this memory there are, by what the system says. */
+static size_t pages_there(void *memory, size_t bytes) {
+	static unsigned char there[4096];
+	size_t pages = (bytes + PAGE - 1) / PAGE, count = 0;
+	assert_true(pages <= sizeof(there));
+	assert_int_equal(mincore(memory, bytes, there), 0);
+	for (size_t i = 0; i < pages; i++)
+		count += there[i] & 1;
+	return count;
+}
+
+static uint8_t *newest; /* memory of more than half a megabyte; NULL: it is gone */
+static size_t newest_bytes;
+
+static void *allocate_watched(size_t bytes) {
+	void *memory = hf_small_pages_new(bytes);
+	if (memory != NULL && bytes > 1u << 19) {
+		newest = memory;
+		newest_bytes = bytes;
+	}
+	return memory;
+}
+
+static void release_watched(void *memory, size_t bytes) {
+	if (memory == newest)
+		newest = NULL;
+	hf_pages_free(memory, bytes);
+}
+
+/* How often a table came to be where another one had been. */
+static uint32_t anew;
+
+static void check_call(struct hf_map_thread *thread, uint64_t key, bool put) {
+	const struct hf_map *map = thread->map;
+	const struct hf_map_shard *shard =
+		&map->shards[hf_shard_number(map, hf_hash_u64(map, key))];
+	enum hf_phase phase = shard->phase;
+	uint64_t warmed = phase == HF_PHASE_WARMING ? shard->warmed : 0;
+	uint8_t *memory = newest;
+	size_t there = memory == NULL ? 0 : pages_there(memory, newest_bytes);
+	assert_int_equal(put ? hf_map_put(thread, key, key) : hf_map_delete(thread, key), HF_OK);
+	if (shard->phase == HF_PHASE_WARMING)
+		assert_in_range(shard->warmed - warmed, 1, HF_MAP_WARM_LINES);
+	/* Only what is no larger than that is ready at once. */
+	if (phase == HF_PHASE_STILL && shard->phase > HF_PHASE_WARMING)
+		assert_in_range(hf_table_homes(shard->next), 1, HF_MAP_WARM_LINES);
+	anew += phase == HF_PHASE_STILL && shard->phase == HF_PHASE_WARMING && !shard->next_is_zero;
+	if (newest != NULL && newest == memory)
+		assert_in_range(pages_there(memory, newest_bytes) - there, 0, 1);
+}
+
+/* The next table comes a page a call, also where another one has been. */
+static void a_table_is_made_ready_a_page_a_call(void **state) {
+	static const struct hf_allocator allocator = { allocate_watched, release_watched };
+	struct hf_map_options options = { .name = "test", .shards = 4, .seed = 42 };
+	struct hf_map *map;
+	struct hf_err why;
+	options.small_pages = true;
+	assert_true(hf_map_make(&options, &allocator, &map, &why));
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	anew = 0;
+	for (uint64_t i = HF_MARKS; i < 60000; i++)
+		check_call(thread, i, true);
+	assert_non_null(newest);
+	/* One shard alone gives its place away, and comes back to it. */
+	for (int round = 0; round < 4; round++)
+		for (uint64_t i = HF_MARKS; i < 60000; i++)
+			if (hf_shard_number(map, hf_hash_u64(map, i)) == 0)
+				check_call(thread, i, round % 2 != 0);
+	for (uint64_t i = HF_MARKS; i < 60000; i++)
+		check_call(thread, i, false);
+	assert_true(stats_of(map).resizes > 60 && anew > 0);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 static void bad_options_are_refused(void **state) {
 	struct hf_map *map;
 	struct hf_map_options options = { .name = "test", .shards = 3 };
@@ -680,6 +761,7 @@ int main(void) {
 		cmocka_unit_test(memory_comes_back),
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),
+		cmocka_unit_test(a_table_is_made_ready_a_page_a_call),
 		cmocka_unit_test(bad_options_are_refused),
 		cmocka_unit_test(memory_that_runs_out_is_an_error),
 	};
