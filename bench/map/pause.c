@@ -80,13 +80,14 @@ static void print_beside(const char *what, const struct times *times, uint64_t t
 	       (double)times->total_ns / 1e9);
 }
 
-static void run(enum hf_map_kind kind, uint64_t entries, bool small_pages) {
+static void run(enum hf_map_kind kind, uint64_t entries, bool small_pages, bool helper) {
 	char err[768];
 	struct hf_map *map;
 	struct hf_map_thread *thread;
 	struct hf_map_options options = { .name = "pause",
 					  .kind = kind,
-					  .small_pages = small_pages };
+					  .small_pages = small_pages,
+					  .helper = helper };
 	if (hf_map_new(&options, &map, err, sizeof(err)) != HF_OK ||
 	    hf_map_join(map, "one", HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE, &thread, err,
 			sizeof(err)) != HF_OK) {
@@ -95,9 +96,10 @@ static void run(enum hf_map_kind kind, uint64_t entries, bool small_pages) {
 	}
 	uint64_t fields[6] = { 0 };
 	struct times growing = { 0 }, shrinking = { 0 };
-	printf("%s, %llu entries, %s pages\n",
+	printf("%s, %llu entries, %s pages%s\n",
 	       kind == HF_MAP_U64 ? "64-bit keys" : "records of 48 bytes",
-	       (unsigned long long)entries, small_pages ? "small" : "huge");
+	       (unsigned long long)entries, small_pages ? "small" : "huge",
+	       helper ? ", with a helper" : "");
 	uint64_t before = cpu_ns();
 	for (uint64_t i = 0; i < entries; i++) {
 		struct hf_bytes key = { &i, sizeof(i) }, data = { fields, sizeof(fields) };
@@ -145,9 +147,10 @@ int main(int argc, char **argv) {
 	uint64_t entries = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000000;
 	touch(HUGE_PAGE, MADV_HUGEPAGE);
 	touch(4096, MADV_NOHUGEPAGE);
-	for (int small = 0; small < 2; small++) {
-		run(HF_MAP_U64, entries, small);
-		run(HF_MAP_RECORDS, entries, small);
+	for (enum hf_map_kind kind = HF_MAP_U64; kind <= HF_MAP_RECORDS; kind++) {
+		run(kind, entries, false, true);
+		run(kind, entries, false, false);
+		run(kind, entries, true, false);
 	}
 	return 0;
 }

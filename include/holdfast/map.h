@@ -49,6 +49,13 @@ struct hf_map_options {
 	 * millisecond; on a virtual machine whose host has to find them, too, several.
 	 */
 	bool small_pages;
+	/*
+	 * A thread of the map's own finds memory before it is needed, also huge pages, and gives it
+	 * back, so that no write does, unless the map grows faster than memory can be found. The
+	 * next tables then have their memory a while earlier: up to three times as much at worst,
+	 * while the map grows. And hf_map_new finds that of what is expected.
+	 */
+	bool helper;
 };
 
 struct hf_map;

@@ -6,6 +6,7 @@
 
 #define CUT_BITS_MIN 6u	 /* of the pieces that are cut: 4 KB */
 #define CUT_BITS_MAX 12u /* 256 KB */
+#define CUTS_AHEAD 16	 /* that a helper keeps ready */
 
 /* How a piece that was cut begins. */
 struct hf_cut {
@@ -57,6 +58,10 @@ static void put_back(struct hf_blocks *blocks, struct hf_depot *depot, void *blo
 static bool cut_new(struct hf_blocks *blocks, struct hf_depot *depot) {
 	uint32_t bits = blocks->cuts == NULL ? CUT_BITS_MIN : blocks->cuts->bits + 1;
 	bits = bits > CUT_BITS_MAX ? CUT_BITS_MAX : bits;
+	if (bits == CUT_BITS_MAX && !blocks->wants) {
+		hf_pieces_want(depot->pieces, bits, CUTS_AHEAD);
+		blocks->wants = true;
+	}
 	bool zero;
 	struct hf_cut *cut = hf_piece_take(depot->pieces, bits, &zero);
 	if (cut == NULL)

@@ -46,6 +46,7 @@ struct hf_blocks {
 	size_t fresh_bytes;
 	struct hf_cut *cuts;	/* the pieces; each twice as large as the one before, to a limit */
 	struct hf_blocks *next; /* of the map's */
+	bool wants;		/* that the helper keeps pieces ready */
 	bool taken;		/* by a thread. Else what it left waits for the next one */
 	struct hf_removed *limbo; /* a ring; it grows when a reader is stuck */
 	uint32_t limbo_mask;	  /* its size less one */

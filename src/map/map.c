@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/span.h"
+#include "map/helper.h"
 #include "os/memory.h"
 #include "os/random.h"
 
@@ -87,6 +88,10 @@ static bool make(const struct hf_map_options *options, const struct hf_object_ki
 	size_t chunk_bytes = options->small_pages ? HF_CHUNK_SMALL : HF_CHUNK_HUGE;
 	hf_pieces_init(&map->pieces, allocator, objects != NULL ? HF_LINE : chunk_bytes);
 	map->depot = (struct hf_depot){ .pieces = &map->pieces, .epochs = &map->epochs };
+	if (options->helper && !hf_helper_start(&map->pieces, &map->pieces.helper, err)) {
+		hf_map_free(map);
+		return false;
+	}
 	if (!choose_hash(map, options->seed, err) || !make_shards(map, options->expected, err)) {
 		hf_map_free(map);
 		return false;
@@ -121,6 +126,8 @@ void hf_map_free(struct hf_map *map) {
 	if (map == NULL)
 		return;
 	HF_ASSERT(map->threads == NULL && map->cursors == NULL);
+	hf_helper_stop(map->pieces.helper);
+	map->pieces.helper = NULL;
 	if (map->kind == HF_MAP_OBJECTS)
 		hf_objects_free(map);
 	for (uint32_t i = 0; map->shards != NULL && i < map->shard_mask + 2; i++)

@@ -44,6 +44,7 @@ struct hf_map_shard {
 	hf_table next;	   /* MOVING: where to. WARMING, FREEZING: the same, not yet in use */
 	uint64_t warmed;   /* WARMING: so many lines of it are zero, and have memory */
 	bool next_is_zero; /* it came so: it only has to be touched */
+	uint32_t wanted;   /* of such a size a piece for a table was asked for; 0: none */
 	uint64_t moved;	   /* MOVING: lines of `table` before this one are in `next` */
 	uint64_t freezing; /* FREEZING: the stamp to wait for */
 	hf_table retired;  /* emptied, perhaps still being read; 0: none */

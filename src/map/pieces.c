@@ -5,9 +5,11 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "map/helper.h"
 #include "map/lock.h"
 
 #define HUGE_PAGE ((size_t)2 << 20)
+#define SMALL_PAGE 4096u
 #define CHUNK_PIECES 64u /* at most: so many bits has `out` */
 
 struct hf_chunk {
@@ -17,7 +19,8 @@ struct hf_chunk {
 	uint8_t *first;	    /* piece */
 	uint64_t free;	    /* a bit for each piece that is not in use */
 	uint64_t all;	    /* a bit for each piece */
-	uint64_t used_once; /* a bit for each piece that is no longer zero */
+	uint64_t there;	    /* a bit for each piece that has memory */
+	uint64_t dirty;	    /* a bit for each piece that is no longer zero */
 };
 
 void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator,
@@ -26,9 +29,28 @@ void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocat
 }
 
 static void chunk_free(struct hf_pieces *pieces, struct hf_chunk *chunk) {
-	pieces->bytes -= (uint32_t)__builtin_popcountll(chunk->used_once) * chunk->piece_bytes;
+	pieces->bytes -= (uint32_t)__builtin_popcountll(chunk->there) * chunk->piece_bytes;
+	if (pieces->helper != NULL) {
+		chunk->next = pieces->unused;
+		pieces->unused = chunk;
+		return;
+	}
 	pieces->allocator->free(chunk->memory, chunk->bytes);
 	hf_memory_free(chunk);
+}
+
+/* Gives one back to the system, if there is one. Without the lock: that may take long. */
+static bool unused_free(struct hf_pieces *pieces) {
+	hf_lock(&pieces->lock);
+	struct hf_chunk *chunk = pieces->unused;
+	if (chunk != NULL)
+		pieces->unused = chunk->next;
+	hf_unlock(&pieces->lock);
+	if (chunk == NULL)
+		return false;
+	pieces->allocator->free(chunk->memory, chunk->bytes);
+	hf_memory_free(chunk);
+	return true;
 }
 
 void hf_pieces_fini(struct hf_pieces *pieces) {
@@ -40,6 +62,8 @@ void hf_pieces_fini(struct hf_pieces *pieces) {
 		}
 		pieces->chunks[bits] = NULL;
 	}
+	while (unused_free(pieces))
+		continue;
 }
 
 /* How many pieces of this size share a chunk. */
@@ -72,30 +96,59 @@ static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
 	return chunk;
 }
 
-void *hf_piece_take(struct hf_pieces *pieces, uint32_t bits, bool *ret_zero) {
+/* The free pieces that have memory, or have none. */
+static uint64_t free_ones(const struct hf_chunk *chunk, bool there) {
+	return chunk->free & (there ? chunk->there : ~chunk->there);
+}
+
+/* A chunk with such a piece; NULL: there is none. */
+static struct hf_chunk *chunk_with(const struct hf_pieces *pieces, uint32_t bits, bool there) {
+	struct hf_chunk *chunk = pieces->chunks[bits];
+	while (chunk != NULL && free_ones(chunk, there) == 0)
+		chunk = chunk->next;
+	return chunk;
+}
+
+/* Of a piece of this chunk. */
+static uint8_t *piece_at(const struct hf_chunk *chunk, uint32_t i) {
+	return chunk->first + i * chunk->piece_bytes;
+}
+
+static void *take(struct hf_pieces *pieces, uint32_t bits, bool must, bool *ret_zero) {
 	HF_ASSERT(bits < HF_PIECE_CLASSES);
 	hf_lock(&pieces->lock);
-	struct hf_chunk *chunk = pieces->chunks[bits];
-	while (chunk != NULL && chunk->free == 0)
-		chunk = chunk->next;
-	if (chunk == NULL)
+	struct hf_chunk *chunk = chunk_with(pieces, bits, true);
+	if (chunk == NULL && must)
+		chunk = chunk_with(pieces, bits, false);
+	if (chunk == NULL && must)
 		chunk = chunk_new(pieces, bits);
 	uint8_t *piece = NULL;
-	bool zero = true;
 	if (chunk != NULL) {
-		uint32_t i = (uint32_t)__builtin_ctzll(chunk->free);
+		uint64_t there = free_ones(chunk, true);
+		uint32_t i = (uint32_t)__builtin_ctzll(there != 0 ? there : chunk->free);
 		uint64_t bit = (uint64_t)1 << i;
-		piece = chunk->first + i * hf_piece_bytes(bits);
-		zero = (chunk->used_once & bit) == 0;
+		piece = piece_at(chunk, i);
+		*ret_zero = (chunk->dirty & bit) == 0;
+		pieces->bytes += (chunk->there & bit) == 0 ? chunk->piece_bytes : 0;
 		chunk->free &= ~bit;
-		chunk->used_once |= bit;
-		pieces->bytes += zero ? chunk->piece_bytes : 0;
+		chunk->there |= bit;
+		chunk->dirty |= bit;
 	}
+	bool ask = piece != NULL && pieces->wanted[bits] != 0;
 	hf_unlock(&pieces->lock);
 	if (piece != NULL)
 		hf_note_new(piece, hf_piece_bytes(bits));
-	*ret_zero = zero;
+	if (ask)
+		hf_helper_ask(pieces->helper);
 	return piece;
+}
+
+void *hf_piece_take(struct hf_pieces *pieces, uint32_t bits, bool *ret_zero) {
+	return take(pieces, bits, true, ret_zero);
+}
+
+void *hf_piece_try(struct hf_pieces *pieces, uint32_t bits, bool *ret_zero) {
+	return take(pieces, bits, pieces->helper == NULL, ret_zero);
 }
 
 void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits) {
@@ -118,11 +171,84 @@ void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits) {
 	struct hf_chunk *chunk = *at;
 	chunk->free |= (uint64_t)1
 		       << ((size_t)((uint8_t *)piece - chunk->first) / hf_piece_bytes(bits));
-	if (chunk->free == chunk->all) {
+	bool unused = chunk->free == chunk->all;
+	if (unused) {
 		*at = chunk->next;
 		chunk_free(pieces, chunk);
 	}
 	hf_unlock(&pieces->lock);
+	if (unused)
+		hf_helper_ask(pieces->helper);
+}
+
+/* ---- the helper */
+
+void hf_pieces_want(struct hf_pieces *pieces, uint32_t bits, int32_t more) {
+	if (pieces->helper == NULL)
+		return;
+	hf_lock(&pieces->lock);
+	pieces->wanted[bits] += (uint32_t)more;
+	hf_unlock(&pieces->lock);
+	hf_helper_ask(pieces->helper);
+}
+
+static bool is_short(const struct hf_pieces *pieces, uint32_t bits) {
+	uint32_t ready = 0;
+	for (const struct hf_chunk *at = pieces->chunks[bits]; at != NULL; at = at->next)
+		ready += (uint32_t)__builtin_popcountll(free_ones(at, true));
+	return ready < pieces->wanted[bits];
+}
+
+/* Chooses the piece that gets memory next, and takes it; false: none is wanted. With the lock. */
+static bool help_begin(struct hf_pieces *pieces) {
+	uint32_t bits = 0;
+	while (bits < HF_PIECE_CLASSES && !is_short(pieces, bits))
+		bits++;
+	if (bits == HF_PIECE_CLASSES)
+		return false;
+	struct hf_chunk *chunk = chunk_with(pieces, bits, false);
+	if (chunk == NULL)
+		chunk = chunk_new(pieces, bits);
+	if (chunk == NULL)
+		return false;
+	pieces->helped = chunk;
+	pieces->helped_bits = bits;
+	pieces->helped_number = (uint32_t)__builtin_ctzll(free_ones(chunk, false));
+	pieces->helped_bytes = 0;
+	chunk->free &= ~((uint64_t)1 << pieces->helped_number);
+	return true;
+}
+
+/* It can be taken by others now. With the lock. */
+static void help_end(struct hf_pieces *pieces) {
+	struct hf_chunk *chunk = pieces->helped;
+	uint64_t bit = (uint64_t)1 << pieces->helped_number;
+	chunk->free |= bit;
+	chunk->there |= bit;
+	pieces->bytes += chunk->piece_bytes;
+	pieces->helped = NULL;
+}
+
+bool hf_pieces_help(struct hf_pieces *pieces) {
+	if (unused_free(pieces))
+		return true;
+	hf_lock(&pieces->lock);
+	bool helps = pieces->helped != NULL || help_begin(pieces);
+	hf_unlock(&pieces->lock);
+	if (!helps)
+		return false;
+	uint8_t *piece = piece_at(pieces->helped, pieces->helped_number);
+	size_t bytes = hf_piece_bytes(pieces->helped_bits), end = pieces->helped_bytes + HUGE_PAGE;
+	for (size_t at = pieces->helped_bytes; at < bytes && at < end; at += SMALL_PAGE)
+		*(volatile uint64_t *)(void *)(piece + at) = 0;
+	*(volatile uint64_t *)(void *)(piece + bytes - HF_LINE) = 0;
+	pieces->helped_bytes = end;
+	if (end < bytes)
+		return true; /* to be asked between two parts whether it is to end */
+	hf_lock(&pieces->lock);
+	help_end(pieces);
+	hf_unlock(&pieces->lock);
+	return true;
 }
 
 uint64_t hf_pieces_bytes(struct hf_pieces *pieces) {

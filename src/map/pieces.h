@@ -27,13 +27,21 @@
 #define HF_PIECE_EXTRA (1 + HF_MAP_TAIL_LINES) /* lines */
 
 struct hf_chunk;
+struct hf_helper;
 
 struct hf_pieces {
 	const struct hf_allocator *allocator; /* at least 64-byte aligned */
 	size_t chunk_bytes;
+	struct hf_helper *helper; /* NULL: who needs memory finds it */
 	struct hf_chunk *chunks[HF_PIECE_CLASSES];
-	uint64_t bytes; /* of chunks that have been used */
+	uint64_t bytes; /* of the pieces that have memory */
 	uint32_t lock;
+	/* The helper's: */
+	uint32_t wanted[HF_PIECE_CLASSES]; /* so many free pieces are to have memory */
+	struct hf_chunk *unused;	   /* to be given back to the system */
+	struct hf_chunk *helped;	   /* in which one gets memory; NULL: none */
+	uint32_t helped_bits, helped_number;
+	size_t helped_bytes; /* that it has so far */
 };
 
 /* Chunks of at most `chunk_bytes`, or of one piece. */
@@ -49,6 +57,12 @@ static inline size_t hf_piece_bytes(uint32_t bits) {
 void *hf_piece_take(struct hf_pieces *pieces, uint32_t bits, bool *ret_zero);
 /* The same, zeroed. */
 void *hf_piece_new(struct hf_pieces *pieces, uint32_t bits);
+/* The same; NULL also if it would have to find memory, and has a helper for that. */
+void *hf_piece_try(struct hf_pieces *pieces, uint32_t bits, bool *ret_zero);
+/* The helper, if there is one, is to keep so many pieces more ready, or less. */
+void hf_pieces_want(struct hf_pieces *pieces, uint32_t bits, int32_t more);
+/* The helper's: finds memory for 2 MB, or gives some back; false: there is nothing to do. */
+bool hf_pieces_help(struct hf_pieces *pieces);
 void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits);
 uint64_t hf_pieces_bytes(struct hf_pieces *pieces);
 

@@ -8,6 +8,7 @@
 
 /* How many slots of a table may be in use: */
 #define FILL_MAX(slots) ((slots) - (slots)*3 / 20) /* with more, a resize begins */
+#define FILL_SOON(slots) ((slots)*6 / 10)	   /* with more, the helper finds memory for one */
 #define FILL_HARD(slots) ((slots) - (slots) / 16)  /* not more, while it cannot begin */
 #define FILL_NEW(slots) ((slots)*6 / 10)	   /* not more, in a table that takes over */
 #define FILL_MIN(slots) ((slots) / 8)		   /* with fewer, a smaller table will do */
@@ -48,6 +49,12 @@ static void publish(struct hf_map *map, struct hf_map_shard *shard) {
 	hf_atomic_store(&map->tables[shard - map->shards], shard->table | frozen, HF_RELEASE);
 }
 
+/* Lines that are 0 and not in use have memory from here on. */
+static void touch(uint64_t *lines, uint64_t count) {
+	for (uint64_t i = 0; i < count; i += HF_MAP_WARM_LINES)
+		*(volatile uint64_t *)&lines[i * HF_LINE_WORDS] = 0;
+}
+
 bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expected,
 		   struct hf_err *err) {
 	shard->bits_min = bits_for(map, expected);
@@ -58,6 +65,8 @@ bool hf_shard_init(struct hf_map *map, struct hf_map_shard *shard, uint64_t expe
 	if ((limbo && shard->limbo == NULL) || shard->table == 0)
 		return hf_fail(err, HF_NOMEM, "out of memory: no map of %llu entries a shard",
 			       (unsigned long long)expected);
+	if (map->pieces.helper != NULL)
+		touch(hf_table_line(shard->table, 0), hf_table_count(shard->table));
 	publish(map, shard);
 	return true;
 }
@@ -227,11 +236,26 @@ static uint32_t bits_next(const struct hf_map *map, const struct hf_map_shard *s
 	return bits < shard->bits_min ? shard->bits_min : bits;
 }
 
-static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_t bits) {
+/* Asks the helper, if there is one, for a piece of this size instead of what was asked for. */
+static void want(struct hf_map *map, struct hf_map_shard *shard, uint32_t bits) {
+	if (shard->wanted == bits || map->pieces.helper == NULL)
+		return;
+	if (shard->wanted != 0)
+		hf_pieces_want(&map->pieces, shard->wanted, -1);
+	if (bits != 0)
+		hf_pieces_want(&map->pieces, bits, 1);
+	shard->wanted = bits;
+}
+
+/* `must`: not only if the next table's memory is there, or nobody helps to find it. */
+static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_t bits, bool must) {
 	HF_ASSERT(shard->phase == HF_PHASE_STILL);
 	if (!retired_free(map, shard))
 		return false;
-	const struct hf_table_head *head = hf_piece_take(&map->pieces, bits, &shard->next_is_zero);
+	bool *zero = &shard->next_is_zero;
+	const struct hf_table_head *head = must ? hf_piece_take(&map->pieces, bits, zero)
+						: hf_piece_try(&map->pieces, bits, zero);
+	want(map, shard, head == NULL ? bits : 0);
 	if (head == NULL)
 		return false;
 	shard->next = table_at(head, bits);
@@ -259,8 +283,8 @@ static void warm_lines(struct hf_map *map, struct hf_map_shard *shard, uint64_t 
 	lines = lines < left ? lines : left;
 	if (!shard->next_is_zero)
 		memset(first + shard->warmed * HF_LINE_WORDS, 0, lines * HF_LINE);
-	for (uint64_t i = 0; shard->next_is_zero && i < lines; i += HF_MAP_WARM_LINES)
-		*(volatile uint64_t *)&first[(shard->warmed + i) * HF_LINE_WORDS] = 0;
+	else
+		touch(first + shard->warmed * HF_LINE_WORDS, lines);
 	shard->warmed += lines;
 	if (shard->warmed == count)
 		freeze_for_move(map, shard);
@@ -379,7 +403,10 @@ void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 		bool full = hf_table_head(shard->table)->used > FILL_MAX(slots);
 		bool sparse = shard->live < FILL_MIN(slots) && bits > shard->bits_min &&
 			      bits_next(map, shard) < bits;
-		if ((full || sparse) && resize_begin(map, shard, bits_next(map, shard)))
+		bool soon = hf_table_head(shard->table)->used > FILL_SOON(slots);
+		if (!full && !sparse)
+			want(map, shard, soon ? bits + 1 : 0);
+		else if (resize_begin(map, shard, bits_next(map, shard), false))
 			warm_lines(map, shard, HF_MAP_WARM_LINES);
 	}
 }
@@ -417,7 +444,7 @@ static bool make_room(struct hf_map *map, struct hf_map_shard *shard) {
 	uint32_t bits = bits_next(map, shard);
 	if (!is_full(shard) && bits <= hf_table_bits(shard->table))
 		bits = hf_table_bits(shard->table) + 1;
-	return resize_begin(map, shard, bits);
+	return resize_begin(map, shard, bits, true);
 }
 
 /* A writer's patience with a reader. */

@@ -11,6 +11,7 @@
 
 #include "map/map_private.h"
 #include "os/memory.h"
+#include "os/thread.h"
 
 #define ALL (HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE)
 
@@ -679,6 +680,35 @@ static void a_table_is_made_ready_a_page_a_call(void **state) {
 	hf_map_free(map);
 }
 
+#define SOON 10000u /* entries, and a helper has been asked for the memory of a larger table */
+
+/* What a helper has found memory for, nobody else has to. */
+static void a_helper_finds_memory_ahead(void **state) {
+	static const struct hf_allocator allocator = { allocate_watched, release_watched };
+	struct hf_map_options options = { .name = "test", .shards = 1, .seed = 42 };
+	struct hf_map *map;
+	struct hf_err why;
+	options.small_pages = options.helper = true;
+	options.expected = SOON;
+	assert_true(hf_map_make(&options, &allocator, &map, &why));
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	struct hf_map_shard *shard = &map->shards[0];
+	uint64_t before = stats_of(map).bytes, key = HF_MARKS;
+	while (shard->wanted == 0)
+		assert_int_equal(hf_map_put(thread, key++, 1), HF_OK);
+	while (stats_of(map).bytes < before + before / 2)
+		hf_thread_nap(); /* a test that takes too long is ended */
+	size_t there = pages_there(newest, newest_bytes);
+	for (; shard->resizes == 0; key++) {
+		assert_int_equal(hf_map_put(thread, key, 1), HF_OK);
+		assert_int_equal(pages_there(newest, newest_bytes), there);
+	}
+	for (uint64_t i = HF_MARKS; i < key; i++)
+		assert_has(thread, i, 1);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 static void bad_options_are_refused(void **state) {
 	struct hf_map *map;
 	struct hf_map_options options = { .name = "test", .shards = 3 };
@@ -762,6 +792,7 @@ int main(void) {
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),
 		cmocka_unit_test(a_table_is_made_ready_a_page_a_call),
+		cmocka_unit_test(a_helper_finds_memory_ahead),
 		cmocka_unit_test(bad_options_are_refused),
 		cmocka_unit_test(memory_that_runs_out_is_an_error),
 	};
