@@ -7,7 +7,7 @@
  * First what the system needs for a huge page, and for a small one, that nobody has touched yet: no
  * call that needs one can be shorter.
  *
- * PROGRAM [ENTRIES]
+ * PROGRAM [ENTRIES [u64|records]]
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -51,18 +51,19 @@ static void print(const char *what, const struct times *times) {
 }
 
 
-/* So many turns, each as long as the average one of `like`, with nothing but warm memory. */
+/* As many turns, which take as long all together, with nothing but warm memory. */
 static struct times control(const struct times *like, uint64_t turns) {
 	static uint64_t warm[1024];
-	struct times times = { 0 }, trial = { 0 };
-	uint64_t at = 0, spins = 1000, before = cpu_ns();
+	struct times times = { 0 };
+	uint64_t at = 0, spins = 100, before = cpu_ns();
 	for (uint64_t turn = 0; turn < turns; turn++) {
-		/* The first tenth of a per mille shows how long one spin takes. */
-		if (turn == turns / 10000 && trial.total_ns != 0)
-			spins = like->total_ns / turns * turn * spins / trial.total_ns;
+		double ahead = (double)times.total_ns * (double)turns -
+			       (double)like->total_ns * (double)turn;
+		if (turn % 256 == 0)
+			spins = ahead > 0 ? spins * 15 / 16 : spins + spins / 16 + 1;
 		for (uint64_t i = 0; i < spins; i++)
 			at = (warm[at % 1024] += at + 1);
-		note(turn < turns / 10000 ? &trial : &times, &before);
+		note(&times, &before);
 	}
 	return times;
 }
@@ -147,7 +148,10 @@ int main(int argc, char **argv) {
 	uint64_t entries = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000000;
 	touch(HUGE_PAGE, MADV_HUGEPAGE);
 	touch(4096, MADV_NOHUGEPAGE);
+	const char *names[] = { "u64", "records" };
 	for (enum hf_map_kind kind = HF_MAP_U64; kind <= HF_MAP_RECORDS; kind++) {
+		if (argc > 2 && strcmp(argv[2], names[kind]) != 0)
+			continue;
 		run(kind, entries, false, true);
 		run(kind, entries, false, false);
 		run(kind, entries, true, false);

@@ -384,7 +384,11 @@ static bool run_once(enum hf_map_kind kind, uint32_t shards, bool fences, double
 	static struct world world;
 	char err[768];
 	struct hf_map_options options = {
-		.name = "torture", .kind = kind, .shards = shards, .patience_ms = 2
+		.name = "torture",
+		.kind = kind,
+		.shards = shards,
+		.patience_ms = 2,
+		.helper = shards > 1,
 	};
 	world = (struct world){ .begin_ns = now_ns(), .records = kind == HF_MAP_RECORDS };
 	world.end_ns = world.begin_ns + (uint64_t)(seconds * 1e9);
