@@ -139,7 +139,8 @@ void hf_blocks_tend(struct hf_blocks *blocks, struct hf_depot *depot) {
 			return;
 		}
 	}
-	for (uint32_t i = 0; i <= (uint32_t)many && blocks->limbo_count != 0; i++) {
+	uint32_t most = many ? HF_TEND_EVERY : 1;
+	for (uint32_t i = 0; i < most && blocks->limbo_count != 0; i++) {
 		if (!hf_epochs_known(depot->epochs, hf_blocks_oldest(blocks)->stamp))
 			return;
 		free_oldest(blocks, depot);

@@ -18,6 +18,7 @@
 
 #define HF_BLOCK_LINES 16u  /* of the largest small block */
 #define HF_BATCH_LINES 512u /* of the blocks that go to the depot together */
+#define HF_TEND_EVERY 16u   /* writes, of a limbo with much in it; and so much is freed then */
 
 /* A list of free blocks of one size; each begins with the address of the next. */
 struct hf_batch {
@@ -113,6 +114,13 @@ static inline void hf_blocks_retire(struct hf_blocks *blocks, struct hf_depot *d
 	hf_atomic_store(&blocks->limbo_count, blocks->limbo_count + 1, HF_RELAXED);
 }
 
+/* Is this a write that has to tend the limbo? If there is much in it, each sixteenth is. */
+static inline bool hf_blocks_are_due(const struct hf_blocks *blocks) {
+	return hf_blocks_are_many(blocks) &&
+	       ((blocks->limbo_first + blocks->limbo_count) % HF_TEND_EVERY == 0 ||
+		blocks->limbo_lines >= HF_MAP_LIMBO_BYTES / HF_LINE / 2);
+}
+
 /*
  * As hf_blocks_tend and hf_block_new, for the usual case: what this thread replaced a while ago is
  * known to be out of sight, has the size that is wanted, and is in this processor's cache. It stays
@@ -121,7 +129,7 @@ static inline void hf_blocks_retire(struct hf_blocks *blocks, struct hf_depot *d
 static inline void *hf_block_again(struct hf_blocks *blocks, const struct hf_epochs *epochs,
 				   uint32_t lines) {
 	const struct hf_removed *oldest = hf_blocks_oldest(blocks);
-	bool usual = blocks->limbo_count != 0 && !hf_blocks_are_many(blocks) &&
+	bool usual = blocks->limbo_count != 0 && !hf_blocks_are_due(blocks) &&
 		     oldest->what >> 48 == lines && hf_epochs_known(epochs, oldest->stamp);
 	if (__builtin_expect(!usual, 0))
 		return NULL;
