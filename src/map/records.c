@@ -25,12 +25,30 @@ static inline uint64_t fold(uint64_t a, uint64_t b) {
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Most keys are short: two multiplications, which others can overlap with, instead of a call. */
+/* 16 bytes of a key, and a secret that no other word of it has. */
+static inline uint64_t fold_word(const struct hf_map *map, const uint8_t *bytes, uint64_t number) {
+	uint64_t secret = number * 0xbf58476d1ce4e5b9u;
+	return fold(load8(bytes) ^ (map->seed + secret),
+		    load8(bytes + 8) ^ (map->multiplier + secret));
+}
+
+/* Of 16 to 64 bytes, in four words that may overlap: no branch by the length, which is any. */
+static inline uint64_t fold_words(const struct hf_map *map, const uint8_t *bytes, size_t len) {
+	size_t last = len - 16, second = hf_second_word(last);
+	uint64_t sum = fold_word(map, bytes, 1) + fold_word(map, bytes + second, 2);
+	sum += fold_word(map, bytes + last - second, 3) + fold_word(map, bytes + last, 4);
+	uint64_t hash = (sum ^ len) * 0x9e3779b97f4a7c15u;
+	return hash ^ hash >> 32;
+}
+
+/* Most keys are short: few multiplications, which others can overlap with, instead of a call. */
 static inline uint64_t hash_of(const struct hf_map *map, const void *key, size_t len) {
 	const uint8_t *bytes = key;
 	uint64_t a, b;
-	if (len > 16)
+	if (len > 64)
 		return XXH3_64bits_withSeed(key, len, map->seed);
+	if (len >= 16)
+		return fold_words(map, bytes, len);
 	if (HF_LIKELY(len >= 8)) {
 		a = load8(bytes);
 		b = load8(bytes + len - 8);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "map/map_private.h"
+#include "map/record.h"
 #include "os/memory.h"
 #include "os/thread.h"
 
@@ -600,6 +601,32 @@ static void rights_are_kept_and_named(void **state) {
 	hf_map_free(map);
 }
 
+/* Keys that differ in few bits fall into all lines alike, and have all tags. */
+static void hashes_are_spread(void **state) {
+	static uint32_t lines[1024], tags[1024];
+	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
+	for (size_t len = 16; len <= 72; len++) {
+		for (size_t at = 0; at + 4 <= len; at += 4) {
+			memset(lines, 0, sizeof(lines));
+			memset(tags, 0, sizeof(tags));
+			for (uint32_t i = 0; i < 32768; i++) {
+				char key[72];
+				memset(key, 'a', sizeof(key));
+				memcpy(key + at, &i, sizeof(i));
+				uint64_t hash = hf_record_hash(map, key, len);
+				lines[hash >> 54]++;
+				tags[hash & 1023]++;
+			}
+			/* 32 on average; the 8 standard deviations to 78 come by chance never. */
+			for (size_t i = 0; i < 1024; i++) {
+				assert_in_range(lines[i], 2, 78);
+				assert_in_range(tags[i], 2, 78);
+			}
+		}
+	}
+	hf_map_free(map);
+}
+
 /* ---- how much one call may do */
 
 #define PAGE 4096u
@@ -791,6 +818,7 @@ int main(void) {
 		cmocka_unit_test(memory_comes_back),
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),
+		cmocka_unit_test(hashes_are_spread),
 		cmocka_unit_test(a_table_is_made_ready_a_page_a_call),
 		cmocka_unit_test(a_helper_finds_memory_ahead),
 		cmocka_unit_test(bad_options_are_refused),
