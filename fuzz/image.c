@@ -1,5 +1,6 @@
 #include "image.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -82,7 +83,7 @@ bool __wrap_hf_file_open(const struct hf_dir *dir, const char *name, enum hf_fil
 			*ret = (struct hf_file){ .fd = FIRST_FD + (int)i };
 			return true;
 		}
-	return hf_fail(err, HF_IO, "no file %s", name);
+	return hf_fail_sys(err, ENOENT, "no file %s", name);
 }
 
 void __wrap_hf_file_close(struct hf_file *file) {

@@ -57,7 +57,7 @@ enum hf_file_mode { HF_FILE_READ, HF_FILE_WRITE, HF_FILE_CREATE };
 /*
  * Opens `name` in `dir`. HF_FILE_CREATE fails if it is there. With `direct`, tries to bypass the
  * page cache and falls back to it where the file system cannot (ret->direct tells). Closed with
- * hf_file_close.
+ * hf_file_close. If it fails because no such file is there, err->sys_errno is ENOENT.
  */
 HF_MUST bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode mode,
 			  bool direct, struct hf_file *ret, struct hf_err *err);
