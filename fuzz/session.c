@@ -6,7 +6,7 @@
  * 0xff: the other client goes on; 0xfe: the flush is over; 0xfd: the server has a turn.
  *
  * What must hold: all replies are well-formed, one for each command; no reply of an event is sent
- * before that event is durable; how the bytes were cut into pieces makes no difference; and
+ * before that event is durable, nor any that shows what an event did, be it a refusal; how the bytes were cut into pieces makes no difference; and
  * replaying the log gives the state that the clients saw.
  */
 #include "base/assert.h"
@@ -16,6 +16,7 @@
 #include "memory_log.h"
 #include "os/clock.h"
 #include "os/random.h"
+#include "owed.h"
 #include "server/command.h"
 #include "server/loop.h"
 #include "server/server.h"
@@ -42,7 +43,9 @@ static const char handshake[] =
 	"*4\r\n$6\r\nCLIENT\r\n$7\r\nSETINFO\r\n$7\r\nLIB-VER\r\n$5\r\n5.0.1\r\n";
 
 struct client {
-	int fd; /* our end; -1: the server has closed it */
+	int fd;			    /* our end; -1: the server has closed it */
+	const struct hf_conn *conn; /* the server's, or where it was */
+	uint64_t received;
 	size_t checked;
 	bool forgot;		  /* not all of its replies are in `bytes` */
 	uint32_t replies, errors; /* whole ones; of them protocol errors */
@@ -207,6 +210,9 @@ static void receive(struct client *client) {
 			return;
 		}
 		client->len += (size_t)count;
+		client->received += (uint64_t)count;
+		HF_ASSERT(hf_owed_for(client->conn, client->received) <=
+			  hf_engine_committed(world.engine));
 		check_replies(client);
 	}
 }
@@ -284,6 +290,7 @@ static void close_engine(void) {
 static void begin(void) {
 	struct hf_reply reply;
 	hf_memory_log_forget();
+	hf_owed_forget();
 	open_engine();
 	hf_engine_contract_load(world.engine, hf_span_of(hf_fuzz_contract), "t.mmd", &reply);
 	HF_ASSERT(reply.status == HF_OK);
@@ -306,7 +313,9 @@ static void begin(void) {
 		world.clients[i].checked = world.clients[i].len = 0;
 		world.clients[i].forgot = false;
 		world.clients[i].replies = world.clients[i].errors = 0;
+		world.clients[i].received = 0;
 		HF_ASSERT(hf_server_adopt(world.server, fds[1]));
+		world.clients[i].conn = world.server->conns;
 	}
 }
 

@@ -350,6 +350,11 @@ BUGS = [
      "&value, &reply)) {\n		hf_conn_gate(conn, reply.durable_at);",
      "&value, &reply)) {",
      ["unit-turns"]),
+    ("a refusal's reply is sent at once", "src/server/command_send.c",
+     "		hf_conn_gate(conn, reply.durable_at);\n		if (reply.status == HF_OK)",
+     "		if (reply.status == HF_OK)\n			hf_conn_gate(conn, reply.durable_at);\n"
+     "		if (reply.status == HF_OK)",
+     ["unit-turns"]),
     ("a line with quotes is parsed where it is", "src/server/loop.c",
      "	if (quoted > 0) {",
      "	if (quoted > HF_INLINE_MAX) {",

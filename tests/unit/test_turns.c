@@ -534,6 +534,42 @@ static void test_parts_wait_for_the_disk(void **state) {
 		part_waits(*state);
 }
 
+/* A refusal shows what the event before it did, and so waits for that event's flush. */
+static void refusal_waits(struct fixture *fixture, uint32_t round) {
+	struct client first = come(fixture), second = come(fixture);
+	char line[64], got[256];
+	uint64_t lsn = last_lsn(fixture) + 1;
+	snprintf(line, sizeof(line), "HF.SEND t %u New\r\n", round);
+	say(&first, line);
+	say(&second, line);
+	ssize_t len = -1;
+	while (len < 0) {
+		assert_true(pass(fixture, 10000));
+		bool durable = hf_engine_committed(fixture->engine) >= lsn;
+		len = recv(second.fd, got, sizeof(got), 0);
+		assert_true(len > 0 || (len < 0 && errno == EAGAIN));
+		assert_true(durable || len < 0);
+	}
+	assert_int_equal(strncmp(got, "-REFUSED t:", 11), 0);
+	assert_int_equal(last_lsn(fixture), lsn);
+	close(first.fd);
+	close(second.fd);
+	run_dry(fixture);
+}
+
+static void test_refusals_wait_for_the_disk(void **state) {
+	static const char contract[] = "---\ntitle: t\n---\nstateDiagram-v2\n[*] --> A : New\n";
+	struct fixture *fixture = *state;
+	struct hf_reply reply;
+	hf_engine_lock(fixture->engine);
+	hf_engine_contract_load(fixture->engine, hf_span_of(contract), "t.mmd", &reply);
+	hf_engine_unlock(fixture->engine);
+	assert_int_equal(reply.status, HF_OK);
+	assert_true(hf_engine_wait(fixture->engine, reply.lsn, &fixture->err));
+	for (uint32_t i = 0; i < 20; i++)
+		refusal_waits(fixture, i);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_long_mgets, set_up, tear_down),
@@ -545,6 +581,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_of_one_instant, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_key_by_key, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_parts_wait_for_the_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refusals_wait_for_the_disk, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
