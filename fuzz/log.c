@@ -1,7 +1,8 @@
 /*
  * A whole log, closed in order, that was damaged: what a scan of it still hands out must be what
- * was written, from the beginning on. And where just one sector was damaged, either all of it is
- * handed out or the scan says that the log is damaged: it never passes for one that ended earlier.
+ * was written, from the beginning on. And where just one sector was damaged, the scan says that the
+ * log is damaged, whichever of its bytes it was, padding too; only what stands from the close mark
+ * on may look like a write that did not come to its end: then all records are handed out.
  *
  * Input: damages of 4 bytes and more: the sector, the offset in it, the number of bytes n, then n
  * bytes that are XORed over it; n = 0 puts the content of another sector there (the next byte says
@@ -29,6 +30,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 static struct {
 	struct hf_dir dir; /* only its path is used */
 	uint8_t image[SECTORS][HF_SECTOR];
+	uint32_t close_mark; /* its sector, the last that is not all zeros */
 } world;
 
 /* The body of the record with this LSN: of a length and content that tell it from the others. */
@@ -81,8 +83,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 	must(hf_file_open(&world.dir, hf_segment_name(0, name), HF_FILE_READ, false, &file, &err),
 	     &err);
 	must(hf_file_read(&file, world.image, sizeof(world.image), 0, &len, &err), &err);
-	HF_ASSERT(len == sizeof(world.image) &&
-		  memcmp(world.image[SECTORS - 1], zeros, sizeof(zeros)) == 0);
+	HF_ASSERT(len == sizeof(world.image));
+	world.close_mark = SECTORS - 1;
+	while (memcmp(world.image[world.close_mark], zeros, sizeof(zeros)) == 0)
+		world.close_mark--;
+	HF_ASSERT(world.close_mark + 1 < SECTORS);
 	hf_file_close(&file);
 	must(hf_dir_list(&world.dir, remove_file, &world.dir, &err), &err);
 	hf_dir_close(&world.dir);
@@ -101,9 +106,8 @@ static bool check_records(void *arg, const struct hf_record *records, uint32_t c
 	return true;
 }
 
-/* Applies the input's damages to `sectors`; the number of sectors that differ from the image
- * afterwards. */
-static uint32_t damage(struct hf_reader *input, uint8_t (*sectors)[HF_SECTOR]) {
+/* Applies the input's damages to `sectors`. */
+static void damage(struct hf_reader *input, uint8_t (*sectors)[HF_SECTOR]) {
 	while (input->at < input->end) {
 		uint8_t *sector = sectors[hf_read_u8(input) % SECTORS];
 		size_t offset = hf_read_u16(input) % HF_SECTOR;
@@ -115,9 +119,16 @@ static uint32_t damage(struct hf_reader *input, uint8_t (*sectors)[HF_SECTOR]) {
 		if (input->bad)
 			break;
 	}
+}
+
+/* Of the sectors that differ from the image now: their number, and the first. */
+static uint32_t damaged_sectors(uint8_t (*sectors)[HF_SECTOR], uint32_t *ret_first) {
 	uint32_t count = 0;
-	for (uint32_t i = 0; i < SECTORS; i++)
-		count += memcmp(sectors[i], world.image[i], HF_SECTOR) != 0;
+	for (uint32_t i = SECTORS; i-- > 0;)
+		if (memcmp(sectors[i], world.image[i], HF_SECTOR) != 0) {
+			*ret_first = i;
+			count++;
+		}
 	return count;
 }
 
@@ -127,8 +138,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	struct hf_err err;
 	struct hf_log_end end;
 	uint64_t last = 0;
+	uint32_t first = 0;
 	memcpy(sectors, world.image, sizeof(sectors));
-	uint32_t damaged = damage(&input, sectors);
+	damage(&input, sectors);
+	uint32_t damaged = damaged_sectors(sectors, &first);
 	char name[HF_SEGMENT_NAME_SIZE];
 	const struct hf_image_file file = { .name = hf_segment_name(0, name),
 					    .bytes = sectors[0],
@@ -140,6 +153,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	HF_ASSERT(good || (err.status == HF_CORRUPT && err.text[0] != '\0'));
 	HF_ASSERT(!good || end.last_lsn == last);
 	HF_ASSERT(!good || damaged > 1 || last == GROUPS * RECORDS_PER_GROUP);
-	HF_ASSERT(good || damaged > 0);
+	HF_ASSERT(good ? damaged != 1 || first >= world.close_mark : damaged > 0);
 	return 0;
 }

@@ -5,9 +5,9 @@
  * Input: a byte of switches, then what the clients send, with three bytes that are not sent:
  * 0xff: the other client goes on; 0xfe: the flush is over; 0xfd: the server has a turn.
  *
- * What must hold: all replies are well-formed, one for each command; no reply of an event is sent
- * before that event is durable, nor any that shows what an event did, be it a refusal; how the bytes were cut into pieces makes no difference; and
- * replaying the log gives the state that the clients saw.
+ * What must hold: all replies are well-formed, one for each command; none that shows what an event
+ * did, be it a refusal, is sent before that event is durable; how the bytes were cut into pieces
+ * makes no difference; and replaying the log gives the state that the clients saw.
  */
 #include "base/assert.h"
 #include "engine/engine.h"
