@@ -26,7 +26,7 @@ bool __wrap_hf_contract_compile(struct hf_span text, const char *file_name,
 				struct hf_err *err) {
 	bool known = hf_span_equal(text, once.text);
 	if (known && once.contract != NULL) {
-		*diagnostics = (struct hf_diagnostics){ 0 };
+		diagnostics->error_count = diagnostics->warning_count = diagnostics->count = 0;
 		*ret = once.contract;
 		return true;
 	}

@@ -211,7 +211,7 @@ struct source {
 
 /* ---- source.c: places, diagnostics, the arena ------------------------------------------------ */
 
-/* `text` and `file_name` are borrowed. False: out of memory. */
+/* `source` is all zeros; `text` and `file_name` are borrowed. False: out of memory. */
 HF_MUST bool mc_source_init(struct source *source, struct hf_span text, const char *file_name,
 			    struct hf_diagnostics *diagnostics);
 void mc_source_fini(struct source *source);

@@ -44,7 +44,7 @@ static bool check_source(struct source *source) {
 bool hf_contract_compile(struct hf_span text, const char *file_name,
 			 struct hf_diagnostics *diagnostics, struct hf_contract **ret,
 			 struct hf_err *err) {
-	memset(diagnostics, 0, sizeof(*diagnostics));
+	diagnostics->error_count = diagnostics->warning_count = diagnostics->count = 0;
 	struct source *source = hf_memory_new(sizeof(*source));
 	struct hf_span start = hf_span(text.len > 0 ? (const void *)text.data : "", text.len);
 	if (start.len > HF_CONTRACT_TEXT_MAX + 1)

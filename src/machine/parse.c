@@ -40,10 +40,16 @@ static void skip_all_blanks(struct parser *parser) {
 		parser->at++;
 }
 
+static char to_lower(char c) {
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
 static bool starts_with(const struct parser *parser, uint32_t at, const char *lower) {
-	size_t len = strlen(lower);
-	return len <= parser->source->text.len - at &&
-	       hf_span_is_nocase(hf_span(parser->source->clean + at, len), lower);
+	while (*lower != '\0' && to_lower(byte_at(parser, at)) == *lower) {
+		lower++;
+		at++;
+	}
+	return *lower == '\0';
 }
 
 /* A word of Mermaid, and not the beginning of a longer one. */

@@ -47,7 +47,7 @@ struct prover {
 };
 
 struct prover *mc_prover_new(struct source *source) {
-	struct prover *prover = hf_memory_new(sizeof(*prover));
+	struct prover *prover = hf_memory_grow(NULL, sizeof(*prover)); /* the rest: ask() */
 	if (prover == NULL)
 		return NULL;
 	prover->source = source;

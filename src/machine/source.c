@@ -13,15 +13,14 @@ static void find_lines(struct source *source);
 
 bool mc_source_init(struct source *source, struct hf_span text, const char *file_name,
 		    struct hf_diagnostics *diagnostics) {
-	memset(source, 0, sizeof(*source));
 	source->text = text;
 	source->file_name = file_name;
 	source->diagnostics = diagnostics;
 	source->version = 1;
 	source->arena_cap = text.len * ARENA_PER_BYTE + ARENA_EXTRA;
-	source->arena = hf_memory_new(source->arena_cap);
+	source->arena = hf_memory_grow(NULL, source->arena_cap);
 	source->clean = hf_memory_new(text.len + 1);
-	source->paths = hf_memory_new(HF_TRANSITIONS_MAX * sizeof(*source->paths));
+	source->paths = hf_memory_grow(NULL, HF_TRANSITIONS_MAX * sizeof(*source->paths));
 	if (source->arena == NULL || source->clean == NULL || source->paths == NULL) {
 		mc_source_fini(source);
 		return false;
@@ -34,7 +33,6 @@ void mc_source_fini(struct source *source) {
 	hf_memory_free(source->arena);
 	hf_memory_free(source->clean);
 	hf_memory_free(source->paths);
-	memset(source, 0, sizeof(*source));
 }
 
 void *mc_source_alloc(struct source *source, size_t size) {
@@ -42,6 +40,7 @@ void *mc_source_alloc(struct source *source, size_t size) {
 	HF_ASSERT(size <= source->arena_cap - source->arena_used);
 	void *ret = source->arena + source->arena_used;
 	source->arena_used += size;
+	memset(ret, 0, size);
 	return ret;
 }
 
