@@ -104,6 +104,10 @@ static struct {
 /* Those that were never written to are zeros, and not there yet. */
 static void clear_pages(uint8_t *pages, size_t bytes) {
 	static unsigned char there[PAGES_LARGE / PAGE];
+	if (bytes <= PAGE) {
+		memset(pages, 0, bytes);
+		return;
+	}
 	HF_ASSERT(bytes <= PAGES_LARGE);
 	int failed = mincore(pages, bytes, there);
 	HF_ASSERT(failed == 0);
