@@ -10,7 +10,7 @@
 
 #define HUGE_PAGE ((size_t)2 << 20)
 #define SMALL_PAGE 4096u
-#define CHUNK_PIECES 64u /* at most: so many bits has `out` */
+#define CHUNK_PIECES 64u /* at most: so many bits has `free` */
 
 struct hf_chunk {
 	struct hf_chunk *next;
