@@ -50,7 +50,6 @@ static void print(const char *what, const struct times *times) {
 	       (unsigned long long)times->over_1ms);
 }
 
-
 /* As many turns, which take as long all together, with nothing but warm memory. */
 static struct times control(const struct times *like, uint64_t turns) {
 	static uint64_t warm[1024];

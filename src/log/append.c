@@ -47,7 +47,7 @@ void hf_log_seal(struct hf_log *log) {
 		.record_count = log->frame.record_count,
 		.begun_ns = log->frame_begun_ns,
 	};
-	log->next = log->sealed_end = log->frame.position + len;
+	log->next = log->frame.position + len;
 	log->frame_open = false;
 }
 
@@ -170,8 +170,7 @@ bool hf_log_mark(struct hf_log *log, struct hf_log_place *ret) {
 	*ret = (struct hf_log_place){
 		.log_id = log->log_id,
 		.lsn = log->last_lsn,
-		/* Not the empty open frame's: after a crash the next may stand before it. */
-		.position = log->sealed_end,
+		.position = log->frame_open ? log->frame.position : log->next,
 		.frame_position = log->frame_position,
 		.crc = log->crc,
 		.record_bytes = log->record_bytes,

@@ -82,7 +82,6 @@ static bool continue_log(struct hf_log *log, struct hf_err *err) {
 	log->last_lsn = end->last_lsn;
 	log->crc = end->crc;
 	log->frame_position = end->frame_position;
-	log->sealed_end = end->position;
 	log->record_bytes = end->record_bytes;
 	for (uint64_t i = segment; i < end->segments && i < segment + WRITE_FILES; i++)
 		if (!hf_segment_open(log, i, err))

@@ -63,7 +63,6 @@ struct hf_log {
 	uint64_t last_lsn;
 	uint32_t crc;		 /* header CRC of the last frame that was sealed */
 	uint64_t frame_position; /* of that frame */
-	uint64_t sealed_end;	 /* where that frame ends */
 	bool frame_open;
 	struct hf_frame frame;
 	uint64_t frame_begun_ns; /* its first record */

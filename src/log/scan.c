@@ -429,12 +429,12 @@ static bool enter_start(struct scanner *scanner, uint64_t *ret_offset, struct hf
 	scanner->end.frame_position = start->frame_position;
 	scanner->end.record_bytes = start->record_bytes;
 	scanner->end.closed = frame.record_count == 0;
-	/* A frame may have filled its segment to the last byte. */
-	segment = (start->position - 1) / size;
-	*ret_offset = start->position - segment * size;
-	if (segment >= scanner->end.segments)
-		return lost(scanner, err, "the file behind it is missing");
-	return segment == scanner->segment || enter_segment(scanner, segment, err);
+	/*
+	 * Not start->position: an empty group may have stood open there, and after a crash the next
+	 * one in a place before it.
+	 */
+	*ret_offset = offset + frame_size(&frame);
+	return true;
 }
 
 /*

@@ -68,6 +68,11 @@ BUGS = [
      "	if (!hf_frame_payload_holds(frame, bytes))\n		return false;\n",
      "",
      [LOG_UNIT]),
+    ("a scan goes on where a snapshot thinks that the log does", "src/log/scan.c",
+     "	*ret_offset = offset + frame_size(&frame);\n	return true;",
+     "	*ret_offset = start->position % size;\n"
+     "	return enter_segment(scanner, start->position / size, err);",
+     [LOG_UNIT]),
     ("recovery does not look at padding", "src/log/scan.c",
      "	if (padding != HF_PADDING)",
      "	if (false)",

@@ -62,9 +62,12 @@ static void on_notice(void *arg, const char *line) {
 	fixture->cut += strncmp(line, "cut off", 7) == 0;
 }
 
-static bool try_open(struct fixture *fixture, struct hf_log **ret) {
+/* `start`: what was before it is not read; NULL: all is. */
+static bool try_open_at(struct fixture *fixture, const struct hf_log_place *start,
+			struct hf_log **ret) {
 	struct hf_log_options options = {
 		.dir = &fixture->dir,
+		.start = start,
 		.segment_size = fixture->segment_size,
 		.synced = true,
 		.threaded = fixture->threaded,
@@ -72,8 +75,13 @@ static bool try_open(struct fixture *fixture, struct hf_log **ret) {
 		.notice = on_notice,
 		.arg = fixture,
 	};
-	fixture->seen = fixture->cut = 0;
+	fixture->seen = start == NULL ? 0 : start->lsn;
+	fixture->cut = 0;
 	return hf_log_open(&options, ret, &fixture->err);
+}
+
+static bool try_open(struct fixture *fixture, struct hf_log **ret) {
+	return try_open_at(fixture, NULL, ret);
 }
 
 static struct hf_log *open_log(struct fixture *fixture) {
@@ -504,6 +512,58 @@ static void a_scan_stops_where_it_is_told(void **state) {
 	close_log(fixture, log);
 }
 
+/* As `append`, of one record, which asks for no more room than it takes. */
+static void append_small(struct fixture *fixture, struct hf_log *log) {
+	uint64_t lsn, position;
+	hf_log_lock(log);
+	assert_true(hf_log_make_room(log, 100, &fixture->err));
+	uint8_t *body = hf_log_begin(log, 100, &lsn, &position);
+	hf_log_end(log, HF_RECORD_EVENT, (int64_t)lsn * 3, body_of(lsn, body));
+	hf_log_unlock(log);
+	make_durable(fixture, log);
+}
+
+/* Its last record has little room behind it. A large one begins a group elsewhere, and is none. */
+static void die_with_an_empty_group(struct fixture *fixture, struct hf_log_place *ret) {
+	int ends[2];
+	assert_int_equal(pipe(ends), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		struct hf_log *log = open_log(fixture);
+		append(fixture, log, 490);
+		while (HF_SEGMENT_SIZE_MIN - hf_log_position(log) % HF_SEGMENT_SIZE_MIN > 60000)
+			append_small(fixture, log);
+		make_durable(fixture, log);
+		hf_log_lock(log);
+		bool ok = hf_log_make_room(log, 65000, &fixture->err) && hf_log_mark(log, ret);
+		_exit(ok && write(ends[1], ret, sizeof(*ret)) == sizeof(*ret) ? 0 : 1);
+	}
+	int status;
+	assert_true(waitpid(child, &status, 0) == child && status == 0);
+	assert_int_equal(read(ends[0], ret, sizeof(*ret)), sizeof(*ret));
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* Found by the simulation: the log goes on where it would have without that group. */
+static void a_place_does_not_depend_on_an_empty_group(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log_place place;
+	struct hf_log *log;
+	die_with_an_empty_group(fixture, &place);
+	assert_int_equal(place.position / HF_SEGMENT_SIZE_MIN,
+			 place.frame_position / HF_SEGMENT_SIZE_MIN + 1);
+	log = open_log(fixture);
+	assert_int_equal(fixture->seen, place.lsn);
+	append_small(fixture, log);
+	assert_true(hf_log_position(log) < place.position);
+	close_log(fixture, log);
+	if (!try_open_at(fixture, &place, &log))
+		fail_msg("%s", fixture->err.text);
+	assert_int_equal(fixture->seen, place.lsn + 1);
+	close_log(fixture, log);
+}
+
 static void one_process_per_directory(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_dir second;
@@ -537,6 +597,7 @@ int main(void) {
 		BOTH(a_log_that_ends_before_its_witness_is_refused),
 		BOTH(bytes_far_behind_the_end_are_no_unfinished_group),
 		BOTH(a_scan_stops_where_it_is_told),
+		BOTH(a_place_does_not_depend_on_an_empty_group),
 		BOTH(one_process_per_directory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
