@@ -287,16 +287,20 @@ static bool verify(const char *path, bool json, struct hf_err *err) {
 	printf(json ? "{\"log_id\":\"%016llx\",\"segments\":%llu,\"segment_size\":%llu,\"frames\":%"
 		      "llu,\"last_lsn\":%llu,"
 		      "\"bytes\":%llu,\"record_bytes\":%llu,\"closed\":%s,\"torn_bytes\":%llu,"
-		      "\"snapshots\":["
+		      "\"witness_damaged\":%s,\"snapshots\":["
 		    : "log id        %016llx\nsegments      %llu\nsegment size  %llu\nframes       "
 		      " %llu\n"
 		      "last LSN      %llu\nbytes         %llu\nrecord bytes  %llu\nclosed        "
-		      "%s\ntorn bytes    %llu\n",
+		      "%s\ntorn bytes    %llu\nwitness       %s\n",
 	       (ull)end.log_id, (ull)end.segments, (ull)end.segment_size, (ull)end.frames,
 	       (ull)end.last_lsn, (ull)end.position, (ull)end.record_bytes,
 	       json ? (end.closed ? "true" : "false")
 		    : (end.closed ? "in order" : "no: it is in use, or was killed"),
-	       (ull)end.torn_bytes);
+	       (ull)end.torn_bytes,
+	       json ? (end.witness_damaged ? "true" : "false")
+		    : (end.witness_damaged
+			       ? "acked.hfw is damaged: if the end was lost, nobody knows"
+			       : "not damaged"));
 	for (uint32_t i = 0; i < snapshots.count; i++) {
 		if (json && i > 0)
 			putchar(',');

@@ -66,8 +66,9 @@ struct hf_log_end {
 	uint32_t crc;		 /* header CRC of the last frame */
 	uint64_t frames;
 	uint64_t record_bytes;
-	uint64_t torn_bytes; /* from `position` on: an unfinished group, never acknowledged */
-	bool closed;	     /* the last frame is a close mark */
+	uint64_t torn_bytes;  /* from `position` on: an unfinished group, never acknowledged */
+	bool closed;	      /* the last frame is a close mark */
+	bool witness_damaged; /* it may have known that there was more */
 };
 
 /*
@@ -176,10 +177,10 @@ struct hf_log_info {
 	bool io_uring, direct_io, synced;
 	char flush_text[160];
 	uint64_t segment_size, segments;
-	uint64_t bytes;			   /* frames and padding, since the log began */
-	uint64_t record_bytes;		   /* of these, records */
-	uint64_t scan_ns;		   /* what recovery took */
-	uint64_t cut_bytes;		   /* of an unfinished group, at open */
+	uint64_t bytes;	       /* frames and padding, since the log began */
+	uint64_t record_bytes; /* of these, records */
+	uint64_t scan_ns;      /* what recovery took */
+	uint64_t cut_bytes;    /* of an unfinished group, at open */
 };
 void hf_log_info(const struct hf_log *log, struct hf_log_info *ret);
 

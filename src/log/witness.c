@@ -7,10 +7,13 @@
  * the witness: it is up to WITNESS_DELAY_NS and one flush behind, and never ahead.
  *
  * Two slots are written in turn, so that a write that a power cut tears leaves the other one; of
- * the whole ones with the log's id, the one with the higher LSN counts.
+ * the whole ones with the log's id, the one with the higher LSN counts. A slot is a sector, and so
+ * written whole or not at all: one that holds anything else is damaged, which is said, but keeps
+ * nobody from a log that proves itself.
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "log/log_private.h"
 
@@ -18,18 +21,22 @@
 #define SLOT_STRIDE 4096u
 #define WITNESS_DELAY_NS 20000000u
 
-/* The highest LSN that a whole slot says of this log, 0: none. `ret_whole` counts whole slots. */
+/* As hf_witness_read. A file that was not filled when the power went is shorter, or has zeros. */
 static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *ret_lsn,
-		       struct hf_err *err) {
+		       bool *ret_damaged, struct hf_err *err) {
+	static const uint8_t never_written[HF_SECTOR];
 	uint8_t sector[HF_SECTOR];
 	struct hf_witness_slot slot;
-	*ret_lsn = 0;
 	for (uint32_t i = 0; i < SLOTS; i++) {
 		size_t len;
 		if (!hf_file_read(file, sector, sizeof(sector), i * SLOT_STRIDE, &len, err))
 			return false;
-		if (len == sizeof(sector) && hf_witness_slot_get(sector, &slot) &&
-		    slot.log_id == log_id && slot.lsn > *ret_lsn)
+		if (memcmp(sector, never_written, len) == 0)
+			continue;
+		if (len < sizeof(sector) || !hf_witness_slot_get(sector, &slot) ||
+		    slot.log_id != log_id)
+			*ret_damaged = true;
+		else if (slot.lsn > *ret_lsn)
 			*ret_lsn = slot.lsn;
 	}
 	return true;
@@ -45,12 +52,13 @@ static bool open_file(const struct hf_dir *dir, enum hf_file_mode mode, struct h
 }
 
 bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
-		     struct hf_err *err) {
+		     bool *ret_damaged, struct hf_err *err) {
 	struct hf_file file;
 	*ret_lsn = 0;
+	*ret_damaged = false;
 	if (!open_file(dir, HF_FILE_READ, &file, err))
 		return false;
-	bool ok = file.fd < 0 || read_slots(&file, log_id, ret_lsn, err);
+	bool ok = file.fd < 0 || read_slots(&file, log_id, ret_lsn, ret_damaged, err);
 	hf_file_close(&file);
 	return ok;
 }
@@ -99,6 +107,16 @@ static bool make_file(struct hf_log *log, struct hf_err *err) {
 	       hf_dir_sync(log->dir, err);
 }
 
+static void warn(const struct hf_log *log, const char *what) {
+	char line[HF_DIR_PATH_MAX + 128];
+	if (log->notice == NULL)
+		return;
+	snprintf(line, sizeof(line),
+		 "WARNING: %s/" HF_WITNESS_NAME " %s: if the end of the log was lost, nobody knows",
+		 log->dir->path, what);
+	log->notice(log->arg, line);
+}
+
 bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 	if (!log->synced)
 		return true; /* nothing is acknowledged for being durable */
@@ -107,13 +125,15 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 	bool there = log->witness_file.fd >= 0;
 	if (!there && !make_file(log, err))
 		return false;
-	if (!there && log->last_lsn > 0 && log->notice != NULL)
-		log->notice(log->arg, "WARNING: " HF_WITNESS_NAME
-				      " was missing, and is made anew: if the end of the log was "
-				      "lost, nobody knows");
+	if (!there && log->last_lsn > 0)
+		warn(log, "was missing, and is made anew");
+	if (log->end.witness_damaged)
+		warn(log, "was damaged, and is made anew");
 	log->witnessed = log->last_lsn;
-	if (log->last_lsn > 0 && !write_slot(log, log->last_lsn, err))
-		return false;
+	uint32_t slots = log->end.witness_damaged ? SLOTS : log->last_lsn > 0;
+	for (uint32_t i = 0; i < slots; i++)
+		if (!write_slot(log, log->last_lsn, err))
+			return false;
 	if (!hf_thread_start(&log->witness, witness_main, log, err))
 		return false;
 	log->witness_running = true;

@@ -2,7 +2,8 @@
  * P6: flips bits of a data directory, one at a time, and reads it after each: no flip is taken
  * silently. One in the log or a snapshot is refused, with the file and the offset named. Where
  * nothing was written yet, behind the log's end, it may also be reported as a group that was never
- * finished; in the witness, which only guards the log, it may also change nothing.
+ * finished. In the witness, which only guards the log, it is said; where the witness has nothing,
+ * it changes nothing.
  *
  *     bits [--all] [--seed N]      1 % of the bits, or all of them
  *
@@ -36,6 +37,7 @@
 #define SEGMENT_SIZE 65536u
 #define FILES_MAX 32u
 #define PLACES_MAX 2048u
+#define WITNESS_STRIDE 4096u /* of its slots, of a sector each */
 #define JOBS 2u
 #define SAMPLE 100u	   /* without --all, one bit in so many, */
 #define SAMPLE_ZEROS 2000u /* and of a segment of zeros that the log has not reached yet */
@@ -71,7 +73,7 @@ struct subject {
 
 /* What came of the flips. */
 struct counts {
-	uint64_t refused, unfinished, without_effect, silent;
+	uint64_t refused, unfinished, damaged_witness, without_effect, silent;
 };
 
 static void must(bool ok, const struct hf_err *err) {
@@ -223,10 +225,9 @@ static bool hash_records(void *arg, const struct hf_record *records, uint32_t co
 /* From `start` on; NULL: all of it. */
 static bool read_log(const struct subject *subject, const struct hf_log_place *start,
 		     struct hf_log_end *ret_end, uint64_t *ret_hash, struct hf_err *err) {
-	struct hf_log_scan scan = { .dir = &subject->dir,
-				    .start = start,
-				    .records = hash_records,
-				    .arg = ret_hash };
+	struct hf_log_scan scan = {
+		.dir = &subject->dir, .start = start, .records = hash_records, .arg = ret_hash
+	};
 	*ret_hash = 0;
 	return hf_log_scan(&scan, ret_end, err);
 }
@@ -317,6 +318,11 @@ static void report(const struct subject *subject, const struct flip_file *file, 
 		(unsigned long long)bit / 8, file->name, what);
 }
 
+/* A byte of the witness that is in neither of its two slots? */
+static bool is_unused(uint64_t byte) {
+	return byte % WITNESS_STRIDE >= HF_SECTOR;
+}
+
 /* `place`: where to begin reading the log; NULL: at its beginning. */
 static void flip(const struct subject *subject, const struct flip_file *file, uint64_t bit,
 		 const struct place *place, struct counts *counts) {
@@ -339,7 +345,9 @@ static void flip(const struct subject *subject, const struct flip_file *file, ui
 		counts->refused++;
 	else if (same && end.torn_bytes > 0 && behind)
 		counts->unfinished++;
-	else if (same && end.torn_bytes == 0 && file->kind == WITNESS)
+	else if (same && end.torn_bytes == 0 && end.witness_damaged)
+		counts->damaged_witness++;
+	else if (same && end.torn_bytes == 0 && file->kind == WITNESS && is_unused(byte))
 		counts->without_effect++;
 	else if (counts->silent++ < 20)
 		report(subject, file, bit, taken ? "taken silently" : err.text);
@@ -396,6 +404,7 @@ static bool run_jobs(const struct subject *subject, uint64_t stride, uint64_t se
 		good = read(fds[0], &counts, sizeof(counts)) == (ssize_t)sizeof(counts);
 		total->refused += counts.refused;
 		total->unfinished += counts.unfinished;
+		total->damaged_witness += counts.damaged_witness;
 		total->without_effect += counts.without_effect;
 		total->silent += counts.silent;
 	}
@@ -412,10 +421,11 @@ static bool run_subject(const char *what, enum ending ending, uint64_t stride, u
 	subject = (struct subject){ 0 };
 	open_subject(&subject, what, ending);
 	bool good = run_jobs(&subject, stride, seed, &total);
-	printf("%s: %llu refused, %llu reported as unfinished, %llu without effect, %llu taken "
-	       "silently\n",
+	printf("%s: %llu refused, %llu reported as unfinished, %llu as a damaged witness, %llu "
+	       "without effect, %llu taken silently\n",
 	       what, (unsigned long long)total.refused, (unsigned long long)total.unfinished,
-	       (unsigned long long)total.without_effect, (unsigned long long)total.silent);
+	       (unsigned long long)total.damaged_witness, (unsigned long long)total.without_effect,
+	       (unsigned long long)total.silent);
 	hf_image_show(NULL, 0);
 	for (uint32_t i = 0; i < subject.file_count; i++)
 		free(subject.files[i].bytes);

@@ -13,7 +13,7 @@ has ended before it began. Four things keep the search small, and none of them l
 - an unanswered operation is put in only where it changes something; of those with the same words, but for a value that
   nobody has seen, only one is tried;
 - of two places that differ only in the unanswered ones, the one that used fewer of them can do all that the other can;
-- one order is enough.
+- one order is enough: one with few unanswered ones is looked for first.
 """
 
 import bisect
@@ -213,15 +213,33 @@ class Search:
             path.append((following, self._following(following)))
         return False
 
+    def _why_not(self):
+        """As find, without a look at the guides first."""
+        try:
+            found = self.leads_on(((0,) * len(self.chains), (None,) * len(self.at), 0))
+            return None if found else ("no order fits", self.stuck)
+        except GivenUp:
+            return "the search for an order was given up", self.stuck
+
+    def _narrowed(self):
+        """The search without the unanswered ones that no key needed in the order found for it alone. An order that it
+        finds is one; it may miss some."""
+        needed = 0
+        for guide in self.guides.values():
+            ends = [used for positions, _values, used in guide.search.good if list(positions) == guide.search.lengths]
+            needed |= min(ends, key=int.bit_count)
+        few = [i for i in range(len(self.open)) if needed >> i & 1]
+        return Search(list(self.at), self.chains, [self.open[i] for i in few], [self.chain_of_open[i] for i in few])
+
     def find(self):
         """None if there is an order, otherwise (why, an operation that none was found for)."""
-        for search in [*(guide.search for guide in self.guides.values()), self]:
-            try:
-                if not search.leads_on(((0,) * len(self.chains), (None,) * len(search.at), 0)):
-                    return "no order fits", search.stuck
-            except GivenUp:
-                return "the search for an order was given up", search.stuck
-        return None
+        for guide in self.guides.values():
+            wrong = guide.search._why_not()
+            if wrong:
+                return wrong
+        if self.guides and self._narrowed()._why_not() is None:
+            return None
+        return self._why_not()
 
 
 class Guide:

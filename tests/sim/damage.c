@@ -4,7 +4,8 @@
  * Nobody can promise that nothing is lost then. What is promised: Holdfast refuses, and names the
  * place, or is right. One exception is documented (docs/format/log.md): what was acknowledged after
  * the witness last looked, and reads as zeros, looks like what was never written. It is allowed
- * here where the damage made zeros, or took the newest segment away, and counted.
+ * here where the damage made zeros, or took the newest segment away, and counted. So is what the
+ * witness had seen, if it was damaged as well, and Holdfast said so.
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@ struct place {
 	bool zeros;   /* the damage may have made zeros of what was written */
 	bool damaged; /* there was some */
 	bool refused;
+	bool unwitnessed;   /* this life was told that the witness is damaged */
 	uint64_t witnessed; /* on the disk, when the life began */
 };
 
@@ -56,12 +58,20 @@ static void refuse(struct place *place, const struct hf_err *err) {
 static void allow_for_zeros(struct place *place) {
 	struct actor *actor = &place->actor;
 	uint64_t there = hf_engine_committed(actor->engine);
-	if (!place->zeros || there >= actor->floor || there < place->witnessed)
+	if (!place->zeros || there >= actor->floor)
+		return;
+	if (there < place->witnessed && !place->unwitnessed)
 		return;
 	sim_say("-- %llu acknowledged and lost: zeros that the witness had not seen",
 		(unsigned long long)(actor->floor - there));
 	actor->floor = there;
 	place->totals->unseen++;
+}
+
+static void on_notice(void *arg, const char *line) {
+	struct place *place = arg;
+	place->unwitnessed |= strstr(line, "acked.hfw was damaged") != NULL;
+	sim_say("-- %s", line);
 }
 
 static void live(void *arg) {
@@ -94,6 +104,7 @@ static void run_life(struct place *place) {
 	struct actor *actor = &place->actor;
 	actor->damage = place->damaged;
 	place->witnessed = witnessed(sim_disk_of(actor->sim));
+	place->unwitnessed = false;
 	sim_say("-- a life; %llu to %llu must be recovered, %llu are witnessed",
 		(unsigned long long)actor->floor, (unsigned long long)actor->ceiling,
 		(unsigned long long)place->witnessed);
@@ -180,6 +191,8 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 		.totals = totals,
 	};
 	struct actor *actor = &place.actor;
+	actor->options.notice = on_notice;
+	actor->options.arg = &place;
 	memset(actor->model, 0, offsetof(struct model, records));
 	actor->random = random;
 	actor_crowd(actor);

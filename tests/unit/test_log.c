@@ -25,8 +25,9 @@ struct fixture {
 	bool threaded;
 	uint32_t group; /* records between flushes */
 	uint64_t segment_size;
-	uint64_t seen; /* records that recovery handed out */
-	uint64_t cut;  /* notices of a cut */
+	uint64_t seen;	 /* records that recovery handed out */
+	uint64_t cut;	 /* notices of a cut */
+	uint64_t warned; /* of a damaged witness */
 	uint64_t positions[RECORDS_MAX + 3];
 	uint8_t scratch[HF_RECORD_MAX];
 	struct hf_err err;
@@ -60,6 +61,7 @@ static bool on_records(void *arg, const struct hf_record *records, uint32_t coun
 static void on_notice(void *arg, const char *line) {
 	struct fixture *fixture = arg;
 	fixture->cut += strncmp(line, "cut off", 7) == 0;
+	fixture->warned += strstr(line, "acked.hfw was damaged") != NULL;
 }
 
 /* `start`: what was before it is not read; NULL: all is. */
@@ -76,7 +78,7 @@ static bool try_open_at(struct fixture *fixture, const struct hf_log_place *star
 		.arg = fixture,
 	};
 	fixture->seen = start == NULL ? 0 : start->lsn;
-	fixture->cut = 0;
+	fixture->cut = fixture->warned = 0;
 	return hf_log_open(&options, ret, &fixture->err);
 }
 
@@ -564,6 +566,33 @@ static void a_place_does_not_depend_on_an_empty_group(void **state) {
 	close_log(fixture, log);
 }
 
+/* It is said once, and a slot that nothing was written to is not damaged. */
+static void a_damaged_witness_is_told(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 30);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->warned, 0);
+	char path[128];
+	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
+	static const off_t places[] = { 0, 13, 20, 24, 511, 4096, 4096 + 300 };
+	for (uint32_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		uint8_t byte;
+		int fd = open(path, O_RDWR);
+		assert_int_equal(pread(fd, &byte, 1, places[i]), 1);
+		byte ^= 4;
+		assert_int_equal(pwrite(fd, &byte, 1, places[i]), 1);
+		close(fd);
+		close_log(fixture, open_log(fixture));
+		assert_int_equal(fixture->warned, 1);
+		assert_int_equal(fixture->seen, 30);
+		close_log(fixture, open_log(fixture));
+		assert_int_equal(fixture->warned, 0);
+	}
+}
+
 static void one_process_per_directory(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_dir second;
@@ -598,6 +627,7 @@ int main(void) {
 		BOTH(bytes_far_behind_the_end_are_no_unfinished_group),
 		BOTH(a_scan_stops_where_it_is_told),
 		BOTH(a_place_does_not_depend_on_an_empty_group),
+		BOTH(a_damaged_witness_is_told),
 		BOTH(one_process_per_directory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
