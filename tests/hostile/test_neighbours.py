@@ -9,7 +9,8 @@ on the server, not on one unlucky second. A crowd that is not there, or does not
 
 A window in which processes that are none of ours took the processors is not counted, nor is its pair; where too few
 are left, the test says so and is skipped. It ends in any case: a kind takes PATIENCE seconds and one pair more, and a
-server that does not answer for ANSWER_S fails it.
+server that does not answer for ANSWER_S fails it. A server that has a thread for every processor would wait for one as
+often as the crowd: that, too, is said and skipped.
 """
 
 import argparse
@@ -204,6 +205,9 @@ def main():
     parser.add_argument("--others", type=float, default=machine.QUIET, help="what others may take, in processors")
     parser.add_argument("--verbose", action="store_true", help="each window")
     args = parser.parse_args()
+    processors = len(os.sched_getaffinity(0))
+    if processors <= int(args.threads):
+        skip(f"{args.threads} threads of the server, and the crowd, need a processor each; here are {processors}")
     idle = idle_clients(args.idle)
     chosen = kinds(idle, args.each)
     names = args.kinds.split(",") if args.kinds else list(chosen)
