@@ -279,6 +279,19 @@ static bool dump(const char *path, bool json, struct hf_err *err) {
 	return ok;
 }
 
+static const char *witness_text(enum hf_witness witness, bool json) {
+	switch (witness) {
+	case HF_WITNESS_MISSING:
+		return json ? "missing"
+			    : "no acked.hfw: if the end of the log was lost, nobody knows";
+	case HF_WITNESS_DAMAGED:
+		return json ? "damaged"
+			    : "acked.hfw is damaged: if the end of the log was lost, nobody knows";
+	default:
+		return "whole";
+	}
+}
+
 static bool verify(const char *path, bool json, struct hf_err *err) {
 	struct hf_log_end end;
 	struct snapshots snapshots;
@@ -287,7 +300,7 @@ static bool verify(const char *path, bool json, struct hf_err *err) {
 	printf(json ? "{\"log_id\":\"%016llx\",\"segments\":%llu,\"segment_size\":%llu,\"frames\":%"
 		      "llu,\"last_lsn\":%llu,"
 		      "\"bytes\":%llu,\"record_bytes\":%llu,\"closed\":%s,\"torn_bytes\":%llu,"
-		      "\"witness_damaged\":%s,\"snapshots\":["
+		      "\"witness\":\"%s\",\"snapshots\":["
 		    : "log id        %016llx\nsegments      %llu\nsegment size  %llu\nframes       "
 		      " %llu\n"
 		      "last LSN      %llu\nbytes         %llu\nrecord bytes  %llu\nclosed        "
@@ -296,11 +309,7 @@ static bool verify(const char *path, bool json, struct hf_err *err) {
 	       (ull)end.last_lsn, (ull)end.position, (ull)end.record_bytes,
 	       json ? (end.closed ? "true" : "false")
 		    : (end.closed ? "in order" : "no: it is in use, or was killed"),
-	       (ull)end.torn_bytes,
-	       json ? (end.witness_damaged ? "true" : "false")
-		    : (end.witness_damaged
-			       ? "acked.hfw is damaged: if the end was lost, nobody knows"
-			       : "not damaged"));
+	       (ull)end.torn_bytes, witness_text(end.witness, json));
 	for (uint32_t i = 0; i < snapshots.count; i++) {
 		if (json && i > 0)
 			putchar(',');

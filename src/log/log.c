@@ -183,6 +183,8 @@ bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, stru
 	log->last_lsn = log->end.last_lsn;
 	log->ring_first = UINT64_MAX;
 	ok = ok && reaches_snapshot(log, options, err);
+	if (ok)
+		hf_witness_told(log);
 	ok = ok && (options->read_only || make_writable(log, options, err));
 	if (!ok) {
 		release(log);

@@ -56,6 +56,9 @@ struct hf_log_scan {
 };
 
 /* Where a scan ended. */
+/* What the file that tells how far the log was durable is like. */
+enum hf_witness { HF_WITNESS_MISSING, HF_WITNESS_DAMAGED, HF_WITNESS_WHOLE };
+
 struct hf_log_end {
 	uint64_t log_id;
 	uint64_t segment_size;
@@ -66,9 +69,9 @@ struct hf_log_end {
 	uint32_t crc;		 /* header CRC of the last frame */
 	uint64_t frames;
 	uint64_t record_bytes;
-	uint64_t torn_bytes;  /* from `position` on: an unfinished group, never acknowledged */
-	bool closed;	      /* the last frame is a close mark */
-	bool witness_damaged; /* it may have known that there was more */
+	uint64_t torn_bytes;	 /* from `position` on: an unfinished group, never acknowledged */
+	bool closed;		 /* the last frame is a close mark */
+	enum hf_witness witness; /* if it is not whole, it may have known that there was more */
 };
 
 /*

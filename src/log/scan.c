@@ -460,6 +460,25 @@ static bool goes_on(struct scanner *scanner, uint64_t offset, bool *ret, struct 
 	return *ret || enter_segment(scanner, segment, err);
 }
 
+/*
+ * Found was that the log neither goes on nor ends at `offset` of `segment`. If it is in use, it may
+ * go on by now: what was found behind that place was written when that place was. Goes there again,
+ * if so.
+ */
+static bool has_grown(struct scanner *scanner, uint64_t segment, uint64_t offset) {
+	struct hf_frame frame;
+	const uint8_t *bytes;
+	struct hf_err ignored;
+	bool on;
+	if (!enter_segment(scanner, segment, &ignored) ||
+	    !next_frame(scanner, offset, &frame, &bytes, &on, &ignored))
+		return false;
+	if (!on && (!goes_on(scanner, offset, &on, &ignored) || !on))
+		return false;
+	scanner->end.torn_bytes = 0;
+	return enter_segment(scanner, segment, &ignored);
+}
+
 /* The main path: frame after frame, segment after segment. */
 static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
 	const struct hf_log_scan *options = scanner->options;
@@ -481,11 +500,15 @@ static bool scan_frames(struct scanner *scanner, struct hf_err *err) {
 						  scanner->end.segments * size);
 			continue;
 		}
+		uint64_t segment = scanner->segment;
 		if (!goes_on(scanner, offset, &valid, err))
 			return false;
-		if (!valid)
-			return find_end(scanner, offset, err);
-		offset = HF_SECTOR;
+		if (valid)
+			offset = HF_SECTOR;
+		else if (find_end(scanner, offset, err))
+			return true;
+		else if (err->status != HF_CORRUPT || !has_grown(scanner, segment, offset))
+			return false;
 	}
 	scanner->end.position = scanner->segment * size + offset;
 	return true;
@@ -520,7 +543,7 @@ bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, stru
 		/* The witness first: the log may be in use, and grow. */
 		ok = ok && enter_segment(&scanner, 0, err) &&
 		     hf_witness_read(options->dir, scanner.end.log_id, &witnessed,
-				     &scanner.end.witness_damaged, err) &&
+				     &scanner.end.witness, err) &&
 		     scan_frames(&scanner, err) && holds_witness(&scanner, witnessed, err);
 		hf_file_close(&scanner.file);
 		hf_memory_free(scanner.window);

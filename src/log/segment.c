@@ -120,6 +120,22 @@ static void maker_failed(struct hf_log *log, uint64_t segment, const struct hf_e
 	hf_log_stop(log, &reason);
 }
 
+/* Room is gone, or is back. Without the lock: who reads these lines may be slow. */
+static void tell(const struct hf_log *log, const struct hf_err *err) {
+	char line[HF_ERR_TEXT_MAX + 256];
+	if (log->notice == NULL)
+		return;
+	if (err != NULL)
+		snprintf(
+			line, sizeof(line),
+			"WARNING: no room for the next log segment (%.500s): it is tried again and "
+			"again, and events are refused when this one is full",
+			err->text);
+	else
+		snprintf(line, sizeof(line), "there is room for the next log segment again");
+	log->notice(log->arg, line);
+}
+
 /* One segment ahead of the appender, always. */
 static void maker_main(void *arg) {
 	struct hf_log *log = arg;
@@ -134,6 +150,10 @@ static void maker_main(void *arg) {
 		struct hf_err err;
 		hf_mutex_unlock(&log->lock);
 		bool ok = make_file(log, segment, &file, &err);
+		if (ok && log->maker_failed)
+			tell(log, NULL);
+		if (!ok && !log->maker_failed && may_try_again(&err))
+			tell(log, &err);
 		hf_mutex_lock(&log->lock);
 		if (ok) {
 			keep_write_file(log, segment, file);

@@ -21,9 +21,9 @@
 #define SLOT_STRIDE 4096u
 #define WITNESS_DELAY_NS 20000000u
 
-/* As hf_witness_read. A file that was not filled when the power went is shorter, or has zeros. */
+/* As hf_witness_read. A slot of zeros was never written. */
 static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *ret_lsn,
-		       bool *ret_damaged, struct hf_err *err) {
+		       enum hf_witness *ret, struct hf_err *err) {
 	static const uint8_t never_written[HF_SECTOR];
 	uint8_t sector[HF_SECTOR];
 	struct hf_witness_slot slot;
@@ -31,11 +31,11 @@ static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *re
 		size_t len;
 		if (!hf_file_read(file, sector, sizeof(sector), i * SLOT_STRIDE, &len, err))
 			return false;
-		if (memcmp(sector, never_written, len) == 0)
+		if (len == sizeof(sector) && memcmp(sector, never_written, len) == 0)
 			continue;
 		if (len < sizeof(sector) || !hf_witness_slot_get(sector, &slot) ||
 		    slot.log_id != log_id)
-			*ret_damaged = true;
+			*ret = HF_WITNESS_DAMAGED;
 		else if (slot.lsn > *ret_lsn)
 			*ret_lsn = slot.lsn;
 	}
@@ -51,14 +51,29 @@ static bool open_file(const struct hf_dir *dir, enum hf_file_mode mode, struct h
 	return err->sys_errno == ENOENT;
 }
 
+static void warn(const struct hf_log *log, const char *what) {
+	char line[HF_DIR_PATH_MAX + 128];
+	if (log->notice == NULL)
+		return;
+	snprintf(line, sizeof(line),
+		 "WARNING: %s/" HF_WITNESS_NAME " %s: if the end of the log was lost, nobody knows",
+		 log->dir->path, what);
+	log->notice(log->arg, line);
+}
+
+void hf_witness_told(const struct hf_log *log) {
+	if (log->end.witness == HF_WITNESS_DAMAGED && log->end.last_lsn > 0)
+		warn(log, "is damaged");
+}
+
 bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
-		     bool *ret_damaged, struct hf_err *err) {
+		     enum hf_witness *ret, struct hf_err *err) {
 	struct hf_file file;
 	*ret_lsn = 0;
-	*ret_damaged = false;
 	if (!open_file(dir, HF_FILE_READ, &file, err))
 		return false;
-	bool ok = file.fd < 0 || read_slots(&file, log_id, ret_lsn, ret_damaged, err);
+	*ret = file.fd < 0 ? HF_WITNESS_MISSING : HF_WITNESS_WHOLE;
+	bool ok = file.fd < 0 || read_slots(&file, log_id, ret_lsn, ret, err);
 	hf_file_close(&file);
 	return ok;
 }
@@ -104,17 +119,7 @@ static bool make_file(struct hf_log *log, struct hf_err *err) {
 	return hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_CREATE, false, &log->witness_file,
 			    err) &&
 	       hf_file_fill(&log->witness_file, SLOTS * SLOT_STRIDE, err) &&
-	       hf_dir_sync(log->dir, err);
-}
-
-static void warn(const struct hf_log *log, const char *what) {
-	char line[HF_DIR_PATH_MAX + 128];
-	if (log->notice == NULL)
-		return;
-	snprintf(line, sizeof(line),
-		 "WARNING: %s/" HF_WITNESS_NAME " %s: if the end of the log was lost, nobody knows",
-		 log->dir->path, what);
-	log->notice(log->arg, line);
+	       hf_file_sync(&log->witness_file, err) && hf_dir_sync(log->dir, err);
 }
 
 bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
@@ -126,11 +131,9 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 	if (!there && !make_file(log, err))
 		return false;
 	if (!there && log->last_lsn > 0)
-		warn(log, "was missing, and is made anew");
-	if (log->end.witness_damaged)
-		warn(log, "was damaged, and is made anew");
+		warn(log, "is missing");
 	log->witnessed = log->last_lsn;
-	uint32_t slots = log->end.witness_damaged ? SLOTS : log->last_lsn > 0;
+	uint32_t slots = log->end.witness == HF_WITNESS_DAMAGED ? SLOTS : log->last_lsn > 0;
 	for (uint32_t i = 0; i < slots; i++)
 		if (!write_slot(log, log->last_lsn, err))
 			return false;

@@ -122,6 +122,7 @@ class FullDisk:
                 self.assertTrue(refusal and refusal.startswith(NO_ROOM), refusal)
                 self.assertGreater(len(self.acknowledged), SEGMENT // 1000)
                 self.check_refuses(connection)
+                self.assertEqual(server.stderr.count("WARNING: no room for the next log segment"), 1)
                 self.check_whole(connection)
                 digest = connection.call("HF.HASH")
             if in_order:
@@ -137,6 +138,7 @@ class FullDisk:
                 self.empty()
                 lsn = connection.call("HF.HASH")[0]
                 self.assertEqual(self.until_taken(connection), [b"Filling", 1, lsn + 1])
+                self.assertIn("there is room for the next log segment again", server.stderr)
             self.assertEqual(server.terminate(), 0)
             server.restart()
             with resp.Connection(server.connect()) as connection:

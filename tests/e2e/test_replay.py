@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -243,6 +244,37 @@ class Damage(Directory):
 
     def test_another_file(self):
         self.stopped(b"this is not a log\n" * 4096)
+
+
+class InUse(unittest.TestCase):
+    """A log that grows while it is read: what stood there at some moment, and no damage."""
+
+    def test_readers(self):
+        with Server(args=["--segment-size", SEGMENT_SIZE]) as server:
+            with resp.Connection(server.connect()) as connection:
+                over = threading.Event()
+
+                def write():
+                    while not over.is_set():
+                        connection.call("SET", "key", "v" * 3000)
+
+                writer = threading.Thread(target=write)
+                writer.start()
+                try:
+                    lsns = [self.read(server.data_dir) for _ in range(12)]
+                finally:
+                    over.set()
+                    writer.join()
+            self.assertEqual(lsns, sorted(lsns))
+            self.assertGreater(lsns[-1], lsns[0], "it did not grow")
+
+    def read(self, path):
+        """The last LSN, as far as replay is concerned."""
+        done = run("log", "verify", path)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        done = run("replay", path, "--verify", "--json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return json.loads(done.stdout)["lsn"]
 
 
 class Torn(unittest.TestCase):

@@ -345,7 +345,7 @@ static void flip(const struct subject *subject, const struct flip_file *file, ui
 		counts->refused++;
 	else if (same && end.torn_bytes > 0 && behind)
 		counts->unfinished++;
-	else if (same && end.torn_bytes == 0 && end.witness_damaged)
+	else if (same && end.torn_bytes == 0 && end.witness == HF_WITNESS_DAMAGED)
 		counts->damaged_witness++;
 	else if (same && end.torn_bytes == 0 && file->kind == WITNESS && is_unused(byte))
 		counts->without_effect++;

@@ -70,7 +70,7 @@ static void allow_for_zeros(struct place *place) {
 
 static void on_notice(void *arg, const char *line) {
 	struct place *place = arg;
-	place->unwitnessed |= strstr(line, "acked.hfw was damaged") != NULL;
+	place->unwitnessed |= strstr(line, "acked.hfw is damaged") != NULL;
 	sim_say("-- %s", line);
 }
 

@@ -61,7 +61,7 @@ static bool on_records(void *arg, const struct hf_record *records, uint32_t coun
 static void on_notice(void *arg, const char *line) {
 	struct fixture *fixture = arg;
 	fixture->cut += strncmp(line, "cut off", 7) == 0;
-	fixture->warned += strstr(line, "acked.hfw was damaged") != NULL;
+	fixture->warned += strstr(line, "acked.hfw is damaged") != NULL;
 }
 
 /* `start`: what was before it is not read; NULL: all is. */
@@ -588,6 +588,14 @@ static void a_damaged_witness_is_told(void **state) {
 		close_log(fixture, open_log(fixture));
 		assert_int_equal(fixture->warned, 1);
 		assert_int_equal(fixture->seen, 30);
+		close_log(fixture, open_log(fixture));
+		assert_int_equal(fixture->warned, 0);
+	}
+	static const off_t sizes[] = { 0, 100, 4096, 4096 + 511 };
+	for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		assert_int_equal(truncate(path, sizes[i]), 0);
+		close_log(fixture, open_log(fixture));
+		assert_int_equal(fixture->warned, 1);
 		close_log(fixture, open_log(fixture));
 		assert_int_equal(fixture->warned, 0);
 	}
