@@ -265,6 +265,10 @@ struct hf_snapshot_outcome {
 	struct hf_err err; /* HF_OK: it is on disk */
 };
 
+#define HF_SNAPSHOT_UNDER_WAY \
+	"a snapshot is under way, and one is taken at a time: ask again when it is there (INFO " \
+	"holdfast: snapshot_under_way)"
+
 /*
  * Asks for a snapshot; the engine's own thread takes it, while requests go on. False if one is
  * under way. When it is over, the fds of hf_engine_commit_fd become readable.

@@ -5,12 +5,12 @@
 
 typedef unsigned long long ull;
 
-static void no_entity(struct hf_engine *engine, const struct hf_contract *contract,
+static void no_entity(struct hf_engine *engine, const struct contract_slot *slot,
 		      struct hf_span key, struct hf_reply *ret) {
 	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
-	hf_text_add_entity(&text, contract, key);
+	hf_text_add_entity(&text, slot->contract, key);
 	hf_text_add(&text, " does not exist");
-	hf_reply_text(engine, HF_NOTFOUND, 0, ret);
+	hf_reply_text(engine, HF_NOTFOUND, slot->lsn, ret);
 }
 
 /* The entity, or NULL with the reply filled. */
@@ -22,7 +22,7 @@ static struct entity *find(struct hf_engine *engine, struct hf_span contract, st
 	struct entity *entity =
 		hf_entity_find(engine, hf_entity_hash(engine, family, key), family, key, NULL);
 	if (entity == NULL)
-		no_entity(engine, hf_newest(engine, family)->contract, key, ret);
+		no_entity(engine, hf_newest(engine, family), key, ret);
 	return entity;
 }
 
@@ -59,6 +59,9 @@ void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_
 	const uint8_t *block;
 	hf_entity_view(engine, slot, entity, &state, &block);
 	hf_entity_show(slot->contract, state, entity, block, ret_view, ret);
+	/* It is shown through a text that may be younger than its last event. */
+	if (ret->durable_at < slot->lsn)
+		ret->durable_at = slot->lsn;
 }
 
 static bool read_event(struct hf_engine *engine, uint64_t position, struct hf_record *record,

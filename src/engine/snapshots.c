@@ -199,9 +199,7 @@ bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct h
 		hf_cond_signal(&snapshots->wake);
 	}
 	hf_mutex_unlock(&snapshots->mutex);
-	return ok || hf_fail(err, HF_REFUSED,
-			     "a snapshot is under way, and one is taken at a time: ask again when "
-			     "it is there (INFO holdfast: snapshot_under_way)");
+	return ok || hf_fail(err, HF_REFUSED, "%s", HF_SNAPSHOT_UNDER_WAY);
 }
 
 bool hf_engine_snapshot_done(struct hf_engine *engine, uint64_t ticket,

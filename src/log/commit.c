@@ -42,6 +42,7 @@ void hf_log_stop(struct hf_log *log, const struct hf_err *reason) {
 	/* Release: whoever sees `stopped` sees the reason. */
 	atomic_store_explicit(&log->stopped, true, memory_order_release);
 	wake_all(log);
+	hf_cond_signal(&log->work); /* the writer has its end to tell */
 }
 
 bool hf_log_stopped(const struct hf_log *log) {
@@ -190,6 +191,9 @@ static void writer_main(void *arg) {
 		}
 	}
 	hf_mutex_unlock(&log->lock);
+	/* Another thread may have stopped it. */
+	if (hf_log_stopped(log) && log->committed_hook != NULL)
+		log->committed_hook(log->arg);
 }
 
 bool hf_log_writer_start(struct hf_log *log, struct hf_err *err) {

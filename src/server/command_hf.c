@@ -326,12 +326,14 @@ void hf_cmd_hash(struct hf_loop *loop, struct hf_conn *conn,
 void hf_cmd_snapshot(struct hf_loop *loop, struct hf_conn *conn,
 		     const struct hf_resp_command *request) {
 	struct hf_err err;
-	if (!hf_engine_snapshot(loop->engine, &loop->held_ticket, &err)) {
+	/* The last one may be over, and its connection not told yet. */
+	bool waits = loop->held != NULL;
+	if (waits)
+		hf_fail(&err, HF_REFUSED, "%s", HF_SNAPSHOT_UNDER_WAY);
+	if (waits || !hf_engine_snapshot(loop->engine, &loop->held_ticket, &err)) {
 		reply_err(conn, &err);
 		return;
 	}
-	/* One snapshot at a time, so one connection at most waits for it. */
-	HF_ASSERT(loop->held == NULL);
 	loop->held = conn;
 	conn->held = true;
 }

@@ -578,6 +578,7 @@ bool hf_loop_pass(struct hf_loop *loop) {
 		take_turns(loop, count == max);
 		answer(loop, false);
 	}
+	bury_dead(loop); /* before it is counted what the others have */
 	evict(loop);
 	bury_dead(loop);
 	hf_stats_rest(loop->counting);

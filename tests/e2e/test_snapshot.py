@@ -231,6 +231,27 @@ class Taken(unittest.TestCase):
                 self.assertGreaterEqual(refused, 1)
             self.assertEqual(server.terminate(), 0)
 
+    def test_many_ask_all_the_time(self):
+        """Also when one is just over, and its client not told yet. Of a log with nothing in it they are over at once."""
+        with Server(args=self.args) as server:
+            others, done = [], []
+
+            def ask():
+                with resp.Connection(server.connect()) as connection:
+                    for _ in range(1000):
+                        reply = connection.call("HF.SNAPSHOT")
+                        if not reply.startswith(("NOTFOUND nothing has been logged", "REFUSED a snapshot is under way")):
+                            others.append(reply)
+                done.append(True)
+
+            askers = [threading.Thread(target=ask) for _ in range(4)]
+            for asker in askers:
+                asker.start()
+            for asker in askers:
+                asker.join()
+            self.assertEqual((others, len(done)), ([], len(askers)))
+            self.assertEqual(server.terminate(), 0)
+
     def test_a_client_that_hangs_up(self):
         """The snapshot is taken all the same, and nobody else's reply is lost."""
         with Server(contracts={"order": ORDER}, args=self.args) as server:

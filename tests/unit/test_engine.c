@@ -302,6 +302,30 @@ static void every_outcome_waits_for_what_it_shows(void **state) {
 	assert_int_equal(fixture->reply.durable_at, placed);
 }
 
+/* What an older entity is shown through, and judged by, may not be durable yet. */
+static void every_outcome_waits_for_the_contract_it_shows(void **state) {
+	struct fixture *fixture = *state;
+	static char later[sizeof(order_v1) + 40];
+	send_event(fixture, "a", "Place", "q=9 s=x");
+	snprintf(later, sizeof(later), "%s    %%%% field note: u64\n", order_v1);
+	strstr(later, "version 1")[8] = '2';
+	assert_int_equal(load(fixture, later), HF_OK);
+	uint64_t loaded = fixture->reply.lsn;
+	get(fixture, "a");
+	assert_int_equal(fixture->reply.durable_at, loaded);
+	get(fixture, "b");
+	assert_int_equal(fixture->reply.status, HF_NOTFOUND);
+	assert_int_equal(fixture->reply.durable_at, loaded);
+	assert_int_equal(send_event(fixture, "a", "Fill", "n=10"), HF_REFUSED);
+	assert_int_equal(fixture->reply.durable_at, loaded);
+	assert_int_equal(send_event(fixture, "a", "Fill", "m=1"), HF_BADPARAM);
+	assert_int_equal(fixture->reply.durable_at, loaded);
+	assert_int_equal(send_event(fixture, "a", "Nothing", ""), HF_BADEVENT);
+	assert_int_equal(fixture->reply.durable_at, loaded);
+	assert_int_equal(send_full(fixture, "a", "Fill", "n=1", "", 7), HF_STALE);
+	assert_int_equal(fixture->reply.durable_at, loaded);
+}
+
 static const char timed[] = "---\ntitle: timed\n---\n"
 			    "stateDiagram-v2\n"
 			    "    %% version 1\n"
@@ -649,6 +673,7 @@ int main(void) {
 		BOTH(an_id_gets_its_original_reply_for_ever),
 		BOTH(replay_gives_the_same_hash_at_every_lsn),
 		BOTH(every_outcome_waits_for_what_it_shows),
+		BOTH(every_outcome_waits_for_the_contract_it_shows),
 		BOTH(replay_sees_the_time_that_was_logged),
 		BOTH(history_is_found_from_any_version),
 		BOTH(history_goes_on_while_events_come),

@@ -14,8 +14,9 @@
 
 #include <cmocka.h>
 
+#include "base/atomic.h"
 #include "base/limits.h"
-#include "log/log.h"
+#include "log/log_private.h"
 
 #define RECORDS_MAX 200000u
 
@@ -28,6 +29,7 @@ struct fixture {
 	uint64_t seen;	 /* records that recovery handed out */
 	uint64_t cut;	 /* notices of a cut */
 	uint64_t warned; /* of a damaged witness */
+	uint32_t told;	 /* commits, and the stop */
 	uint64_t positions[RECORDS_MAX + 3];
 	uint8_t scratch[HF_RECORD_MAX];
 	struct hf_err err;
@@ -64,6 +66,11 @@ static void on_notice(void *arg, const char *line) {
 	fixture->warned += strstr(line, "acked.hfw is damaged") != NULL;
 }
 
+static void on_committed(void *arg) {
+	struct fixture *fixture = arg;
+	(void)hf_atomic_fetch_add(&fixture->told, 1u, HF_SEQ_CST);
+}
+
 /* `start`: what was before it is not read; NULL: all is. */
 static bool try_open_at(struct fixture *fixture, const struct hf_log_place *start,
 			struct hf_log **ret) {
@@ -75,6 +82,7 @@ static bool try_open_at(struct fixture *fixture, const struct hf_log_place *star
 		.threaded = fixture->threaded,
 		.records = on_records,
 		.notice = on_notice,
+		.committed = on_committed,
 		.arg = fixture,
 	};
 	fixture->seen = start == NULL ? 0 : start->lsn;
@@ -601,6 +609,33 @@ static void a_damaged_witness_is_told(void **state) {
 	}
 }
 
+/* By a thread that is not the one that writes, which waits for something to write. */
+static void who_waits_is_told_of_a_stop(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 3);
+	make_durable(fixture, log);
+	struct hf_err reason;
+	hf_fail(&reason, HF_STOPPED, "no more");
+	hf_log_lock(log);
+	while (!log->thread_idle) {
+		hf_log_unlock(log);
+		usleep(1000);
+		hf_log_lock(log);
+	}
+	uint32_t before = hf_atomic_load(&fixture->told, HF_SEQ_CST);
+	hf_log_stop(log, &reason);
+	hf_log_unlock(log);
+	for (uint32_t i = 0; i < 10000; i++) {
+		if (hf_atomic_load(&fixture->told, HF_SEQ_CST) > before)
+			break;
+		usleep(1000);
+	}
+	assert_true(hf_atomic_load(&fixture->told, HF_SEQ_CST) > before);
+	assert_false(hf_log_close(log, &fixture->err));
+	assert_non_null(strstr(fixture->err.text, "no more"));
+}
+
 static void one_process_per_directory(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_dir second;
@@ -636,6 +671,8 @@ int main(void) {
 		BOTH(a_scan_stops_where_it_is_told),
 		BOTH(a_place_does_not_depend_on_an_empty_group),
 		BOTH(a_damaged_witness_is_told),
+		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
+						tear_down),
 		BOTH(one_process_per_directory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
