@@ -224,9 +224,10 @@ static bool load_contract(struct hf_engine *engine, const char *path, uint64_t *
 		return false;
 	hf_engine_lock(engine);
 	hf_engine_contract_load(engine, hf_span(text, len), path, &reply);
-	if (reply.status != HF_OK)
-		(void)hf_fail(err, reply.status, "%s%s", reply.text,
-			      reply.status == HF_BADCONTRACT ? hint : "");
+	if (reply.status == HF_BADCONTRACT) /* its text begins with the place in the file */
+		(void)hf_fail(err, reply.status, "%s%s", reply.text, hint);
+	else if (reply.status != HF_OK)
+		(void)hf_fail(err, reply.status, "%s: %s", path, reply.text);
 	hf_engine_flush(engine);
 	hf_engine_unlock(engine);
 	if (reply.durable_at > *lsn)

@@ -77,34 +77,29 @@ bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contr
 			err, HF_TOOBIG,
 			"contract %s: this data directory already has %u contract texts, its limit",
 			contract->name, HF_CONTRACTS_MAX);
-	const struct contract_slot *same = hf_slot_by_ref(engine, ref_of(contract));
-	if (same != NULL)
-		return hf_fail(err, HF_REFUSED,
-			       "contract %s version %llu: its hash begins like that of %s version "
-			       "%llu%s; change the text, "
-			       "a comment will do, and raise `%%%% version`",
-			       contract->name, (unsigned long long)contract->version,
-			       same->contract->name, (unsigned long long)same->contract->version,
-			       memcmp(same->contract->hash, contract->hash,
-				      sizeof(contract->hash)) == 0
-				       ? ", an earlier text"
-				       : "");
-	if (family == UINT32_MAX)
-		return true;
-	const struct hf_contract *now = hf_newest(engine, family)->contract;
-	if (contract->version == now->version)
+	const struct hf_contract *now =
+		family == UINT32_MAX ? NULL : hf_newest(engine, family)->contract;
+	if (now != NULL && contract->version == now->version)
 		return hf_fail(err, HF_REFUSED,
 			       "contract %s version %llu is in force with another text: a changed "
 			       "text needs a higher "
 			       "`%%%% version`",
 			       now->name, (unsigned long long)now->version);
-	if (contract->version < now->version)
+	if (now != NULL && contract->version < now->version)
 		return hf_fail(
 			err, HF_REFUSED,
 			"contract %s version %llu is older than version %llu, which is in force",
 			now->name, (unsigned long long)contract->version,
 			(unsigned long long)now->version);
-	if (map_family(engine, family, contract, false, err))
+	/* Not an earlier text again: that has an older version. */
+	const struct contract_slot *same = hf_slot_by_ref(engine, ref_of(contract));
+	if (same != NULL)
+		return hf_fail(err, HF_REFUSED,
+			       "contract %s version %llu: its hash begins like that of %s version "
+			       "%llu; change the text, a comment will do, and raise `%%%% version`",
+			       contract->name, (unsigned long long)contract->version,
+			       same->contract->name, (unsigned long long)same->contract->version);
+	if (now == NULL || map_family(engine, family, contract, false, err))
 		return true;
 	err->status = HF_REFUSED; /* the text is good, but not as a successor */
 	return false;

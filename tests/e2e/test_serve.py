@@ -88,6 +88,25 @@ class Start(unittest.TestCase):
             with resp.Connection(server.connect()) as connection:
                 self.assertEqual(connection.call("HF.HASH"), before)
 
+    def test_earlier_contract(self):
+        """An earlier text put back, or one title in two files: it says which file, and that its version is older."""
+        later = ORDER.replace("version 1", "version 2")
+        older = "%s: contract order version 1 is older than version 2, which is in force"
+        with Server(contracts={"a": ORDER}) as server:
+            file = pathlib.Path(server.contracts_dir, "a.mmd")
+            file.write_text(later)
+            server.restart()
+            file.write_text(ORDER)
+            server.terminate()
+            with self.assertRaises(StartError) as raised:
+                server.start()
+            self.assertIn(older % file, str(raised.exception))
+        with Server(contracts={"a": ORDER, "b": later}) as server:
+            server.terminate()
+            with self.assertRaises(StartError) as raised:
+                server.start()
+            self.assertIn(older % pathlib.Path(server.contracts_dir, "a.mmd"), str(raised.exception))
+
     def test_port_in_use(self):
         with Server() as server:
             with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:

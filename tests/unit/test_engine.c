@@ -501,6 +501,8 @@ static void a_contract_is_upgraded_only_where_nothing_is_stranded(void **state) 
 	assert_int_equal(fixture->reply.status, HF_OK);
 	assert_int_equal(fixture->reply.version, 2);
 	assert_counts(fixture, "Open=1 Filled=0 Held=0 Cancelled=1 ");
+	assert_int_equal(load(fixture, order_v1), HF_REFUSED);
+	assert_text(fixture, "order version 1 is older than version 2, which is in force");
 	for (int round = 0; round < 2; round++) {
 		send_full(fixture, "1", "Place", "q=5 s=A", "p1", -1);
 		assert_ok(fixture, "Open", 1);
