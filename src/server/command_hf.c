@@ -253,14 +253,14 @@ bool hf_job_step(struct hf_loop *loop) {
 struct count {
 	struct hf_out *out;
 	uint64_t states;
-	struct hf_span wanted; /* len 0: all */
-	uint64_t entities;     /* in the wanted state */
+	const struct hf_span *wanted; /* NULL: all */
+	uint64_t entities;	      /* in the wanted state */
 };
 
 static void count_state(void *arg, const char *state, uint64_t entities) {
 	struct count *count = arg;
-	if (count->wanted.len > 0) {
-		if (!hf_span_is(count->wanted, state))
+	if (count->wanted != NULL) {
+		if (!hf_span_is(*count->wanted, state))
 			return;
 		count->entities = entities;
 	} else {
@@ -280,7 +280,7 @@ void hf_cmd_count(struct hf_loop *loop, struct hf_conn *conn,
 		return;
 	}
 	if (request->argc == 3)
-		count.wanted = request->argv[2];
+		count.wanted = &request->argv[2];
 	uint64_t begun = hf_out_begin(out);
 	hf_engine_lock(loop->engine);
 	hf_engine_count(loop->engine, request->argv[1], count_state, &count, &reply);
@@ -292,7 +292,7 @@ void hf_cmd_count(struct hf_loop *loop, struct hf_conn *conn,
 		char contract[SHOWN_MAX], state[SHOWN_MAX], text[HF_ERR_TEXT_MAX];
 		struct hf_text why = hf_text(text, sizeof(text));
 		hf_text_add(&why, "%s has no state %s", shown(request->argv[1], contract),
-			    shown(request->argv[2], state));
+			    request->argv[2].len == 0 ? "''" : shown(request->argv[2], state));
 		if (count.states > 0)
 			hf_out_int(out, (int64_t)count.entities);
 		else

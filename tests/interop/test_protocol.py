@@ -295,6 +295,7 @@ def test_count(server):
         conn.call(*place("counted"))
         equal(conn.call("HF.COUNT", "order", "Open"), fields_of(flat)[b"Open"] + 1)
         is_error(conn.call("HF.COUNT", "order", "Lost"), "NOTFOUND order has no state Lost")
+        is_error(conn.call("HF.COUNT", "order", ""), "NOTFOUND order has no state ''")
         is_error(conn.call("HF.COUNT", "nothing"), "NOTFOUND ")
         equal(conn.call("DBSIZE"), sum(flat[1::2]) + 1)
         equal(conn.call("TYPE", "order:counted"), "entity")
