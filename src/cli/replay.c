@@ -48,6 +48,19 @@ static void print_result(struct hf_engine *engine, bool verified, bool json) {
 	       seconds, rate, json ? (verified ? "true" : "false") : (verified ? "yes" : "no"));
 }
 
+/* Is what was replayed there at all, up to `until_lsn`? */
+static bool is_whole(struct hf_engine *engine, uint64_t until_lsn, struct hf_err *err) {
+	struct hf_engine_info info;
+	hf_engine_info(engine, &info);
+	if (info.segment_size == 0) /* there is no segment, of which one would tell it */
+		return hf_fail(err, HF_NOTFOUND,
+			       "%s: no log is here (no file log-0000000000000000.hfl)",
+			       info.data_dir);
+	return info.last_lsn >= until_lsn ||
+	       hf_fail(err, HF_NOTFOUND, "--until %llu: the log ends at LSN %llu",
+		       (unsigned long long)until_lsn, (unsigned long long)info.last_lsn);
+}
+
 static void notice(void *arg, const char *line) {
 	fprintf(stderr, "holdfast replay: %s\n", line);
 }
@@ -94,12 +107,7 @@ int hf_cli_replay(int argc, char **argv) {
 	hf_progress_end(&progress);
 	if (!ok)
 		return hf_cli_fail("replay", &err);
-	struct hf_reply reply;
-	uint8_t hash[16];
-	hf_engine_hash(engine, hash, &reply);
-	ok = reply.lsn >= until_lsn ||
-	     hf_fail(&err, HF_NOTFOUND, "--until %llu: the log ends at LSN %llu",
-		     (unsigned long long)until_lsn, (unsigned long long)reply.lsn);
+	ok = is_whole(engine, until_lsn, &err);
 	if (ok)
 		print_result(engine, verify, json);
 	int code = ok ? HF_EXIT_GOOD : hf_cli_fail("replay", &err);

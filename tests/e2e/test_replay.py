@@ -149,6 +149,18 @@ class Replay(Directory):
         self.assertEqual(text.returncode, 0)
         self.assertGreaterEqual(len(text.stdout.splitlines()), self.last)
 
+    def test_no_log(self):
+        """A directory without a log, of which nothing is proven, is not one with an empty log, which is."""
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            for args in (["replay", temp], ["replay", temp, "--verify"], ["log", "verify", temp]):
+                done = run(*args)
+                self.assertEqual((done.returncode, done.stdout), (1, ""), args)
+                self.assertIn(f"{temp}: no log is here (no file log-0000000000000000.hfl)", done.stderr)
+        with Server() as server:
+            server.terminate()
+            for args in (["replay", server.data_dir, "--verify"], ["log", "verify", server.data_dir]):
+                self.assertEqual(run(*args).returncode, 0, args)
+
     def test_usage(self):
         for args in (["replay"], ["replay", self.data, "--until", "x"], ["replay", self.data, "--nonesuch"],
                      ["log"], ["log", "dmp", self.data], ["log", "dump"]):
