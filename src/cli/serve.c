@@ -74,6 +74,14 @@ static bool read_number(const char *option, const char *text, uint64_t min, uint
 	return true;
 }
 
+/* The log refuses a size between two multiples as well, but after the command line is read. */
+static bool read_segment_size(const char *text, uint64_t *ret, struct hf_err *err) {
+	return read_number("--segment-size", text, HF_SEGMENT_SIZE_MIN, HF_SEGMENT_SIZE_MAX, ret,
+			   err) &&
+	       (*ret % 4096 == 0 ||
+		hf_fail(err, HF_USAGE, "--segment-size takes a multiple of 4096, not %s", text));
+}
+
 static bool read_flush(const char *text, enum hf_flush_mode *ret, struct hf_err *err) {
 	if (text == NULL || strcmp(text, "auto") == 0)
 		*ret = HF_FLUSH_AUTO;
@@ -125,8 +133,7 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 			   err) &&
 	       read_number("--max-clients", spelled.max_clients, 1, HF_CONNECTIONS_MAX,
 			   &ret->max_clients, err) &&
-	       read_number("--segment-size", spelled.segment_size, HF_SEGMENT_SIZE_MIN,
-			   HF_SEGMENT_SIZE_MAX, &ret->segment_size, err) &&
+	       read_segment_size(spelled.segment_size, &ret->segment_size, err) &&
 	       read_number("--snapshot-log", spelled.snapshot_log, 0, INT64_MAX, &ret->snapshot_log,
 			   err) &&
 	       read_number("--snapshot-every", spelled.snapshot_every, 0, INT32_MAX,
@@ -244,7 +251,7 @@ static bool load_contracts(struct hf_engine *engine, const char *dir, struct hf_
 	bool ok = count > 0;
 	uint64_t lsn = 0;
 	if (!ok)
-		(void)hf_fail(err, HF_USAGE, "%s has no contract: no file ends in .mmd", dir);
+		(void)hf_fail(err, HF_NOTFOUND, "%s has no contract: no file ends in .mmd", dir);
 	for (int i = 0; i < count; i++) {
 		char path[PATH_TEXT_MAX];
 		snprintf(path, sizeof(path), "%s/%s", dir, entries[i]->d_name);
@@ -321,6 +328,15 @@ static void print_screen(struct hf_engine *engine, const struct hf_server *serve
 
 /* ---- serving ----------------------------------------------------------------------------- */
 
+/*
+ * The command line was right: whatever rule of the engine's API it is that did not hold (one
+ * process per data directory), the exit code is that of a start that failed.
+ */
+static int fail(const struct hf_err *err) {
+	(void)hf_cli_fail("serve", err);
+	return HF_EXIT_BAD;
+}
+
 static bool serve(struct hf_engine *engine, const struct serve_options *options,
 		  struct signals *signals, struct hf_err *err) {
 	if (options->contracts_dir != NULL && !load_contracts(engine, options->contracts_dir, err))
@@ -357,11 +373,11 @@ static int open_and_serve(const struct serve_options *options, struct signals *s
 	struct hf_engine *engine;
 	struct hf_err err;
 	if (!hf_engine_open(&engine_options, &engine, &err))
-		return hf_cli_fail("serve", &err);
+		return fail(&err);
 	bool served = serve(engine, options, signals, &err);
-	int exit_code = served ? HF_EXIT_GOOD : hf_cli_fail("serve", &err);
+	int exit_code = served ? HF_EXIT_GOOD : fail(&err);
 	if (!hf_engine_close(engine, &err) && served)
-		exit_code = hf_cli_fail("serve", &err);
+		exit_code = fail(&err);
 	return exit_code;
 }
 
@@ -375,7 +391,7 @@ int hf_cli_serve(int argc, char **argv) {
 		return HF_EXIT_GOOD;
 	struct signals signals = { 0 };
 	if (!catch_signals(&signals, &err))
-		return hf_cli_fail("serve", &err);
+		return fail(&err);
 	int exit_code = open_and_serve(&options, &signals);
 	release_signals(&signals);
 	return exit_code;

@@ -216,7 +216,8 @@ class Usage(unittest.TestCase):
         """The complaint comes before anything is done: no data directory is made."""
         for args in ([], ["serve", "--nonesuch"], ["serve", "--listen"], ["serve", "extra"],
                      ["serve", "--listen", "nowhere"], ["serve", "--listen", "127.0.0.1:99999"],
-                     ["serve", "--threads", "0"], ["serve", "--segment-size", "5"], ["check"]):
+                     ["serve", "--threads", "0"], ["serve", "--segment-size", "5"],
+                     ["serve", "--segment-size", "1048577"], ["check"]):
             with self.subTest(args=args), tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
                 done = run(*args, cwd=temp)
                 self.assertEqual((done.returncode, done.stdout), (2, ""))
@@ -229,6 +230,15 @@ class Usage(unittest.TestCase):
                        "--listen", "127.0.0.1:0")
             self.assertEqual(done.returncode, 1)
             self.assertIn(temp + "/nonesuch", done.stderr)
+
+    def test_no_start(self):
+        """What a right command line meets is 1: no contract in the directory, or another process in the data's."""
+        with Server() as server, tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            for args, named in ((["--data", temp + "/data", "--contracts", temp], temp + " has no contract"),
+                                (["--data", server.data_dir], server.data_dir + " is in use")):
+                done = run("serve", "--listen", "127.0.0.1:0", *args)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn(named, done.stderr)
 
     def test_check(self):
         with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
