@@ -362,7 +362,8 @@ void hf_saver_make_room(struct hf_engine *engine);
 void hf_entity_save(struct hf_engine *engine, struct entity *entity);
 /*
  * Takes a snapshot, while requests go on; returns when it is durable in its place. Not under the
- * lock. ret_head->lsn is 0 if nothing came since the newest one, at `newest_lsn`.
+ * lock. ret_head->lsn is 0 if nothing came since the newest one, at `newest_lsn`. HF_NOTFOUND:
+ * nothing was ever logged.
  */
 HF_MUST bool hf_snapshot_take(struct hf_engine *engine, uint64_t newest_lsn,
 			      struct hf_snapshot_head *ret_head, uint64_t *ret_bytes,

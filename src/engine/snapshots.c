@@ -54,6 +54,11 @@ static void tell(struct hf_engine *engine, const struct hf_err *err) {
 		engine->notice(engine->arg, line);
 }
 
+/* To have logged nothing yet is none: who asked is told, and that is all. */
+static bool is_failure(const struct hf_err *err) {
+	return err->status != HF_NOTFOUND;
+}
+
 /* Takes one, and keeps account. */
 static bool take(struct snapshots *snapshots, struct hf_err *err) {
 	struct hf_engine *engine = snapshots->engine;
@@ -62,10 +67,10 @@ static bool take(struct snapshots *snapshots, struct hf_err *err) {
 	bool ok = hf_snapshot_take(engine, snapshots->lsn, &head, &bytes, err);
 	uint64_t now = hf_clock_monotonic_ns();
 	hf_engine_lock(engine);
-	if (!ok) {
+	if (!ok && is_failure(err)) {
 		snapshots->failures++;
 		snapshots->retry_at = now + RETRY_NS;
-	} else if (head.lsn != 0) {
+	} else if (ok && head.lsn != 0) {
 		snapshots->before_lsn = snapshots->lsn;
 		snapshots->lsn = head.lsn;
 		snapshots->position = head.position;
@@ -87,7 +92,8 @@ static void take_and_tell(struct snapshots *snapshots) {
 	bool ok = taken &&
 		  hf_snapshot_keep(&engine->dir, snapshots->lsn, snapshots->before_lsn, &why);
 	/* A log that has stopped has told its reason, which is this one's, too. */
-	if (!ok && !atomic_load(&snapshots->quit) && !hf_log_stopped(engine->log))
+	if (!ok && is_failure(&why) && !atomic_load(&snapshots->quit) &&
+	    !hf_log_stopped(engine->log))
 		tell(engine, &why);
 	hf_mutex_lock(&snapshots->mutex);
 	snapshots->outcome = (struct hf_snapshot_outcome){ .err = err };

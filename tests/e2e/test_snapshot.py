@@ -303,6 +303,19 @@ class Taken(unittest.TestCase):
                 self.assertEqual(snapshots(server.data_dir), newest)
             self.assertEqual(server.terminate(), 0)
 
+    def test_nothing_logged_yet(self):
+        """It is no failure: not counted, not told, and what comes then does not wait for the pause behind one."""
+        with Server(args=self.args + ["--snapshot-every", "1"]) as server:
+            with resp.Connection(server.connect()) as connection:
+                self.assertRegex(connection.call("HF.SNAPSHOT"), "^NOTFOUND nothing has been logged yet")
+                self.assertEqual(info(connection)["snapshot_failures"], "0")
+                connection.call("HF.CONTRACT", "LOAD", ORDER)
+                self.wait_for_snapshot(connection)
+                newest, _ = connection.call("HF.SNAPSHOT")
+                place(connection, ["behind one that was asked for"])
+                self.wait_for_snapshot(connection, newest)
+            self.assertNotIn("WARNING: no snapshot", server.stderr)
+
     def wait_for_snapshot(self, connection, after=0):
         for _ in range(300):
             if int(info(connection)["snapshot_lsn"]) > after:
