@@ -44,7 +44,10 @@ struct hf_engine_options {
 	void (*progress)(void *arg, uint64_t bytes_done, uint64_t bytes_total, uint64_t events);
 	/* HF_FLUSH_THREAD: from the log thread, after each commit or the stop; may be NULL */
 	void (*committed)(void *arg);
-	/* What an operator should know; may be NULL. From any of the engine's threads. */
+	/*
+	 * What an operator should know; may be NULL. From any of the engine's threads, and from the
+	 * caller's under the lock: it must not call the engine.
+	 */
 	void (*notice)(void *arg, const char *line);
 	void *arg;
 };

@@ -202,6 +202,7 @@ struct hf_engine {
 	_Alignas(8) uint8_t view_block[HF_BLOCK_MAX];
 	char text[HF_ERR_TEXT_MAX];
 	uint8_t scratch[HF_RECORD_MAX];
+	uint64_t unread_position; /* of the record that could not be read last; 0: none */
 	uint8_t value[HF_PLAIN_VALUE_MAX]; /* being replayed */
 	struct replay_step steps[HF_REPLAY_BATCH];
 };
@@ -435,6 +436,15 @@ void hf_figures_count(struct hf_engine *engine, const struct judged *judged,
 		      const struct hf_reply *reply);
 /* A hf_log_options.durable; `arg` is the engine. */
 void hf_figures_group(void *arg, const struct hf_log_group *group);
+
+/* ---- query.c */
+
+/*
+ * As hf_log_read, for a request: an operator is told of a record that cannot be read, once for each
+ * in a row. Under the lock.
+ */
+HF_MUST bool hf_record_read(struct hf_engine *engine, uint64_t position, struct hf_record *ret,
+			    struct hf_err *err);
 
 /* ---- send.c */
 

@@ -1,6 +1,8 @@
 /*
  * query.c - reads: an entity, its history, counts per state, the state hash.
  */
+#include <stdio.h>
+
 #include "engine/engine_private.h"
 
 typedef unsigned long long ull;
@@ -64,9 +66,23 @@ void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_
 		ret->durable_at = slot->lsn;
 }
 
+bool hf_record_read(struct hf_engine *engine, uint64_t position, struct hf_record *ret,
+		    struct hf_err *err) {
+	if (hf_log_read(engine->log, position, engine->scratch, ret, err))
+		return true;
+	if (engine->notice != NULL && position != engine->unread_position) {
+		char line[HF_ERR_TEXT_MAX + 80];
+		snprintf(line, sizeof(line), "WARNING: a request needed a record of the log: %s",
+			 err->text);
+		engine->notice(engine->arg, line);
+	}
+	engine->unread_position = position;
+	return false;
+}
+
 static bool read_event(struct hf_engine *engine, uint64_t position, struct hf_record *record,
 		       struct hf_event_record *event, struct hf_err *err) {
-	if (!hf_log_read(engine->log, position, engine->scratch, record, err))
+	if (!hf_record_read(engine, position, record, err))
 		return false;
 	if (record->type != HF_RECORD_EVENT || !hf_event_body_get(record->body, event))
 		return hf_fail(err, HF_CORRUPT, "log position %llu: no event stands here",

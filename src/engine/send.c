@@ -155,7 +155,7 @@ static bool answered_before(struct hf_engine *engine, const struct hf_send *send
 		struct hf_record record;
 		struct hf_event_record old;
 		struct hf_err err;
-		if (!hf_log_read(engine->log, position, engine->scratch, &record, &err)) {
+		if (!hf_record_read(engine, position, &record, &err)) {
 			hf_reply_err(engine, &err, 0, ret);
 			return true;
 		}

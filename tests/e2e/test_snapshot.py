@@ -477,6 +477,23 @@ class Kept(unittest.TestCase):
         self.assertEqual(verified.returncode, 1)
         self.assertIn("this id is not as the log makes it", verified.stderr)
 
+    def test_rot_behind_a_snapshot(self):
+        """In old events it is met by who needs them; an operator is told of each place once, not at each request."""
+        log = min(self.data.glob("log-*"))
+        for number in (3, 4):
+            flip(log, log.read_bytes().index(b"o%dplace" % number))
+        corrupt = []
+        with self.start() as server:
+            with resp.Connection(server.connect()) as connection:
+                for number in (3, 3, 4):
+                    corrupt += [connection.call("HF.HISTORY", "order", f"o{number}"), *place(connection, [number])]
+            self.assertEqual(server.terminate(), 0)
+            warning = "holdfast: WARNING: a request needed a record of the log: "
+            told = [line for line in server.stderr.splitlines() if line.startswith(warning)]
+        self.assertEqual([f"{warning}{error.removeprefix('CORRUPT ')}" for error in (corrupt[0], corrupt[-1])], told)
+        self.assertEqual(corrupt, corrupt[:1] * 4 + corrupt[-1:] * 2)
+        self.assertRegex(corrupt[0], rf"^CORRUPT .*/{log.name} offset \d+: ")
+
     def test_unreadable(self):
         """A directory in its place cannot be read: the one before."""
         newest = snapshots(self.data)[0]
