@@ -14,6 +14,7 @@
 
 /* Contracts */
 #define HF_CONTRACT_TEXT_MAX 65536u
+#define HF_CONTRACT_VERSION_MAX 9223372036854775807u /* signed on the wire */
 #define HF_CONTRACTS_MAX 1024u	  /* contract texts (all versions) in one data directory */
 #define HF_CONTRACT_BUCKETS 4096u /* of the look-ups by name and by ref: twice as many, or more */
 #define HF_DIAGNOSTICS_MAX 64u	  /* that are kept of one compilation */

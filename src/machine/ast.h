@@ -10,7 +10,7 @@
 #include "machine/machine.h"
 
 #define CHAIN_MAX 9u	       /* arcs of one path: the event's own and those through choices */
-#define CHAIN_TERMS_MAX 256u   /* height of an expression's tree: a + b + c + ... */
+#define CHAIN_TERMS_MAX 256u   /* height of an expression's tree, its values included */
 #define STATE_TABLE_SIZE 4096u /* a power of two, at least twice HF_STATES_MAX */
 
 /* A run of the text. */

@@ -101,7 +101,7 @@ static struct expr *new_expr(struct cursor *cursor, enum expr_op op, struct slic
 		return expr;
 	mc_help_on(mc_error_at(cursor->source, "too-deep", op_at,
 			       "this expression has more than %u operators on top of each other",
-			       CHAIN_TERMS_MAX),
+			       CHAIN_TERMS_MAX - 1),
 		   "split it");
 	return NULL;
 }

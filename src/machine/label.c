@@ -17,8 +17,8 @@ static bool not_one_word(struct cursor *cursor, uint32_t start) {
 	mc_help_on(
 		mc_error_at(source, "event-name", at.len > 0 ? at : mc_here(cursor),
 			    "\"%s\" cannot be an event's name", mc_show(source, at).text),
-		"clients send it: one word of letters, digits, _, - and ., such as %s; a label is "
-		"event(params) [guard] / effects",
+		"clients send it: one word of letters, digits, _, - and ., the first a letter or "
+		"_, such as %s; a label is event(params) [guard] / effects",
 		mc_suggested_name(mc_span_of(source, at), buf));
 	return false;
 }

@@ -50,7 +50,7 @@ static void read_title(struct source *source, uint32_t at, uint32_t end) {
 				       "the title \"%s\" cannot be a contract's name",
 				       mc_show(source, title).text),
 			   "clients type it: one word of at most %u letters, digits, _, - and ., "
-			   "such as %s",
+			   "the first a letter or _, such as %s",
 			   HF_NAME_MAX, mc_suggested_name(mc_span_of(source, title), buf));
 	}
 }
@@ -99,10 +99,12 @@ static void read_version(struct cursor *cursor) {
 		mc_error_at(source, "duplicate", at, "the version is declared twice");
 		return;
 	}
-	if (!hf_span_u64(mc_span_of(source, at), &source->version) || source->version == 0) {
+	if (!hf_span_u64(mc_span_of(source, at), &source->version) || source->version == 0 ||
+	    source->version > HF_CONTRACT_VERSION_MAX) {
 		source->version = 1;
 		mc_help_on(mc_error_at(source, "declaration", at.len > 0 ? at : mc_here(cursor),
-				       "the version must be a number from 1"),
+				       "the version must be a number from 1 to %llu",
+				       (unsigned long long)HF_CONTRACT_VERSION_MAX),
 			   "for example: %%%% version 2");
 		return;
 	}

@@ -127,7 +127,8 @@ static bool check_state_name(struct parser *parser, struct slice name) {
 	if (!mc_is_name(mc_span_of(source, name), ".")) {
 		mc_help_on(mc_error_at(source, "state-name", name, "%s cannot be a state's name",
 				       mc_show(source, name).text),
-			   "a name is letters, digits, _ and .; for example state \"%s\" as %s",
+			   "a name is letters, digits, _ and ., the first a letter or _; for "
+			   "example state \"%s\" as %s",
 			   mc_show(source, name).text,
 			   mc_suggested_name(mc_span_of(source, name), buf));
 		return false;

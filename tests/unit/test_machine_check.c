@@ -191,6 +191,8 @@ static void nul_bytes(void **state) {
 static void front_matter(void **state) {
 	expect_error("front-matter", "@---$\ntitle: a\nstateDiagram-v2\n");
 	expect_error("title", "---\ntitle: @my order$\n---\n" LIFE(""));
+	expect_error("title", "---\ntitle: @123$\n---\n" LIFE(""));
+	assert_non_null(strstr(diagnostics.items[0].help, "the first a letter or _"));
 	expect_error("title", "---\n@title:$\n---\n" LIFE(""));
 	expect_error("title", "---\ntitle: a\n@title: b$\n---\n" LIFE(""));
 	expect_silence("---\ntitle: 'my-order' # the name\nconfig:\n  theme: dark\n---\n" LIFE(""));
@@ -211,6 +213,8 @@ static void declarations(void **state) {
 	expect_error("declaration", LIFE("%% version @one$\n"));
 	expect_error("declaration", LIFE("%% version @0$\n"));
 	expect_error("declaration", LIFE("%% version@$\n"));
+	expect_error("declaration", LIFE("%% version @9223372036854775808$\n"));
+	expect_silence(LIFE("%% version 9223372036854775807\n"));
 	expect_error("declaration", LIFE("%% field a: u64\n%% invariant a > 1 @, a < 9$\n"));
 	expect_error("duplicate", LIFE("%% version 1\n%% version @2$\n"));
 	expect_error("duplicate", LIFE("%% field a: u64\n%% field @a$: i64\n"));
@@ -386,6 +390,30 @@ static void deep_expressions(void **state) {
 	expect_error("too-deep", text);
 }
 
+/* As docs/contract-language.md counts: the last that is good, and the first that is not. */
+static void nearly_too_deep(void **state) {
+	static const struct {
+		const char *first, *more, *last;
+		int count;
+	} chains[] = {
+		{ "x / u = u", " + u", "\n", 129 }, { "x / u += u", " + u", "\n", 128 },
+		{ "x [u", " + u", " > 1]\n", 128 }, { "x [b", " && b", "]\n", 255 },
+		{ "x [", "!", "b]\n", 63 },
+	};
+	for (size_t i = 0; i < sizeof(chains) / sizeof(chains[0]); i++) {
+		char text[4096] = FIELDS("A --> B : ");
+		strcat(text, chains[i].first);
+		for (int k = 0; k < chains[i].count; k++)
+			strcat(text, chains[i].more);
+		size_t len = strlen(text);
+		strcat(text, chains[i].last);
+		expect_silence(text);
+		strcpy(strcpy(text + len, chains[i].more) + strlen(chains[i].more), chains[i].last);
+		assert_null(compile(text, strlen(text), "test.mmd"));
+		assert_string_equal(diagnostics.items[0].code, i < 3 ? "too-many" : "too-deep");
+	}
+}
+
 static void too_many(void **state) {
 	char *text = malloc(200000);
 	assert_non_null(text);
@@ -487,6 +515,7 @@ int main(void) {
 		cmocka_unit_test(labels),
 		cmocka_unit_test(expressions),
 		cmocka_unit_test(deep_expressions),
+		cmocka_unit_test(nearly_too_deep),
 		cmocka_unit_test(too_many),
 		cmocka_unit_test(overlaps),
 		cmocka_unit_test(proven_apart),
