@@ -20,8 +20,8 @@
 extern "C" {
 #endif
 
-/* How a request ended. The names up to HF_STOPPED are the first word of the
- * error on the wire as well. */
+/* How a request ended. All but HF_OK and HF_USAGE are on the wire as well, as the first word of the
+ * error. */
 enum hf_status {
 	HF_OK = 0,
 	HF_REFUSED,	/* the contract does not allow it; nothing changed */
@@ -30,7 +30,7 @@ enum hf_status {
 	HF_BADEVENT,	/* the contract has no such event */
 	HF_BADPARAM,	/* missing, repeated, unknown or ill-typed param, id reused */
 	HF_TOOBIG,	/* a stated limit is exceeded */
-	HF_STOPPED,	/* the log failed: nothing is accepted any more */
+	HF_STOPPED,	/* the log failed, for good, or has no room as yet: not taken */
 	HF_BADCONTRACT, /* a contract text that does not check */
 	HF_USAGE,	/* the caller broke a rule of this API or the command line */
 	HF_IO,		/* the operating system refused */
