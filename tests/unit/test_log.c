@@ -522,6 +522,43 @@ static void a_scan_stops_where_it_is_told(void **state) {
 	close_log(fixture, log);
 }
 
+struct growing {
+	struct fixture *fixture;
+	struct hf_log *log;
+	uint64_t seen;
+};
+
+static bool grow(void *arg, const struct hf_record *records, uint32_t count, struct hf_err *err) {
+	struct growing *growing = arg;
+	if (growing->seen == 0) {
+		append(growing->fixture, growing->log, 8000);
+		make_durable(growing->fixture, growing->log);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		assert_record(&records[i], ++growing->seen);
+	return true;
+}
+
+/* It goes on in later segments than where its end was when the scan read that. */
+static void a_log_in_use_is_not_damaged(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 20);
+	make_durable(fixture, log);
+	char next[128];
+	segment_path(fixture, 1, next, sizeof(next));
+	while (access(next, F_OK) != 0) /* it is made ahead */
+		usleep(1000);
+	struct growing growing = { fixture, log, 0 };
+	struct hf_log_scan scan = { .dir = &fixture->dir, .records = grow, .arg = &growing };
+	struct hf_log_end end;
+	if (!hf_log_scan(&scan, &end, &fixture->err))
+		fail_msg("%s", fixture->err.text);
+	assert_int_equal(end.last_lsn, growing.seen);
+	assert_true(growing.seen > 20);
+	close_log(fixture, log);
+}
+
 /* As `append`, of one record, which asks for no more room than it takes. */
 static void append_small(struct fixture *fixture, struct hf_log *log) {
 	uint64_t lsn, position;
@@ -669,6 +706,7 @@ int main(void) {
 		BOTH(a_log_that_ends_before_its_witness_is_refused),
 		BOTH(bytes_far_behind_the_end_are_no_unfinished_group),
 		BOTH(a_scan_stops_where_it_is_told),
+		BOTH(a_log_in_use_is_not_damaged),
 		BOTH(a_place_does_not_depend_on_an_empty_group),
 		BOTH(a_damaged_witness_is_told),
 		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
