@@ -44,12 +44,14 @@ bool __wrap_hf_thread_start(struct hf_thread *thread, void (*main)(void *arg), v
 void __wrap_hf_thread_join(struct hf_thread *thread) {
 }
 
-/* Does the record behind this LSN begin there? */
-static bool is_place(const struct hf_log *log, const struct hf_log_place *place) {
-	uint64_t at = FIRST, lsn = 0;
-	for (; at < place->position && at < log->next; lsn++)
+/* Where the record behind this LSN begins, if the log goes so far; else 0. */
+static uint64_t behind(const struct hf_log *log, uint64_t lsn) {
+	uint64_t at = FIRST;
+	if (lsn > log->last_lsn)
+		return 0;
+	for (; lsn > 0; lsn--)
 		at += hf_record_size(log->bytes + at);
-	return at == place->position && lsn == place->lsn;
+	return at;
 }
 
 bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, struct hf_err *err) {
@@ -57,10 +59,10 @@ bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, stru
 	uint64_t at = FIRST, left = options->start == NULL ? log->records_max : UINT64_MAX;
 	if (log->event_fd < 0 && !hf_event_new(&log->event_fd, err))
 		return false;
-	if (options->start != NULL && !is_place(log, options->start))
-		return hf_fail(err, HF_CORRUPT, "no record stands where the snapshot ends");
 	if (options->start != NULL)
-		at = options->start->position;
+		at = behind(log, options->start->lsn);
+	if (at == 0)
+		return hf_fail(err, HF_CORRUPT, "the log does not go so far as the snapshot");
 	for (; at < log->next && left > 0; left--) {
 		struct hf_record record;
 		bool whole = hf_record_get(hf_span(log->bytes + at, log->next - at), at, &record);
