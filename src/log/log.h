@@ -55,10 +55,10 @@ struct hf_log_scan {
 	uint64_t until_lsn; /* 0: to the end */
 };
 
-/* Where a scan ended. */
 /* What the file that tells how far the log was durable is like. */
 enum hf_witness { HF_WITNESS_MISSING, HF_WITNESS_DAMAGED, HF_WITNESS_WHOLE };
 
+/* Where a scan ended. */
 struct hf_log_end {
 	uint64_t log_id;
 	uint64_t segment_size;

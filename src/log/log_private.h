@@ -121,9 +121,7 @@ void hf_segment_enter(struct hf_log *log, uint64_t segment);
 struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment);
 
 /* witness.c */
-/*
- * The LSN up to which the directory's log was durable, as far as its witness knows; 0: nothing.
- */
+/* The LSN up to which the directory's log was durable, as far as its witness knows; 0: nothing. */
 HF_MUST bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
 			     enum hf_witness *ret, struct hf_err *err);
 /* Says it if what was read of it is damaged. */
