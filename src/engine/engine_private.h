@@ -236,6 +236,15 @@ static inline struct contract_slot *hf_newest(struct hf_engine *engine, uint32_t
 	return &engine->slots[hf_atomic_load(&engine->families[family].newest, HF_ACQUIRE)];
 }
 
+/*
+ * What a reply waits for that shows an entity (NULL: none is there) through its family's newest
+ * text: that may be younger than the entity's last event.
+ */
+static inline uint64_t hf_shown_lsn(const struct contract_slot *newest,
+				    const struct entity *entity) {
+	return entity != NULL && entity->lsn > newest->lsn ? entity->lsn : newest->lsn;
+}
+
 /* ---- entity.c */
 
 uint64_t hf_entity_hash(const struct hf_engine *engine, uint32_t family, struct hf_span key);

@@ -61,9 +61,7 @@ void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_
 	const uint8_t *block;
 	hf_entity_view(engine, slot, entity, &state, &block);
 	hf_entity_show(slot->contract, state, entity, block, ret_view, ret);
-	/* It is shown through a text that may be younger than its last event. */
-	if (ret->durable_at < slot->lsn)
-		ret->durable_at = slot->lsn;
+	ret->durable_at = hf_shown_lsn(slot, entity);
 }
 
 bool hf_record_read(struct hf_engine *engine, uint64_t position, struct hf_record *ret,

@@ -327,6 +327,7 @@ bool hf_snapshot_recover(struct hf_engine *engine, const uint64_t *lsns, uint32_
 	*ret_place = (struct hf_log_place){
 		.log_id = head->log_id,
 		.lsn = head->lsn,
+		.position = head->position,
 		.frame_position = head->frame_position,
 		.crc = head->crc,
 		.record_bytes = head->record_bytes,

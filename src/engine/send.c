@@ -172,14 +172,6 @@ static bool answered_before(struct hf_engine *engine, const struct hf_send *send
 	return false;
 }
 
-/*
- * What a refusal shows: an entity, if there is one, and the contract's text, which may be younger
- * than the entity's last event.
- */
-static uint64_t shown_lsn(const struct contract_slot *slot, const struct entity *entity) {
-	return entity != NULL && entity->lsn > slot->lsn ? entity->lsn : slot->lsn;
-}
-
 static void refuse_event(struct hf_engine *engine, const struct hf_send *send,
 			 const struct contract_slot *slot, struct hf_reply *ret) {
 	const struct hf_contract *contract = slot->contract;
@@ -189,7 +181,7 @@ static void refuse_event(struct hf_engine *engine, const struct hf_send *send,
 	hf_text_add(&text, "'; it has: ");
 	for (uint32_t i = 0; i < contract->event_count; i++)
 		hf_text_add(&text, "%s%s", i > 0 ? ", " : "", contract->events[i].name);
-	hf_reply_text(engine, HF_BADEVENT, shown_lsn(slot, NULL), ret);
+	hf_reply_text(engine, HF_BADEVENT, hf_shown_lsn(slot, NULL), ret);
 }
 
 static void refuse_stale(struct hf_engine *engine, const struct hf_send *send,
@@ -206,7 +198,7 @@ static void refuse_stale(struct hf_engine *engine, const struct hf_send *send,
 			    (ull)entity->version,
 			    engine->slots[entity->slot].contract->states[entity->state].name,
 			    (ull)send->ifversion);
-	hf_reply_text(engine, HF_STALE, shown_lsn(change->slot, entity), ret);
+	hf_reply_text(engine, HF_STALE, hf_shown_lsn(change->slot, entity), ret);
 }
 
 static void refuse_step(struct hf_engine *engine, const struct change *change,
@@ -221,7 +213,7 @@ static void refuse_step(struct hf_engine *engine, const struct change *change,
 			    (ull)change->entity->version);
 	hf_step_explain(contract, judged->state, judged->block, judged->event, engine->values,
 			change->time_ns, judged->verdict, &judged->step, &text);
-	hf_reply_text(engine, HF_REFUSED, shown_lsn(change->slot, change->entity), ret);
+	hf_reply_text(engine, HF_REFUSED, hf_shown_lsn(change->slot, change->entity), ret);
 }
 
 int64_t hf_log_time(struct hf_engine *engine) {
@@ -342,7 +334,7 @@ static void judge(struct hf_engine *engine, const struct hf_send *send, struct j
 	}
 	if (!hf_params_bind(&contract->events[event], send->args, send->arg_count, engine->values,
 			    &err)) {
-		hf_reply_err(engine, &err, shown_lsn(change.slot, NULL), ret);
+		hf_reply_err(engine, &err, hf_shown_lsn(change.slot, NULL), ret);
 		return;
 	}
 

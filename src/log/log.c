@@ -184,7 +184,7 @@ bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, stru
 	log->ring_first = UINT64_MAX;
 	ok = ok && reaches_snapshot(log, options, err);
 	if (ok)
-		hf_witness_told(log);
+		hf_witness_tell(log);
 	ok = ok && (options->read_only || make_writable(log, options, err));
 	if (!ok) {
 		release(log);

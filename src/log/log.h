@@ -36,7 +36,7 @@ typedef void hf_log_progress_fn(void *arg, uint64_t bytes_done, uint64_t bytes_t
 struct hf_log_place {
 	uint64_t log_id;
 	uint64_t lsn;
-	uint64_t position;	 /* that no record up to `lsn` reaches; no scan asks */
+	uint64_t position;	 /* behind the last frame, maybe further: all before it was there */
 	uint64_t frame_position; /* of the last frame */
 	uint32_t crc;		 /* header CRC of the last frame */
 	uint64_t record_bytes;

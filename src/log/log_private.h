@@ -121,11 +121,14 @@ void hf_segment_enter(struct hf_log *log, uint64_t segment);
 struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment);
 
 /* witness.c */
-/* The LSN up to which the directory's log was durable, as far as its witness knows; 0: nothing. */
+/*
+ * The LSN up to which the directory's log was durable, as far as its witness knows; 0: nothing. And
+ * what that is like.
+ */
 HF_MUST bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
 			     enum hf_witness *ret, struct hf_err *err);
 /* Says it if what was read of it is damaged. */
-void hf_witness_told(const struct hf_log *log);
+void hf_witness_tell(const struct hf_log *log);
 HF_MUST bool hf_witness_start(struct hf_log *log, struct hf_err *err);
 /* Ends it with the last LSN: after an orderly stop nothing is left that it has not seen. */
 HF_MUST bool hf_witness_finish(struct hf_log *log, struct hf_err *err);

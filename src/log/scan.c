@@ -410,6 +410,9 @@ static bool enter_start(struct scanner *scanner, uint64_t *ret_offset, struct hf
 			return false;
 	if (segment >= scanner->end.segments)
 		return lost(scanner, err, "there is no such file");
+	/* A group may have stood open in the next one. It was there, durably, before that. */
+	if ((start->position - 1) / size >= scanner->end.segments)
+		return lost(scanner, err, "the file behind it is missing");
 	const uint8_t *bytes = NULL;
 	struct hf_frame frame;
 	if (offset > size - HF_SECTOR)

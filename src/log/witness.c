@@ -61,7 +61,7 @@ static void warn(const struct hf_log *log, const char *what) {
 	log->notice(log->arg, line);
 }
 
-void hf_witness_told(const struct hf_log *log) {
+void hf_witness_tell(const struct hf_log *log) {
 	if (log->end.witness == HF_WITNESS_DAMAGED && log->end.last_lsn > 0)
 		warn(log, "is damaged");
 }

@@ -673,6 +673,22 @@ static void who_waits_is_told_of_a_stop(void **state) {
 	assert_non_null(strstr(fixture->err.text, "no more"));
 }
 
+static void a_segment_in_which_a_group_stood_open_is_missed(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log_place place;
+	struct hf_log *log;
+	char path[128];
+	die_with_an_empty_group(fixture, &place);
+	uint64_t segment = place.position / HF_SEGMENT_SIZE_MIN;
+	for (uint64_t i = segment; i < segment + 3; i++) {
+		segment_path(fixture, i, path, sizeof(path));
+		assert_true(unlink(path) == 0 || i > segment);
+	}
+	assert_false(try_open_at(fixture, &place, &log));
+	assert_int_equal(fixture->err.status, HF_CORRUPT);
+	assert_non_null(strstr(fixture->err.text, "the file behind it is missing"));
+}
+
 static void one_process_per_directory(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_dir second;
@@ -708,6 +724,7 @@ int main(void) {
 		BOTH(a_scan_stops_where_it_is_told),
 		BOTH(a_log_in_use_is_not_damaged),
 		BOTH(a_place_does_not_depend_on_an_empty_group),
+		BOTH(a_segment_in_which_a_group_stood_open_is_missed),
 		BOTH(a_damaged_witness_is_told),
 		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
 						tear_down),
