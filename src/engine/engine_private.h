@@ -202,7 +202,7 @@ struct hf_engine {
 	_Alignas(8) uint8_t view_block[HF_BLOCK_MAX];
 	char text[HF_ERR_TEXT_MAX];
 	uint8_t scratch[HF_RECORD_MAX];
-	uint64_t unread_position; /* of the record that could not be read last; 0: none */
+	uint64_t unread_position;	   /* of the record that could not be read last; 0: none */
 	uint8_t value[HF_PLAIN_VALUE_MAX]; /* being replayed */
 	struct replay_step steps[HF_REPLAY_BATCH];
 };
@@ -237,12 +237,11 @@ static inline struct contract_slot *hf_newest(struct hf_engine *engine, uint32_t
 }
 
 /*
- * What a reply waits for that shows an entity (NULL: none is there) through its family's newest
- * text: that may be younger than the entity's last event.
+ * What a reply waits for that shows an entity (NULL: none is there) through a contract's text,
+ * which may be younger than the entity's last event.
  */
-static inline uint64_t hf_shown_lsn(const struct contract_slot *newest,
-				    const struct entity *entity) {
-	return entity != NULL && entity->lsn > newest->lsn ? entity->lsn : newest->lsn;
+static inline uint64_t hf_shown_lsn(const struct contract_slot *slot, const struct entity *entity) {
+	return entity != NULL && entity->lsn > slot->lsn ? entity->lsn : slot->lsn;
 }
 
 /* ---- entity.c */
@@ -290,8 +289,11 @@ static inline struct hf_span hf_entity_key(const struct entity *entity) {
 void hf_entity_view(struct hf_engine *engine, const struct contract_slot *slot,
 		    const struct entity *entity, uint16_t *ret_state, const uint8_t **ret_block);
 
-/* What hf_engine_get says of an entity with this head, in this state, and with these fields. */
-void hf_entity_show(const struct hf_contract *contract, uint16_t state, const struct entity *head,
+/*
+ * What hf_engine_get says of an entity with this head, which `slot` shows in this state and with
+ * these fields.
+ */
+void hf_entity_show(const struct contract_slot *slot, uint16_t state, const struct entity *head,
 		    const uint8_t *block, struct hf_entity_view *ret_view, struct hf_reply *ret);
 
 /* What an accepted event does to memory; all of it, for requests and for replay alike. */

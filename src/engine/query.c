@@ -28,27 +28,28 @@ static struct entity *find(struct hf_engine *engine, struct hf_span contract, st
 	return entity;
 }
 
-static void reply_entity(const struct entity *entity, const char *state, struct hf_reply *ret) {
+static void reply_entity(const struct contract_slot *slot, const struct entity *entity,
+			 const char *state, struct hf_reply *ret) {
 	*ret = (struct hf_reply){
 		.status = HF_OK,
-		.durable_at = entity->lsn,
+		.durable_at = hf_shown_lsn(slot, entity),
 		.state = state,
 		.version = entity->version,
 		.lsn = entity->lsn,
 	};
 }
 
-void hf_entity_show(const struct hf_contract *contract, uint16_t state, const struct entity *head,
+void hf_entity_show(const struct contract_slot *slot, uint16_t state, const struct entity *head,
 		    const uint8_t *block, struct hf_entity_view *ret_view, struct hf_reply *ret) {
 	*ret_view = (struct hf_entity_view){
-		.contract = contract,
-		.state = contract->states[state].name,
+		.contract = slot->contract,
+		.state = slot->contract->states[state].name,
 		.version = head->version,
 		.lsn = head->lsn,
 		.time_ns = head->time_ns,
 		.block = block,
 	};
-	reply_entity(head, ret_view->state, ret);
+	reply_entity(slot, head, ret_view->state, ret);
 }
 
 void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
@@ -60,8 +61,7 @@ void hf_engine_get(struct hf_engine *engine, struct hf_span contract, struct hf_
 	uint16_t state;
 	const uint8_t *block;
 	hf_entity_view(engine, slot, entity, &state, &block);
-	hf_entity_show(slot->contract, state, entity, block, ret_view, ret);
-	ret->durable_at = hf_shown_lsn(slot, entity);
+	hf_entity_show(slot, state, entity, block, ret_view, ret);
 }
 
 bool hf_record_read(struct hf_engine *engine, uint64_t position, struct hf_record *ret,
@@ -167,7 +167,7 @@ void hf_engine_history_begin(struct hf_engine *engine, struct hf_span contract, 
 	if (some && history->to == version)
 		history->positions[version - from] = entity->position;
 	const struct contract_slot *slot = &engine->slots[entity->slot];
-	reply_entity(entity, slot->contract->states[entity->state].name, ret);
+	reply_entity(slot, entity, slot->contract->states[entity->state].name, ret);
 }
 
 bool hf_engine_history_step(struct hf_engine *engine, struct hf_history *history, uint32_t reads,

@@ -87,7 +87,7 @@ bool hf_engine_reader_get(struct hf_engine_reader *reader, struct hf_span contra
 	const struct contract_slot *slot = &engine->slots[head.slot];
 	if (slot != hf_newest(engine, family))
 		return false;
-	hf_entity_show(slot->contract, head.state, &head, block, ret_view, ret);
+	hf_entity_show(slot, head.state, &head, block, ret_view, ret);
 	return true;
 }
 

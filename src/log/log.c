@@ -175,6 +175,8 @@ bool hf_log_open(const struct hf_log_options *options, struct hf_log **ret, stru
 		.progress = options->progress,
 		.arg = options->arg,
 		.until_lsn = options->read_only ? options->until_lsn : 0,
+		.writer = !options->read_only,
+		.notice = options->notice,
 	};
 	uint64_t begin_ns = hf_clock_monotonic_ns();
 	bool ok = hf_log_scan(&scan, &log->end, err);

@@ -53,6 +53,9 @@ struct hf_log_scan {
 	hf_log_progress_fn *progress; /* NULL: none */
 	void *arg;
 	uint64_t until_lsn; /* 0: to the end */
+	/* By who will write to it: first waits until no write of an earlier process can land. */
+	bool writer;
+	hf_log_notice_fn *notice; /* NULL: none. Told if it waits. */
 };
 
 /* What the file that tells how far the log was durable is like. */

@@ -77,6 +77,44 @@ static bool find_segments(struct scanner *scanner, struct hf_err *err) {
 	return true;
 }
 
+/* ---- writes of the dead ---- */
+
+static bool wait_for_write(const struct hf_log_scan *options, uint64_t segment,
+			   struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE], line[HF_SEGMENT_NAME_SIZE + 128];
+	struct hf_file file;
+	bool taken;
+	if (!hf_file_open(options->dir, hf_segment_name(segment, name), HF_FILE_WRITE, false, &file,
+			  err))
+		return false;
+	bool ok = hf_file_take(&file, false, &taken, err);
+	if (ok && !taken) {
+		snprintf(line, sizeof(line),
+			 "waiting for the disk: a write to %s, of a process that has ended, is "
+			 "still on its way",
+			 name);
+		if (options->notice != NULL)
+			options->notice(options->arg, line);
+		ok = hf_file_take(&file, true, &taken, err);
+	}
+	hf_file_close(&file);
+	return ok;
+}
+
+/*
+ * A process that was killed may leave a write in flight, which the disk may take at any later time:
+ * also after the recovery that did not see it, on top of what was written since. Its writer had
+ * taken the file, which stays so until the write is over. It is in one of those that a writer has
+ * open.
+ */
+static bool wait_for_writes(const struct scanner *scanner, struct hf_err *err) {
+	uint64_t segments = scanner->end.segments;
+	for (uint64_t i = segments > WRITE_FILES ? segments - WRITE_FILES : 0; i < segments; i++)
+		if (!wait_for_write(scanner->options, i, err))
+			return false;
+	return true;
+}
+
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
 static bool corrupt(const struct scanner *scanner, uint64_t offset, struct hf_err *err,
@@ -538,8 +576,8 @@ bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, stru
 	struct scanner scanner = { .options = options, .file = HF_FILE_CLOSED };
 	if (!find_segments(&scanner, err))
 		return false;
-	bool ok = true;
-	if (scanner.end.segments > 0) {
+	bool ok = !options->writer || wait_for_writes(&scanner, err);
+	if (ok && scanner.end.segments > 0) {
 		scanner.window = hf_memory_new(HF_SCAN_WINDOW);
 		ok = scanner.window != NULL || hf_fail(err, HF_NOMEM, "out of memory");
 		uint64_t witnessed;

@@ -140,6 +140,7 @@ static void on_moment(void *arg, enum sim_op op) {
 	}
 	if (sim_once_in(random, 8)) {
 		struct sim_disk *disk = sim_disk_clone(now);
+		sim_kill(scene->actor.sim, disk, sim_next(random));
 		try_point(scene, disk, sim_next(random), true);
 	}
 }

@@ -76,10 +76,12 @@ bool hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
 	}
 	/*
 	 * For the message above only: the lock itself is the kernel's, and goes with the process.
+	 * Always of one length: ext4 writes a file that was truncated when its last user closes it,
+	 * and truncating it again would wait for that.
 	 */
 	char pid[32];
-	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len) {
+	int len = snprintf(pid, sizeof(pid), "%-15d\n", (int)getpid());
+	if (pwrite(fd, pid, (size_t)len, 0) != len) {
 		int reason = errno;
 		close(fd);
 		return hf_fail_sys(err, reason, "cannot write %s/lock", dir->path);
@@ -214,6 +216,15 @@ bool hf_file_write(const struct hf_file *file, const void *buf, size_t len, uint
 
 bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
 	return fsync(file->fd) == 0 || hf_fail_sys(err, errno, "cannot sync a file");
+}
+
+bool hf_file_take(const struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err) {
+	int result;
+	do
+		result = flock(file->fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+	while (result != 0 && errno == EINTR);
+	*ret_taken = result == 0;
+	return result == 0 || errno == EWOULDBLOCK || hf_fail_sys(err, errno, "cannot lock a file");
 }
 
 bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {

@@ -24,6 +24,7 @@ static bool handle_new(struct sim *sim, int kind, uint32_t at, int *ret_fd) {
 		if (sim->handles[i].kind != HANDLE_FREE)
 			continue;
 		sim->handles[i].kind = kind;
+		sim->handles[i].taken = false;
 		sim->handles[i].at = at;
 		if (kind == HANDLE_FILE)
 			sim->disk->opened[at]++;
@@ -44,6 +45,7 @@ static void handle_close(struct sim *sim, int fd) {
 	if (handle->kind == HANDLE_FILE)
 		sim->disk->opened[handle->at]--;
 	handle->kind = HANDLE_FREE;
+	handle->taken = false;
 }
 
 uint32_t sim_slot(const struct sim *sim, const struct hf_file *file) {
@@ -370,6 +372,18 @@ bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
 		return hf_fail_sys(err, reason, "cannot sync a file");
 	}
 	sim_settle(sim, slot, 0, FILE_END);
+	return true;
+}
+
+bool hf_file_take(const struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err) {
+	struct sim *sim = sim_world();
+	uint32_t slot = sim_slot(sim, file);
+	for (uint32_t i = 0; i < HANDLES_MAX; i++) /* it would wait for itself */
+		HF_ASSERT(!sim->handles[i].taken || sim->handles[i].at != slot);
+	bool late = sim_disk_is_late(sim->disk) && sim->disk->late.slot == slot;
+	if (late && wait)
+		sim_disk_land(sim->disk);
+	*ret_taken = sim->handles[file->fd].taken = wait || !late;
 	return true;
 }
 

@@ -135,6 +135,16 @@ bool sim_flusher_complete(struct sim *sim) {
 	return true;
 }
 
+void sim_kill(const struct sim *sim, struct sim_disk *disk, uint64_t seed) {
+	const struct sim_faults *faults = &sim->faults;
+	/* Where writes go astray, what is seen does not tell where this one went. */
+	if (sim->flusher == NULL || faults->misdirected || faults->lost_write || faults->rot_rest ||
+	    seed % 2 == 0)
+		return;
+	const struct flight *flight = &sim->flusher->flight;
+	sim_disk_delay(disk, flight->slot, flight->offset, flight->len);
+}
+
 bool hf_flusher_collect(struct hf_flusher *flusher, bool wait, bool *ret_done, struct hf_err *err) {
 	struct sim *sim = sim_world();
 	*ret_done = false;

@@ -140,6 +140,8 @@ static void mark_names(const struct names *names, bool *used) {
 static void collect(struct sim_disk *disk) {
 	bool used[INODES_MAX];
 	memset(used, false, disk->slots);
+	if (sim_disk_is_late(disk))
+		used[disk->late.slot] = true;
 	for (uint32_t i = 0; i < disk->dir_count; i++) {
 		const struct directory *dir = &disk->dirs[i];
 		mark_names(&dir->seen, used);
@@ -322,6 +324,59 @@ void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, con
 	}
 }
 
+/* ---- writes that land late ---- */
+
+/* Forgets the last write that waits for sector `i`; false if none does. */
+static bool unsee(struct inode *inode, uint32_t i) {
+	struct sector *before = run_get(&inode->durable, i);
+	uint32_t last = inode->pending_count;
+	for (uint32_t j = 0; j < inode->pending_count; j++) {
+		if (inode->pending[j].at != i)
+			continue;
+		if (last < inode->pending_count)
+			before = inode->pending[last].sector;
+		last = j;
+	}
+	if (last == inode->pending_count)
+		return false;
+	run_set(&inode->seen, i, sector_ref(before));
+	sector_drop(inode->pending[last].sector);
+	inode->pending_count--;
+	memmove(inode->pending + last, inode->pending + last + 1,
+		(inode->pending_count - last) * sizeof(*inode->pending));
+	return true;
+}
+
+void sim_disk_delay(struct sim_disk *disk, uint32_t slot, uint64_t offset, size_t len) {
+	HF_ASSERT((offset | len) % HF_SECTOR == 0);
+	if (sim_disk_is_late(disk) || disk->inodes[slot]->betrayed)
+		return;
+	struct inode *inode = inode_own(disk, slot);
+	uint8_t *bytes = malloc(len);
+	HF_ASSERT(bytes != NULL);
+	sim_inode_read(inode, offset, bytes, len);
+	bool late = false;
+	for (uint64_t at = offset; at < offset + len; at += HF_SECTOR)
+		late |= unsee(inode, (uint32_t)(at / HF_SECTOR));
+	if (late)
+		disk->late = (struct late){ slot, offset, len, bytes };
+	else
+		free(bytes);
+}
+
+/* As a write that is not durable yet. */
+static void arrive(struct sim_disk *disk) {
+	struct late late = disk->late;
+	disk->late.bytes = NULL;
+	sim_inode_write(disk, late.slot, late.offset, late.bytes, late.len);
+	free(late.bytes);
+}
+
+void sim_disk_land(struct sim_disk *disk) {
+	arrive(disk);
+	sim_inode_settle(disk, disk->late.slot, disk->late.offset, disk->late.len);
+}
+
 /* ---- names ---- */
 
 /* Its index, or names->count. */
@@ -419,6 +474,7 @@ struct sim_disk *sim_disk_new(void) {
 		disk = malloc(sizeof(*disk));
 	HF_ASSERT(disk != NULL);
 	disk->slots = disk->dir_count = 0;
+	disk->late.bytes = NULL;
 	return disk;
 }
 
@@ -441,6 +497,12 @@ struct sim_disk *sim_disk_clone(struct sim_disk *disk) {
 	clone->dir_count = disk->dir_count;
 	for (uint32_t i = 0; i < disk->dir_count; i++)
 		copy_dir(&clone->dirs[i], &disk->dirs[i]);
+	clone->late = disk->late;
+	if (sim_disk_is_late(disk)) {
+		clone->late.bytes = malloc(disk->late.len);
+		HF_ASSERT(clone->late.bytes != NULL);
+		memcpy(clone->late.bytes, disk->late.bytes, disk->late.len);
+	}
 	return clone;
 }
 
@@ -449,6 +511,7 @@ void sim_disk_free(struct sim_disk *disk) {
 		return;
 	for (uint32_t i = 0; i < disk->slots; i++)
 		inode_drop(disk->inodes[i]);
+	free(disk->late.bytes);
 	disk->next_spare = spare_disks;
 	spare_disks = disk;
 }
@@ -545,6 +608,8 @@ static bool is_clean(const struct inode *inode) {
 
 uint64_t sim_disk_cut(struct sim_disk *disk, uint64_t seed) {
 	struct cutter cutter = { .random = { seed } };
+	if (sim_disk_is_late(disk))
+		arrive(disk);
 	memset(disk->opened, 0, disk->slots * sizeof(*disk->opened));
 	for (uint32_t i = 0; i < disk->dir_count; i++)
 		cut_dir(&cutter, disk, i);
@@ -560,6 +625,8 @@ uint64_t sim_disk_cut(struct sim_disk *disk, uint64_t seed) {
 }
 
 void sim_disk_settle(struct sim_disk *disk) {
+	if (sim_disk_is_late(disk))
+		arrive(disk);
 	for (uint32_t i = 0; i < disk->dir_count; i++) {
 		disk->dirs[i].made_durably = disk->dirs[i].made;
 		sim_dir_settle(disk, i, CHANGES_MAX, true);

@@ -69,6 +69,14 @@ struct directory {
 	struct change changes[CHANGES_MAX];
 };
 
+/* A write of a process that was killed, which the device still has. Whole sectors. */
+struct late {
+	uint32_t slot;
+	uint64_t offset;
+	size_t len;
+	uint8_t *bytes; /* NULL: there is none */
+};
+
 struct sim_disk {
 	struct sim_disk *next_spare;
 	uint32_t slots; /* that were ever used: those behind are free */
@@ -76,6 +84,7 @@ struct sim_disk {
 	uint16_t opened[INODES_MAX]; /* by the process that runs on it */
 	uint32_t dir_count;
 	struct directory dirs[DIRS_MAX];
+	struct late late;
 };
 
 const struct inode *sim_inode(const struct sim_disk *disk, uint32_t slot);
@@ -94,6 +103,16 @@ void sim_inode_betray(struct sim_disk *disk, uint32_t slot, uint64_t offset, uin
 		      struct sim_random *random, uint32_t keep_one_in);
 /* What is seen is again what is durable, and what waits for a sync. */
 void sim_inode_reveal(struct sim_disk *disk, uint32_t slot);
+/*
+ * The last write there, which is not durable yet, is not seen any more: it lands later. Nothing
+ * happens if it is durable after all, or an earlier one is late.
+ */
+void sim_disk_delay(struct sim_disk *disk, uint32_t slot, uint64_t offset, size_t len);
+/* What is late lands, and is durable. */
+void sim_disk_land(struct sim_disk *disk);
+static inline bool sim_disk_is_late(const struct sim_disk *disk) {
+	return disk->late.bytes != NULL;
+}
 /* Changes what is seen and what is durable. */
 void sim_inode_damage(struct sim_disk *disk, uint32_t slot, uint64_t offset, const uint8_t *bytes,
 		      size_t len);

@@ -48,6 +48,7 @@ static inline bool sim_once_in(struct sim_random *random, uint32_t n) {
  * when the directory was.
  */
 struct sim_disk;
+struct sim;
 
 struct sim_disk *sim_disk_new(void);
 /* Cheap: what is not changed is shared. */
@@ -59,6 +60,11 @@ void sim_disk_free(struct sim_disk *disk);
  * what was kept: two cuts of one disk with the same hash leave the same.
  */
 uint64_t sim_disk_cut(struct sim_disk *disk, uint64_t seed);
+/*
+ * Of a world whose process is killed, on `disk`, its own or a clone: what was written stays, but
+ * the write in flight may land later, in another process's time, as `seed` says.
+ */
+void sim_kill(const struct sim *sim, struct sim_disk *disk, uint64_t seed);
 /* Everything counts as synced. */
 void sim_disk_settle(struct sim_disk *disk);
 
@@ -125,8 +131,6 @@ struct sim_faults {
 };
 
 /* ---- worlds ---------------------------------------------------------------------------------- */
-
-struct sim;
 
 /* Owns the disk from then on. */
 struct sim *sim_new(uint64_t seed, struct sim_disk *disk);

@@ -70,6 +70,8 @@ enum sim_end sim_run(struct sim *sim, void (*main)(void *arg), void *arg) {
 		find_leaks(sim);
 	}
 	sim_fibers_end(sim);
+	if (sim->end == SIM_CRASHED)
+		sim_kill(sim, sim->disk, sim_next(&sim->random));
 	sim_memory_free_all(sim);
 	memset(sim->handles, 0, sizeof(sim->handles));
 	memset(sim->events_used, 0, sizeof(sim->events_used));
@@ -192,6 +194,8 @@ bool sim_io(struct sim *sim, enum sim_op op, uint64_t what, uint32_t rate, int *
 	sim->io_count++;
 	sim_trace_add(sim, sim->io_count << 8 | op);
 	sim_trace_add(sim, what);
+	if (sim_disk_is_late(sim->disk) && sim_once_in(&sim->random, 16))
+		sim_disk_land(sim->disk);
 	bool fails = faults->fail_io_at != 0 &&
 		     (faults->fail_for_ever ? sim->io_count >= faults->fail_io_at
 					    : sim->io_count == faults->fail_io_at);

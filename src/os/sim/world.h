@@ -17,6 +17,7 @@
 struct handle {
 	enum { HANDLE_FREE, HANDLE_FILE, HANDLE_DIR, HANDLE_LOCK } kind;
 	uint32_t at; /* slot of the inode; index of the directory */
+	bool taken;  /* by hf_file_take */
 };
 
 /* What hf_memory_new and its like gave away, in a ring; 64 bytes, so that what follows is
