@@ -206,7 +206,8 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 		ret->state = contract->name;
 		return;
 	} else {
-		hf_reply_err(engine, &err, 0, ret);
+		/* What is in force, or which states are in use, may have refused it. */
+		hf_reply_err(engine, &err, ok ? hf_log_last(engine->log) : 0, ret);
 	}
 	hf_contract_free(contract);
 }

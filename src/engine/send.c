@@ -34,6 +34,11 @@ uint32_t hf_request_family(struct hf_engine *engine, struct hf_span contract, st
 			   struct hf_reply *ret) {
 	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
 	uint32_t family = hf_family_find(engine, contract);
+	/* What any reply shows that is made here: that a contract is there. None ever goes. */
+	uint32_t slots = engine->slot_count;
+	uint64_t seen = family != UINT32_MAX ? hf_newest(engine, family)->lsn
+			: slots > 0	     ? engine->slots[slots - 1].lsn
+					     : 0;
 	if (family == UINT32_MAX) {
 		hf_text_add(&text, "no contract is named '");
 		hf_text_add_quoted(&text, contract, HF_NAME_MAX);
@@ -42,14 +47,14 @@ uint32_t hf_request_family(struct hf_engine *engine, struct hf_span contract, st
 		for (uint32_t i = 0; i < engine->family_count && i < 16; i++)
 			hf_text_add(&text, "%s%s", i > 0 ? ", " : "",
 				    hf_engine_contract_at(engine, i)->name);
-		hf_reply_text(engine, HF_NOTFOUND, 0, ret);
+		hf_reply_text(engine, HF_NOTFOUND, seen, ret);
 	} else if (key.len > HF_KEY_MAX) {
 		hf_text_add(&text, "the key has %zu bytes, the limit is %u", key.len, HF_KEY_MAX);
-		hf_reply_text(engine, HF_TOOBIG, 0, ret);
+		hf_reply_text(engine, HF_TOOBIG, seen, ret);
 		return UINT32_MAX;
 	} else if (key.len == 0) {
 		hf_text_add(&text, "the key is empty: it has 1 to %u bytes", HF_KEY_MAX);
-		hf_reply_text(engine, HF_BADPARAM, 0, ret);
+		hf_reply_text(engine, HF_BADPARAM, seen, ret);
 		return UINT32_MAX;
 	}
 	return family;
@@ -284,7 +289,7 @@ static bool address(struct hf_engine *engine, const struct hf_send *send, struct
 		struct hf_err err;
 		hf_fail(&err, HF_TOOBIG, "the ID has %zu bytes, the limit is %u", send->id.len,
 			HF_ID_MAX);
-		hf_reply_err(engine, &err, 0, ret);
+		hf_reply_err(engine, &err, hf_newest(engine, family)->lsn, ret);
 		return false;
 	}
 	*change = (struct change){

@@ -302,6 +302,15 @@ static void every_outcome_waits_for_what_it_shows(void **state) {
 	assert_int_equal(fixture->reply.durable_at, placed);
 }
 
+static void count_state(void *arg, const char *state, uint64_t entities) {
+}
+
+static void count(struct fixture *fixture, const char *contract) {
+	hf_engine_lock(fixture->engine);
+	hf_engine_count(fixture->engine, hf_span_of(contract), count_state, NULL, &fixture->reply);
+	hf_engine_unlock(fixture->engine);
+}
+
 /* What an older entity is shown through, and judged by, may not be durable yet. */
 static void every_outcome_waits_for_the_contract_it_shows(void **state) {
 	struct fixture *fixture = *state;
@@ -324,6 +333,35 @@ static void every_outcome_waits_for_the_contract_it_shows(void **state) {
 	assert_int_equal(fixture->reply.durable_at, loaded);
 	assert_int_equal(send_full(fixture, "a", "Fill", "n=1", "", 7), HF_STALE);
 	assert_int_equal(fixture->reply.durable_at, loaded);
+	count(fixture, "orders");
+	assert_text(fixture, "loaded are: order");
+	assert_int_equal(fixture->reply.durable_at, loaded);
+	get(fixture, "");
+	assert_int_equal(fixture->reply.status, HF_BADPARAM);
+	assert_int_equal(fixture->reply.durable_at, loaded);
+}
+
+/* That it may not be loaded tells of the one in force, and of the entities that it would strand. */
+static void a_refused_contract_waits_for_what_refused_it(void **state) {
+	struct fixture *fixture = *state;
+	static char later[sizeof(order_v1) + 40];
+	snprintf(later, sizeof(later), "%s    %%%% field note: u64\n", order_v1);
+	strstr(later, "version 1")[8] = '2';
+	assert_int_equal(load(fixture, later), HF_OK);
+	uint64_t loaded = fixture->reply.lsn;
+	strstr(later, "note")[0] = 'v';
+	assert_int_equal(load(fixture, later), HF_REFUSED);
+	assert_text(fixture, "is in force with another text");
+	assert_int_equal(fixture->reply.durable_at, loaded);
+	send_event(fixture, "a", "Place", "q=9 s=x");
+	uint64_t placed = fixture->reply.lsn;
+	strstr(later, "vote")[0] = 'n';
+	strstr(later, "version 2")[8] = '3';
+	for (char *at; (at = strstr(later, "Open")) != NULL;)
+		memcpy(at, "Shut", 4);
+	assert_int_equal(load(fixture, later), HF_REFUSED);
+	assert_text(fixture, "Open");
+	assert_int_equal(fixture->reply.durable_at, placed);
 }
 
 static const char timed[] = "---\ntitle: timed\n---\n"
@@ -676,6 +714,7 @@ int main(void) {
 		BOTH(replay_gives_the_same_hash_at_every_lsn),
 		BOTH(every_outcome_waits_for_what_it_shows),
 		BOTH(every_outcome_waits_for_the_contract_it_shows),
+		BOTH(a_refused_contract_waits_for_what_refused_it),
 		BOTH(replay_sees_the_time_that_was_logged),
 		BOTH(history_is_found_from_any_version),
 		BOTH(history_goes_on_while_events_come),
