@@ -212,18 +212,24 @@ struct snapshots {
 
 static bool prove_snapshots(const struct hf_dir *dir, const struct hf_log_end *end,
 			    struct snapshots *snapshots, struct hf_err *err) {
-	for (uint32_t i = 0; i < snapshots->count; i++) {
+	uint32_t listed = snapshots->count;
+	snapshots->count = 0;
+	for (uint32_t i = 0; i < listed; i++) {
 		char name[HF_SNAPSHOT_NAME_SIZE];
-		if (!hf_snapshot_verify(dir, snapshots->lsns[i], &snapshots->heads[i],
-					&snapshots->bytes[i], err))
+		uint64_t lsn = snapshots->lsns[i];
+		struct hf_snapshot_head *head = &snapshots->heads[snapshots->count];
+		if (!hf_snapshot_verify(dir, lsn, head, &snapshots->bytes[snapshots->count], err)) {
+			if (hf_snapshot_gone(err))
+				continue;
 			return false;
-		if (snapshots->heads[i].log_id != end->log_id || snapshots->lsns[i] > end->last_lsn)
+		}
+		snapshots->count++;
+		if (head->log_id != end->log_id || lsn > end->last_lsn)
 			return hf_fail(
 				err, HF_CORRUPT,
 				"%s/%s: this snapshot is of LSN %llu of log %016llx, but the "
 				"log here is %016llx and ends at LSN %llu",
-				dir->path, hf_snapshot_name(snapshots->lsns[i], name),
-				(ull)snapshots->lsns[i], (ull)snapshots->heads[i].log_id,
+				dir->path, hf_snapshot_name(lsn, name), (ull)lsn, (ull)head->log_id,
 				(ull)end->log_id, (ull)end->last_lsn);
 	}
 	return true;

@@ -260,7 +260,7 @@ static bool compare_snapshots(struct hf_engine *engine, uint64_t lsn, struct hf_
 		if (next > lsn)
 			return true;
 		engine->snapshots_ahead_count--;
-		if (!hf_snapshot_compare(engine, next, err))
+		if (!hf_snapshot_compare(engine, next, err) && !hf_snapshot_gone(err))
 			return false;
 	}
 	return true;

@@ -3,6 +3,7 @@
  */
 #include "log/snapshot.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -266,6 +267,10 @@ bool hf_snapshot_open(const struct hf_dir *dir, uint64_t lsn, struct hf_snapshot
 	if (!ok)
 		hf_snapshot_close(ret);
 	return ok;
+}
+
+bool hf_snapshot_gone(const struct hf_err *err) {
+	return err->sys_errno == ENOENT;
 }
 
 void hf_snapshot_close(struct hf_snapshot_reader *reader) {

@@ -150,6 +150,11 @@ HF_MUST bool hf_snapshot_read(struct hf_snapshot_reader *reader, struct hf_snaps
 /* HF_CORRUPT, naming the file and the offset. False. */
 bool hf_snapshot_corrupt(const struct hf_snapshot_reader *reader, uint64_t offset,
 			 struct hf_err *err, const char *what);
+/*
+ * Opening it failed because it is not there any more: a directory in use loses its older snapshots
+ * to younger ones. No flaw of what is there.
+ */
+bool hf_snapshot_gone(const struct hf_err *err);
 void hf_snapshot_close(struct hf_snapshot_reader *reader);
 /* Proves a whole file, as far as its bytes go. */
 HF_MUST bool hf_snapshot_verify(const struct hf_dir *dir, uint64_t lsn,

@@ -280,6 +280,26 @@ class InUse(unittest.TestCase):
             self.assertEqual(lsns, sorted(lsns))
             self.assertGreater(lsns[-1], lsns[0], "it did not grow")
 
+    def test_snapshots_come_and_go(self):
+        """A snapshot that was there when a reader looked is removed for younger ones before it gets to it."""
+        with Server(args=["--segment-size", SEGMENT_SIZE]) as server:
+            with resp.Connection(server.connect()) as connection:
+                over = threading.Event()
+
+                def take():
+                    while not over.is_set():
+                        connection.call("SET", "key", "v")
+                        assert not isinstance(connection.call("HF.SNAPSHOT"), resp.Error)
+
+                taker = threading.Thread(target=take)
+                taker.start()
+                try:
+                    for _ in range(12):
+                        self.read(server.data_dir)
+                finally:
+                    over.set()
+                    taker.join()
+
     def read(self, path):
         """The last LSN, as far as replay is concerned."""
         done = run("log", "verify", path)
