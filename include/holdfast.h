@@ -83,8 +83,9 @@ struct hf_result {
 struct hf_db;
 
 /*
- * Opens a data directory and recovers it. One process per directory. `err` (of err_cap bytes) gets
- * the reason of a failure.
+ * Opens a data directory and recovers it. One process per directory: of a process that forks, the
+ * parent has it, and the child must leave `db` alone. `err` (of err_cap bytes) gets the reason of a
+ * failure.
  */
 HF_API enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err,
 			      size_t err_cap);

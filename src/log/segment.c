@@ -18,7 +18,7 @@ const char *hf_segment_name(uint64_t segment, char *buf) {
 }
 
 /* For its writes: see hf_log_scan's wait_for_writes. Nobody else has it now. */
-static bool take_file(const struct hf_file *file, struct hf_err *err) {
+static bool take_file(struct hf_file *file, struct hf_err *err) {
 	bool taken;
 	return hf_file_take(file, true, &taken, err);
 }

@@ -48,6 +48,7 @@ struct hf_file {
 	int fd; /* -1: not open */
 	/* Bypasses the page cache: buffers, lengths and offsets are multiples of HF_SECTOR. */
 	bool direct;
+	bool taken; /* see hf_file_take */
 };
 
 #define HF_FILE_CLOSED ((struct hf_file){ .fd = -1 })
@@ -82,13 +83,12 @@ HF_MUST bool hf_file_write(const struct hf_file *file, const void *buf, size_t l
  */
 HF_MUST bool hf_file_sync(const struct hf_file *file, struct hf_err *err);
 /*
- * Takes the file for this opening of it, until that is closed. A write that is in flight through it
- * keeps it open, even when its process is killed (the kernel lets go of the file when the write
- * is over), so who gets it knows that no write of another opening will land any more. With `wait`,
- * waits for that; else `ret_taken` tells.
+ * Takes the file for this opening of it, until hf_file_close or the process's end. A write that is
+ * in flight through it keeps it open, even when its process is killed (the kernel lets go of the
+ * file when the write is over), so who gets it knows that no write of another opening will land any
+ * more. With `wait`, waits for that; else `ret_taken` tells.
  */
-HF_MUST bool hf_file_take(const struct hf_file *file, bool wait, bool *ret_taken,
-			  struct hf_err *err);
+HF_MUST bool hf_file_take(struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err);
 /*
  * Makes durable what any process wrote to it, and lets the kernel forget what it remembers of it:
  * what is read then is what the disk has. The two differ after a failed sync, of which the process

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -294,6 +295,26 @@ static void a_second_process_is_turned_away(void **state) {
 	assert_non_null(strstr(fixture->err, "one process per data directory"));
 }
 
+/* A child that the process forked has all it had open, and may outlive what the parent does. */
+static void a_forked_child_holds_nothing_back(void **state) {
+	struct fixture *fixture = *state;
+	int ends[2];
+	char none;
+	assert_int_equal(pipe(ends), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		close(ends[1]);
+		_exit(read(ends[0], &none, 1) == 0 ? 0 : 1);
+	}
+	assert_true(child > 0);
+	close(ends[0]);
+	reopen(fixture);
+	int status;
+	close(ends[1]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(racing_senders_lose_nothing, set_up, tear_down),
@@ -305,6 +326,8 @@ int main(void) {
 						tear_down),
 		cmocka_unit_test_setup_teardown(history_shows_what_was_sent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_second_process_is_turned_away, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_forked_child_holds_nothing_back, set_up,
+						tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,13 +2,18 @@
  * The log on a real file system: order, ends, damage, rotation, reading back, both ways of
  * flushing.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -689,6 +694,40 @@ static void a_segment_in_which_a_group_stood_open_is_missed(void **state) {
 	assert_non_null(strstr(fixture->err.text, "the file behind it is missing"));
 }
 
+/* From now on the kernel refuses to open files for direct I/O here, before all else. */
+static bool forbid_direct_io(void) {
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_openat, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECT, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* A file system may refuse direct I/O before it has made the file, or after. */
+static void a_file_is_made_where_direct_io_is_refused(void **state) {
+	struct fixture *fixture = *state;
+	pid_t child = fork();
+	if (child == 0) {
+		struct hf_file file;
+		if (!forbid_direct_io())
+			_exit(2);
+		bool made = hf_file_open(&fixture->dir, "file", HF_FILE_CREATE, true, &file,
+					 &fixture->err);
+		if (!made)
+			fprintf(stderr, "%s\n", fixture->err.text);
+		_exit(made && !file.direct ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 static void one_process_per_directory(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_dir second;
@@ -729,6 +768,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
 						tear_down),
 		BOTH(one_process_per_directory),
+		cmocka_unit_test_setup_teardown(a_file_is_made_where_direct_io_is_refused, set_up,
+						tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,8 +96,11 @@ bool hf_dir_sync(const struct hf_dir *dir, struct hf_err *err) {
 }
 
 void hf_dir_close(struct hf_dir *dir) {
-	if (dir->lock_fd >= 0)
+	if (dir->lock_fd >= 0) {
+		/* Closing is not enough: a child that was forked meanwhile has it open, too. */
+		(void)flock(dir->lock_fd, LOCK_UN);
 		close(dir->lock_fd);
+	}
 	close(dir->fd);
 }
 
@@ -144,10 +147,11 @@ bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode 
 	if (direct)
 		fd = openat(dir->fd, name, flags[mode] | O_CLOEXEC | O_DIRECT, 0666);
 	*ret = (struct hf_file){ .fd = fd, .direct = fd >= 0 };
-	/* EINVAL: a file system without direct I/O (some of them after having made the file). */
-	if (direct && fd < 0 && errno == EINVAL && mode == HF_FILE_CREATE)
+	/* A file system without direct I/O; some of them say so after having made the file. */
+	bool refused = direct && fd < 0 && errno == EINVAL;
+	if (refused && mode == HF_FILE_CREATE)
 		(void)unlinkat(dir->fd, name, 0);
-	if (fd < 0 && (!direct || errno == EINVAL))
+	if (refused || !direct)
 		ret->fd = openat(dir->fd, name, flags[mode] | O_CLOEXEC, 0666);
 	if (ret->fd < 0)
 		return hf_fail_sys(err, errno, "cannot open %s/%s", dir->path, name);
@@ -165,6 +169,8 @@ bool hf_file_fit_direct(const struct hf_dir *dir, const char *name, struct hf_fi
 }
 
 void hf_file_close(struct hf_file *file) {
+	if (file->taken)
+		(void)flock(file->fd, LOCK_UN); /* as in hf_dir_close */
 	if (file->fd >= 0)
 		close(file->fd);
 	*file = HF_FILE_CLOSED;
@@ -218,12 +224,12 @@ bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
 	return fsync(file->fd) == 0 || hf_fail_sys(err, errno, "cannot sync a file");
 }
 
-bool hf_file_take(const struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err) {
+bool hf_file_take(struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err) {
 	int result;
 	do
 		result = flock(file->fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
 	while (result != 0 && errno == EINTR);
-	*ret_taken = result == 0;
+	*ret_taken = file->taken = result == 0;
 	return result == 0 || errno == EWOULDBLOCK || hf_fail_sys(err, errno, "cannot lock a file");
 }
 

@@ -375,7 +375,7 @@ bool hf_file_sync(const struct hf_file *file, struct hf_err *err) {
 	return true;
 }
 
-bool hf_file_take(const struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err) {
+bool hf_file_take(struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err) {
 	struct sim *sim = sim_world();
 	uint32_t slot = sim_slot(sim, file);
 	for (uint32_t i = 0; i < HANDLES_MAX; i++) /* it would wait for itself */
@@ -383,7 +383,7 @@ bool hf_file_take(const struct hf_file *file, bool wait, bool *ret_taken, struct
 	bool late = sim_disk_is_late(sim->disk) && sim->disk->late.slot == slot;
 	if (late && wait)
 		sim_disk_land(sim->disk);
-	*ret_taken = sim->handles[file->fd].taken = wait || !late;
+	*ret_taken = file->taken = sim->handles[file->fd].taken = wait || !late;
 	return true;
 }
 
