@@ -147,6 +147,16 @@ static bool fetch(struct scanner *scanner, uint64_t offset, size_t len, const ui
 	return true;
 }
 
+/*
+ * The last frame may be known to the kernel and not to the disk: wherever it can stand. So may any
+ * other that was written without syncing, and what is acknowledged from now on stands behind it.
+ */
+static bool reaches_disk(const struct scanner *scanner, struct hf_err *err) {
+	if (scanner->segment + WRITE_FILES >= scanner->end.segments)
+		return hf_file_refresh(&scanner->file, err);
+	return !scanner->options->writer || hf_file_write_back(&scanner->file, err);
+}
+
 static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_err *err) {
 	char name[HF_SEGMENT_NAME_SIZE];
 	uint8_t sector[HF_SECTOR];
@@ -160,8 +170,7 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 	if (!hf_file_open(scanner->options->dir, hf_segment_name(segment, name), HF_FILE_READ,
 			  false, &scanner->file, err))
 		return false;
-	/* The last frame may be known to the kernel and not to the disk: wherever it can stand. */
-	if (segment + WRITE_FILES >= scanner->end.segments && !hf_file_refresh(&scanner->file, err))
+	if (!reaches_disk(scanner, err))
 		return false;
 	if (!hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
 	    !hf_file_size(&scanner->file, &size, err))

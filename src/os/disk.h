@@ -90,6 +90,12 @@ HF_MUST bool hf_file_sync(const struct hf_file *file, struct hf_err *err);
  */
 HF_MUST bool hf_file_take(struct hf_file *file, bool wait, bool *ret_taken, struct hf_err *err);
 /*
+ * Brings to the disk what any process wrote to it. A disk that has it may still keep it in a cache:
+ * it is durable with the next hf_file_sync of any file there. For files whose place and size are
+ * durable already: cheaper than a sync of each.
+ */
+HF_MUST bool hf_file_write_back(const struct hf_file *file, struct hf_err *err);
+/*
  * Makes durable what any process wrote to it, and lets the kernel forget what it remembers of it:
  * what is read then is what the disk has. The two differ after a failed sync, of which the process
  * that comes next knows nothing.

@@ -233,6 +233,16 @@ bool hf_file_take(struct hf_file *file, bool wait, bool *ret_taken, struct hf_er
 	return result == 0 || errno == EWOULDBLOCK || hf_fail_sys(err, errno, "cannot lock a file");
 }
 
+bool hf_file_write_back(const struct hf_file *file, struct hf_err *err) {
+	const unsigned all =
+		SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+	if (sync_file_range(file->fd, 0, 0, all) == 0)
+		return true;
+	/* Not after any other error: it is told once, and a sync would know nothing of it. */
+	return errno == ENOSYS ? hf_file_sync(file, err)
+			       : hf_fail_sys(err, errno, "cannot write back a file");
+}
+
 bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
 	if (!hf_file_sync(file, err))
 		return false;

@@ -387,6 +387,10 @@ bool hf_file_take(struct hf_file *file, bool wait, bool *ret_taken, struct hf_er
 	return true;
 }
 
+bool hf_file_write_back(const struct hf_file *file, struct hf_err *err) {
+	return hf_file_sync(file, err);
+}
+
 bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
 	struct sim *sim = sim_world();
 	if (!hf_file_sync(file, err))
