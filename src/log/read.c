@@ -14,6 +14,11 @@ static bool corrupt(struct hf_log *log, uint64_t position, struct hf_err *err) {
 		(unsigned long long)(position % log->segment_size));
 }
 
+static bool unreadable(struct hf_log *log, uint64_t position, struct hf_err *err) {
+	char name[HF_SEGMENT_NAME_SIZE];
+	return hf_log_named(log->dir, hf_segment_name(position / log->segment_size, name), err);
+}
+
 static bool read_file(struct hf_log *log, uint64_t segment, struct hf_file **ret,
 		      struct hf_err *err) {
 	struct segment_file *slot = &log->read_files[segment % READ_FILES];
@@ -41,12 +46,13 @@ bool hf_log_read(struct hf_log *log, uint64_t position, uint8_t *scratch, struct
 	} else {
 		struct hf_file *file;
 		uint64_t offset = position % log->segment_size;
-		if (!read_file(log, position / log->segment_size, &file, err) ||
-		    !hf_file_read(file, scratch, FIRST_READ, offset, &len, err))
+		if (!read_file(log, position / log->segment_size, &file, err))
 			return false;
+		if (!hf_file_read(file, scratch, FIRST_READ, offset, &len, err))
+			return unreadable(log, position, err);
 		uint32_t size = len < 4 ? 0 : hf_record_size(scratch);
 		if (size > len && !hf_file_read(file, scratch, size, offset, &len, err))
-			return false;
+			return unreadable(log, position, err);
 	}
 	/* Also from the ring: memory rots, too. */
 	if (!hf_record_get(hf_span(bytes, len), position, ret) || !hf_record_holds(ret, bytes))

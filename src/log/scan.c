@@ -98,7 +98,7 @@ static bool wait_for_write(const struct hf_log_scan *options, uint64_t segment,
 		ok = hf_file_take(&file, true, &taken, err);
 	}
 	hf_file_close(&file);
-	return ok;
+	return ok || hf_log_named(options->dir, name, err);
 }
 
 /*
@@ -136,8 +136,10 @@ static bool fetch(struct scanner *scanner, uint64_t offset, size_t len, const ui
 		scanner->window_at = offset;
 		if (!hf_file_read(&scanner->file, scanner->window, want, offset,
 				  &scanner->window_len, err)) {
+			char name[HF_SEGMENT_NAME_SIZE];
 			scanner->window_len = 0;
-			return false;
+			return hf_log_named(scanner->options->dir,
+					    hf_segment_name(scanner->segment, name), err);
 		}
 		if (scanner->window_len < len)
 			return corrupt(scanner, offset + scanner->window_len, err,
@@ -170,11 +172,10 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 	if (!hf_file_open(scanner->options->dir, hf_segment_name(segment, name), HF_FILE_READ,
 			  false, &scanner->file, err))
 		return false;
-	if (!reaches_disk(scanner, err))
-		return false;
-	if (!hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
+	if (!reaches_disk(scanner, err) ||
+	    !hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
 	    !hf_file_size(&scanner->file, &size, err))
-		return false;
+		return hf_log_named(scanner->options->dir, name, err);
 	if (len < sizeof(sector))
 		return corrupt(scanner, len, err, "the file ends early");
 	if (!hf_segment_header_get(sector, &header, &why))

@@ -9,6 +9,7 @@
 
 #include "frame/cursor.h"
 #include "frame/frame.h"
+#include "log/log_private.h"
 #include "os/clock.h"
 #include "os/memory.h"
 
@@ -150,8 +151,9 @@ static bool fetch_block(struct hf_snapshot_reader *reader, struct hf_snapshot_bl
 			uint32_t *ret_crc, struct hf_err *err) {
 	uint64_t at = reader->offset;
 	size_t len;
+	char name[HF_SNAPSHOT_NAME_SIZE];
 	if (!hf_file_read(&reader->file, reader->buf, HF_SNAPSHOT_BLOCK_MAX, at, &len, err))
-		return false;
+		return hf_log_named(reader->dir, hf_snapshot_name(reader->lsn, name), err);
 	if (len < HF_SNAPSHOT_ALIGNMENT)
 		return hf_snapshot_corrupt(reader, at + len, err, "the file ends early");
 	struct hf_reader header = hf_reader(hf_span(reader->buf, HF_SNAPSHOT_HEADER_SIZE));

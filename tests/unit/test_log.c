@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -694,13 +695,13 @@ static void a_segment_in_which_a_group_stood_open_is_missed(void **state) {
 	assert_non_null(strstr(fixture->err.text, "the file behind it is missing"));
 }
 
-/* From now on the kernel refuses to open files for direct I/O here, before all else. */
-static bool forbid_direct_io(void) {
+/* From now on the kernel refuses system call `nr` of this process with one of `bits` in `arg`. */
+static bool forbid(uint32_t nr, uint32_t arg, uint32_t bits) {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_openat, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECT, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args) + arg * 8),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -709,23 +710,68 @@ static bool forbid_direct_io(void) {
 	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-/* A file system may refuse direct I/O before it has made the file, or after. */
-static void a_file_is_made_where_direct_io_is_refused(void **state) {
-	struct fixture *fixture = *state;
+static void assert_in_child(struct fixture *fixture, bool (*holds)(struct fixture *fixture)) {
 	pid_t child = fork();
-	if (child == 0) {
-		struct hf_file file;
-		if (!forbid_direct_io())
-			_exit(2);
-		bool made = hf_file_open(&fixture->dir, "file", HF_FILE_CREATE, true, &file,
-					 &fixture->err);
-		if (!made)
-			fprintf(stderr, "%s\n", fixture->err.text);
-		_exit(made && !file.direct ? 0 : 1);
-	}
+	if (child == 0)
+		_exit(holds(fixture) ? 0 : 1);
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
+}
+
+static bool makes_file_without_direct_io(struct fixture *fixture) {
+	struct hf_file file;
+	if (!forbid(__NR_openat, 2, O_DIRECT))
+		return false;
+	if (hf_file_open(&fixture->dir, "file", HF_FILE_CREATE, true, &file, &fixture->err))
+		return !file.direct;
+	fprintf(stderr, "%s\n", fixture->err.text);
+	return false;
+}
+
+/* A file system may refuse direct I/O before it has made the file, or after. */
+static void a_file_is_made_where_direct_io_is_refused(void **state) {
+	assert_in_child(*state, makes_file_without_direct_io);
+}
+
+static bool on_name(void *arg, const char *name, struct hf_err *err) {
+	return true;
+}
+
+static bool lists_in_vain(struct fixture *fixture) {
+	int before = dup(0), after;
+	close(before);
+	if (!forbid(__NR_fcntl, 1, F_GETFL)) /* which opendir(3) asks for */
+		return false;
+	bool listed = hf_dir_list(&fixture->dir, on_name, NULL, &fixture->err);
+	after = dup(0);
+	return !listed && after == before;
+}
+
+static void a_directory_that_cannot_be_listed_is_closed(void **state) {
+	assert_in_child(*state, lists_in_vain);
+}
+
+/* A directory can be opened as a file can, but not be read. */
+static void put_directory(struct fixture *fixture, const char *name) {
+	char path[128];
+	snprintf(path, sizeof(path), "%s/%s", fixture->path, name);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0777), 0);
+}
+
+static void what_cannot_be_read_is_named(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log;
+	struct hf_log_end end;
+	struct hf_log_scan scan = { .dir = &fixture->dir };
+	write_log(fixture, 100);
+	put_directory(fixture, HF_WITNESS_NAME);
+	assert_false(try_open(fixture, &log));
+	assert_non_null(strstr(fixture->err.text, HF_WITNESS_NAME ": cannot read"));
+	put_directory(fixture, "log-0000000000000000.hfl");
+	assert_false(hf_log_scan(&scan, &end, &fixture->err));
+	assert_non_null(strstr(fixture->err.text, "log-0000000000000000.hfl: cannot read"));
 }
 
 static void one_process_per_directory(void **state) {
@@ -768,7 +814,10 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
 						tear_down),
 		BOTH(one_process_per_directory),
+		cmocka_unit_test_setup_teardown(what_cannot_be_read_is_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_file_is_made_where_direct_io_is_refused, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_listed_is_closed, set_up,
 						tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,8 +109,12 @@ bool hf_dir_list(const struct hf_dir *dir,
 		 struct hf_err *err) {
 	int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-	if (stream == NULL)
-		return hf_fail_sys(err, errno, "cannot read directory %s", dir->path);
+	if (stream == NULL) {
+		int reason = errno;
+		if (fd >= 0)
+			close(fd);
+		return hf_fail_sys(err, reason, "cannot read directory %s", dir->path);
+	}
 	bool ok = true;
 	const struct dirent *entry;
 	while (ok && (errno = 0, entry = readdir(stream)) != NULL)
