@@ -277,7 +277,7 @@ struct hf_snapshot_outcome {
  * under way. When it is over, the fds of hf_engine_commit_fd become readable.
  */
 HF_MUST bool hf_engine_snapshot(struct hf_engine *engine, uint64_t *ret_ticket, struct hf_err *err);
-/* Is it over? Then `ret` tells how it ended (or, if there was one since, how that one did). */
+/* Is it over? Then `ret` tells how it ended (if 64 came since, how a later one did). */
 bool hf_engine_snapshot_done(struct hf_engine *engine, uint64_t ticket,
 			     struct hf_snapshot_outcome *ret);
 /* Waits until it is over. Not from the thread that makes the log move (hf_engine_commit_poll). */

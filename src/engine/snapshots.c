@@ -11,6 +11,7 @@
 
 #define TICK_NS 1000000000u   /* how often the policy is looked at */
 #define RETRY_NS 30000000000u /* after a failure */
+#define OUTCOMES 64u	      /* kept for those who asked: they look when they are woken */
 
 struct snapshots {
 	struct hf_engine *engine;
@@ -22,9 +23,9 @@ struct snapshots {
 				  other way round */
 	/* One more was asked for than is done: it is under way, or will be at once. */
 	uint64_t asked, done;
-	struct hf_snapshot_outcome outcome; /* of the last one */
-	struct hf_cond wake;		    /* for the thread: asked for, or quit */
-	struct hf_cond over;		    /* `done` has moved */
+	struct hf_snapshot_outcome outcomes[OUTCOMES]; /* of the last ones, by their number */
+	struct hf_cond wake;			       /* for the thread: asked for, or quit */
+	struct hf_cond over;			       /* `done` has moved */
 
 	/* Guarded by the engine's lock. */
 	uint64_t lsn, before_lsn; /* of the newest good snapshot and the one before; 0: none */
@@ -78,6 +79,7 @@ static bool take(struct snapshots *snapshots, struct hf_err *err) {
 		snapshots->taken_ns = head.taken_ns;
 		snapshots->taken_at = begun_at;
 		snapshots->duration_ns = now - begun_at;
+		snapshots->retry_at = 0;
 	}
 	hf_engine_unlock(engine);
 	return ok;
@@ -96,12 +98,12 @@ static void take_and_tell(struct snapshots *snapshots) {
 	    !hf_log_stopped(engine->log))
 		tell(engine, &why);
 	hf_mutex_lock(&snapshots->mutex);
-	snapshots->outcome = (struct hf_snapshot_outcome){ .err = err };
-	if (taken) {
-		snapshots->outcome.lsn = snapshots->lsn;
-		snapshots->outcome.bytes = snapshots->bytes;
-	}
 	snapshots->done = snapshots->asked;
+	snapshots->outcomes[snapshots->done % OUTCOMES] = (struct hf_snapshot_outcome){
+		.lsn = taken ? snapshots->lsn : 0,
+		.bytes = taken ? snapshots->bytes : 0,
+		.err = err,
+	};
 	hf_cond_broadcast(&snapshots->over);
 	hf_mutex_unlock(&snapshots->mutex);
 	hf_engine_lock(engine);
@@ -214,7 +216,7 @@ bool hf_engine_snapshot_done(struct hf_engine *engine, uint64_t ticket,
 	hf_mutex_lock(&snapshots->mutex);
 	bool done = snapshots->done >= ticket;
 	if (done)
-		*ret = snapshots->outcome;
+		*ret = snapshots->outcomes[ticket % OUTCOMES];
 	hf_mutex_unlock(&snapshots->mutex);
 	return done;
 }
@@ -225,7 +227,7 @@ void hf_engine_snapshot_wait(struct hf_engine *engine, uint64_t ticket,
 	hf_mutex_lock(&snapshots->mutex);
 	while (snapshots->done < ticket)
 		hf_cond_wait(&snapshots->over, &snapshots->mutex);
-	*ret = snapshots->outcome;
+	*ret = snapshots->outcomes[ticket % OUTCOMES];
 	hf_mutex_unlock(&snapshots->mutex);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -364,6 +365,40 @@ static void a_refused_contract_waits_for_what_refused_it(void **state) {
 	assert_int_equal(fixture->reply.durable_at, placed);
 }
 
+/* A snapshot of what is there now, that is over; nobody has looked yet how it ended. */
+static uint64_t snapshot_over(struct fixture *fixture) {
+	struct hf_engine_info info;
+	uint64_t ticket;
+	assert_true(hf_engine_snapshot(fixture->engine, &ticket, &fixture->err));
+	do {
+		usleep(1000);
+		hf_engine_lock(fixture->engine);
+		hf_engine_flush(fixture->engine);
+		hf_engine_info(fixture->engine, &info);
+		hf_engine_unlock(fixture->engine);
+	} while (info.snapshot_under_way);
+	return ticket;
+}
+
+static void who_asked_for_a_snapshot_is_told_of_that_one(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_snapshot_outcome outcome;
+	char path[160];
+	send_event(fixture, "a", "Place", "q=9 s=x");
+	uint64_t placed = fixture->reply.lsn, good = snapshot_over(fixture);
+	send_event(fixture, "b", "Place", "q=9 s=x");
+	snprintf(path, sizeof(path), "%s/snapshot-%016llx.hfs.making", fixture->path,
+		 (unsigned long long)fixture->reply.lsn);
+	assert_int_equal(mkdir(path, 0777), 0);
+	uint64_t bad = snapshot_over(fixture);
+	assert_int_equal(rmdir(path), 0);
+	assert_true(hf_engine_snapshot_done(fixture->engine, good, &outcome));
+	assert_int_equal(outcome.err.status, HF_OK);
+	assert_int_equal(outcome.lsn, placed);
+	assert_true(hf_engine_snapshot_done(fixture->engine, bad, &outcome));
+	assert_int_equal(outcome.err.status, HF_IO);
+}
+
 static const char timed[] = "---\ntitle: timed\n---\n"
 			    "stateDiagram-v2\n"
 			    "    %% version 1\n"
@@ -715,6 +750,7 @@ int main(void) {
 		BOTH(every_outcome_waits_for_what_it_shows),
 		BOTH(every_outcome_waits_for_the_contract_it_shows),
 		BOTH(a_refused_contract_waits_for_what_refused_it),
+		BOTH(who_asked_for_a_snapshot_is_told_of_that_one),
 		BOTH(replay_sees_the_time_that_was_logged),
 		BOTH(history_is_found_from_any_version),
 		BOTH(history_goes_on_while_events_come),
