@@ -90,6 +90,7 @@
 #define HF_MAP_SHARDS_DEFAULT 64u
 #define HF_MAP_THREADS_MAX 1024u      /* joined to one map */
 #define HF_MAP_BITS_MIN 4u	      /* the smallest table has 2^this home lines of 64 bytes */
+#define HF_MAP_BITS_MAX 40u	      /* ... and the largest: there is no such memory */
 #define HF_MAP_TAIL_LINES 8u	      /* behind the last home line, for what overflows it */
 #define HF_MAP_LIMBO 1024u	      /* removed by one shard, but perhaps still being read */
 #define HF_MAP_LIMBO_EAGER 128u	      /* from here on a shard finds out what is out of sight */

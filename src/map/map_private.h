@@ -12,6 +12,7 @@
 #include "map/lock.h"
 #include "map/objects.h"
 #include "map/pieces.h"
+#include "map/spread.h"
 #include "map/table.h"
 
 #define HF_LIKELY(condition) __builtin_expect(!!(condition), 1)
@@ -53,6 +54,8 @@ struct hf_map_shard {
 	uint64_t resizes;
 	uint64_t version;   /* the greatest of a record that was removed */
 	uint64_t *reserved; /* the slot for the object that is added next; NULL: none */
+	/* Entries, and those that were removed from `next` since it is in use; these alone. */
+	struct hf_spread spread, gone;
 } __attribute__((aligned(128)));
 
 /* Objects that have been retired, and may still be looked at. */
@@ -167,7 +170,8 @@ HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, s
 HF_MUST bool hf_map_wait_passed(struct hf_map *map, struct hf_pin *pin, uint64_t stamp,
 				const char *what, struct hf_err *err);
 /* Takes the entry out of this slot. A record or object stays the caller's to retire. */
-void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot);
+void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot,
+		     uint64_t hash);
 /* The hash of what a slot holds. */
 uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark);
 /* The last hash from `from` on that has the same home line as `from`, in both tables of a move. */

@@ -129,7 +129,7 @@ void hf_object_retire(struct hf_map *map, void *object, size_t bytes) {
 }
 
 void hf_object_remove(struct hf_map *map, uint64_t hash, void *object, size_t bytes) {
-	hf_shard_remove(map, shard_of(map), slot_with(map, hash, object));
+	hf_shard_remove(map, shard_of(map), slot_with(map, hash, object), hash);
 	hf_object_retire(map, object, bytes);
 }
 

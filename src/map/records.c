@@ -482,7 +482,7 @@ static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_
 	if (step == DONE && change->removes && status == HF_OK) {
 		if (shard->version < change->ret_version)
 			shard->version = change->ret_version;
-		hf_shard_remove(map, shard, spot.slot);
+		hf_shard_remove(map, shard, spot.slot, change->hash);
 	}
 	hf_unpin(&thread->pin, outer);
 	if (step == DONE)

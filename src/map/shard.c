@@ -187,8 +187,14 @@ static bool retired_free(struct hf_map *map, struct hf_map_shard *shard) {
 	return true;
 }
 
-void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot) {
+void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot,
+		     uint64_t hash) {
 	shard->live--;
+	/* What was in the next table may keep a slot there while others are still to come. */
+	if (hf_shard_table(shard, hash) == shard->next)
+		hf_spread_add(&shard->gone, hash);
+	else
+		hf_spread_remove(&shard->spread, hash);
 	if (map->kind != HF_MAP_U64) {
 		slot_release(map, shard, slot);
 		return;
@@ -226,14 +232,25 @@ void hf_shard_fini(struct hf_map *map, struct hf_map_shard *shard) {
 
 /* ---- resizing */
 
+/* Looks no further than `lowest`: see hf_spread_fits. The last line is never filled. */
+static bool fits(const struct hf_map *map, const struct hf_map_shard *shard, uint32_t lowest,
+		 uint32_t bits) {
+	uint64_t slots = HF_LINE_WORDS / slot_words(map), tail = (HF_MAP_TAIL_LINES - 1) * slots;
+	return hf_spread_fits(&shard->spread, lowest, bits, slots, tail);
+}
+
 /*
- * Of the table to take over: it has room for what is there, and for what comes while entries are
- * being moved, one with every HF_MAP_MOVE_LINES lines.
+ * Of the table to take over: it has room for what is there, wherever that is, and for what comes
+ * while entries are being moved, one with every HF_MAP_MOVE_LINES lines.
  */
 static uint32_t bits_next(const struct hf_map *map, const struct hf_map_shard *shard) {
 	uint64_t coming = hf_table_count(shard->table) / HF_MAP_MOVE_LINES + 1;
 	uint32_t bits = bits_for(map, shard->live + coming);
-	return bits < shard->bits_min ? shard->bits_min : bits;
+	if (bits < shard->bits_min)
+		bits = shard->bits_min;
+	while (bits < HF_MAP_BITS_MAX && !fits(map, shard, 0, bits))
+		bits++;
+	return bits;
 }
 
 /* Asks the helper, if there is one, for a piece of this size instead of what was asked for. */
@@ -348,6 +365,10 @@ static void move_end(struct hf_map *map, struct hf_map_shard *shard) {
 	shard->table = shard->next;
 	shard->next = 0;
 	shard->phase = HF_PHASE_STILL;
+	for (uint32_t i = 0; i < HF_SPREAD_PARTS; i++)
+		shard->spread.parts[i] -= shard->gone.parts[i];
+	shard->spread.count -= shard->gone.count;
+	shard->gone = (struct hf_spread){ 0 };
 	hf_shard_freeze(map, shard, HF_FROZEN_RESIZE, false);
 	shard->retired = old;
 	shard->retired_at = hf_epochs_stamp(&map->epochs);
@@ -366,10 +387,7 @@ static void move_lines(struct hf_map *map, struct hf_map_shard *shard, uint64_t 
 	while (end < count && (end - first < lines || !ends)) {
 		const uint64_t *line = hf_table_line(from, end++);
 		ends = has_mark(map, line, HF_MARK_EMPTY);
-		/*
-		 * At 6/10, what overflows the last home lines does not fit behind them once in some
-		 * 10^11 resizes of a hash that nobody can foresee.
-		 */
+		/* The table was chosen so, and room_at_once lets nothing in that does not fit. */
 		bool copied = line_copy(map, line, shard->next);
 		HF_ASSERT(copied);
 	}
@@ -386,6 +404,14 @@ hf_table hf_shard_table(const struct hf_map_shard *shard, uint64_t hash) {
 	return moved ? shard->next : shard->table;
 }
 
+static bool is_resize_due(const struct hf_map *map, const struct hf_map_shard *shard) {
+	uint64_t slots = hf_table_slots(shard->table);
+	uint32_t bits = hf_table_bits(shard->table);
+	bool full = hf_table_head(shard->table)->used > FILL_MAX(slots);
+	return full || (shard->live < FILL_MIN(slots) && bits > shard->bits_min &&
+			bits_next(map, shard) < bits);
+}
+
 void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 	if (shard->limbo_count != 0)
 		limbo_drain(map, shard, shard->limbo_count < HF_MAP_LIMBO_EAGER);
@@ -399,13 +425,9 @@ void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 		(void)retired_free(map, shard);
 	} else {
 		uint64_t slots = hf_table_slots(shard->table);
-		uint32_t bits = hf_table_bits(shard->table);
-		bool full = hf_table_head(shard->table)->used > FILL_MAX(slots);
-		bool sparse = shard->live < FILL_MIN(slots) && bits > shard->bits_min &&
-			      bits_next(map, shard) < bits;
 		bool soon = hf_table_head(shard->table)->used > FILL_SOON(slots);
-		if (!full && !sparse)
-			want(map, shard, soon ? bits + 1 : 0);
+		if (!is_resize_due(map, shard))
+			want(map, shard, soon ? hf_table_bits(shard->table) + 1 : 0);
 		else if (resize_begin(map, shard, bits_next(map, shard), false))
 			warm_lines(map, shard, HF_MAP_WARM_LINES);
 	}
@@ -413,7 +435,8 @@ void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 
 bool hf_shard_is_still(struct hf_map *map, struct hf_map_shard *shard) {
 	limbo_drain(map, shard, false);
-	return shard->limbo_count == 0 && shard->phase == HF_PHASE_STILL && shard->retired == 0;
+	return shard->limbo_count == 0 && shard->phase == HF_PHASE_STILL && shard->retired == 0 &&
+	       !is_resize_due(map, shard);
 }
 
 /* ---- room for a new entry */
@@ -422,8 +445,17 @@ static bool is_full(const struct hf_map_shard *shard) {
 	return hf_table_head(shard->table)->used >= FILL_HARD(hf_table_slots(shard->table));
 }
 
+/* Does one more fit into the next table, together with all that is to be moved there? */
+static bool fits_in_next(const struct hf_map *map, struct hf_map_shard *shard, uint64_t hash) {
+	hf_spread_add(&shard->spread, hash);
+	bool answer = fits(map, shard, hf_spread_part(hash), hf_table_bits(shard->next));
+	hf_spread_remove(&shard->spread, hash);
+	return answer;
+}
+
 static uint64_t *room_at_once(struct hf_map *map, struct hf_map_shard *shard, uint64_t hash) {
-	if (shard->phase != HF_PHASE_MOVING && is_full(shard))
+	bool moving = shard->phase == HF_PHASE_MOVING;
+	if (moving ? !fits_in_next(map, shard, hash) : is_full(shard))
 		return NULL;
 	return slot_for(map, hf_shard_table(shard, hash), hash);
 }
@@ -527,6 +559,7 @@ bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, struct hf
 
 void hf_shard_added(struct hf_map_shard *shard, uint64_t hash, uint64_t mark) {
 	shard->live++;
+	hf_spread_add(&shard->spread, hash);
 	if (mark == HF_MARK_EMPTY)
 		hf_table_head(hf_shard_table(shard, hash))->used++;
 }

@@ -354,7 +354,7 @@ enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key) {
 	if (slot != NULL) {
 		if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL))
 			note(map, &place, slot);
-		hf_shard_remove(map, shard, slot);
+		hf_shard_remove(map, shard, slot, place.hash);
 	}
 	hf_shard_unlock(map, shard);
 	return slot != NULL ? HF_OK : HF_NOTFOUND;

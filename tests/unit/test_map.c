@@ -386,6 +386,15 @@ static void delete_any(struct hf_map_thread *thread, bool records, uint64_t key)
 		(void)hf_map_delete(thread, key);
 }
 
+static void assert_there(struct hf_map_thread *thread, bool records, uint64_t key) {
+	struct hf_bytes name = { &key, sizeof(key) };
+	struct hf_map_record record;
+	uint64_t value;
+	assert_int_equal(records ? hf_map_record_get(thread, name, &value, sizeof(value), &record)
+				 : hf_map_get(thread, key, &value),
+			 HF_OK);
+}
+
 static void read_entry(const struct hf_map_entry *entry, bool records, uint64_t *ret_key,
 		       uint64_t *ret_value) {
 	*ret_key = entry->key;
@@ -433,6 +442,83 @@ static void snapshot_cursors_show_one_moment(void **state) {
 		assert_int_equal(count, WALKED);
 		hf_map_cursor_close(cursor);
 		put_any(thread, records, 1, 2);
+		hf_map_leave(thread);
+		hf_map_free(map);
+	}
+}
+
+/*
+ * What goes as a cursor shows it leaves the entries of one end of each table, however large. Some
+ * come back at once.
+ */
+static void what_cursors_show_can_be_removed(void **state) {
+	for (int i = 0; i < 16; i++) {
+		bool records = i % 2 == 1, back = (i & 2) != 0, owned = (i & 4) != 0;
+		struct hf_map *map = map_new((struct hf_map_options){
+			.kind = records ? HF_MAP_RECORDS : HF_MAP_U64,
+			.shards = (i & 8) != 0 ? 1 : 8,
+			.owned = owned });
+		struct hf_map_thread *thread = join(map, "one", ALL);
+		for (uint64_t key = 0; key < 40000; key++)
+			put_any(thread, records, key, key);
+		uint64_t full_bytes = stats_of(map).bytes, gone = 0, kept = 0, key, value;
+		struct hf_map_cursor *cursor;
+		struct hf_map_entry entry;
+		assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor),
+				 HF_OK);
+		while (hf_map_cursor_next(cursor, &entry) == HF_OK) {
+			read_entry(&entry, records, &key, &value);
+			delete_any(thread, records, key);
+			gone++;
+			if (back && gone % 4 == 0) {
+				put_any(thread, records, key, key);
+				kept++;
+			}
+		}
+		hf_map_cursor_close(cursor);
+		assert_int_equal(gone, 40000);
+		assert_int_equal(stats_of(map).entries, kept);
+		while (!hf_map_settle(thread))
+			;
+		if (!records && !back) /* nothing is left to do: tables of the least size */
+			assert_true(stats_of(map).bytes < full_bytes / 4);
+		hf_map_leave(thread);
+		hf_map_free(map);
+	}
+}
+
+/* Beside what is chosen so, all else is as always: nothing is lost of what stays at one end. */
+static void one_end_of_the_hashes_can_stay(void **state) {
+	for (int i = 0; i < 4; i++) {
+		bool records = i % 2 == 1, upper = i / 2 == 1;
+		struct hf_map *map = map_new((struct hf_map_options){
+			.kind = records ? HF_MAP_RECORDS : HF_MAP_U64, .shards = 1 });
+		struct hf_map_thread *thread = join(map, "one", ALL);
+		uint64_t *keys = calloc(40000, sizeof(*keys)), count = 0, value;
+		assert_non_null(keys);
+		for (uint64_t key = 4; key < 40004; key++)
+			put_any(thread, records, key, key);
+		struct hf_map_cursor *cursor;
+		struct hf_map_entry entry;
+		assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor),
+				 HF_OK);
+		while (hf_map_cursor_next(cursor, &entry) == HF_OK)
+			read_entry(&entry, records, &keys[count++], &value);
+		hf_map_cursor_close(cursor);
+		assert_int_equal(count, 40000);
+		for (int round = 0; round < 3; round++) {
+			for (uint64_t k = 0; k < count - 400; k++)
+				delete_any(thread, records, keys[upper ? k : count - 1 - k]);
+			while (!hf_map_settle(thread))
+				;
+			assert_int_equal(stats_of(map).entries, 400);
+			for (uint64_t k = 0; k < 400; k++)
+				assert_there(thread, records, keys[upper ? count - 1 - k : k]);
+			for (uint64_t k = 400; k < count; k++)
+				put_any(thread, records, keys[upper ? count - 1 - k : k], 1);
+		}
+		assert_int_equal(stats_of(map).entries, 40000);
+		free(keys);
 		hf_map_leave(thread);
 		hf_map_free(map);
 	}
@@ -812,6 +898,8 @@ int main(void) {
 		cmocka_unit_test(a_stuck_reader_stops_record_writers),
 		cmocka_unit_test(records_agree_with_a_model),
 		cmocka_unit_test(snapshot_cursors_show_one_moment),
+		cmocka_unit_test(what_cursors_show_can_be_removed),
+		cmocka_unit_test(one_end_of_the_hashes_can_stay),
 		cmocka_unit_test(strict_cursors_refuse_what_has_changed),
 		cmocka_unit_test(a_crowded_snapshot_cursor_is_stale),
 		cmocka_unit_test(the_audit_hook_sees_every_access),

@@ -229,6 +229,41 @@ static void a_walk_sees_each_once_while_others_come_and_go(void **state) {
 	free(objects);
 }
 
+struct found {
+	struct object *objects[64];
+	uint32_t count;
+};
+
+static void note_walked(void *arg, void *object) {
+	struct found *found = arg;
+	assert_true(found->count < 64);
+	found->objects[found->count++] = object;
+}
+
+/* What goes as a walk shows it leaves those of one end of the table, however large. */
+static void what_a_walk_shows_can_be_removed(void **state) {
+	struct object *objects = some(false);
+	struct hf_map *map = make(0);
+	struct hf_err err;
+	for (uint64_t i = 0; i < OBJECTS; i++)
+		add(map, &objects[i]);
+	uint64_t place = 0;
+	do {
+		struct found found = { .count = 0 };
+		place = hf_objects_walk(map, place, note_walked, &found);
+		for (uint32_t i = 0; i < found.count; i++) {
+			struct object *object = found.objects[i];
+			assert_true(hf_object_reserve_retire(map, &err));
+			hf_object_remove(map, object->hash, object, sizeof(*object));
+		}
+	} while (place != 0);
+	assert_int_equal(hf_objects_count(map), 0);
+	hf_map_free(map);
+	for (uint64_t i = 0; i < OBJECTS; i++)
+		assert_int_equal(objects[i].freed, 1);
+	free(objects);
+}
+
 static void out_of_memory_changes_nothing(void **state) {
 	struct hf_object_kind kind = { .name = "test", .hash = object_hash, .free = object_free };
 	struct object *objects = some(false);
@@ -265,6 +300,7 @@ int main(void) {
 		cmocka_unit_test(a_stuck_reader_holds_what_it_may_have),
 		cmocka_unit_test(large_ones_wait_by_their_bytes),
 		cmocka_unit_test(a_walk_sees_each_once_while_others_come_and_go),
+		cmocka_unit_test(what_a_walk_shows_can_be_removed),
 		cmocka_unit_test(out_of_memory_changes_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
