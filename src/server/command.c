@@ -180,13 +180,12 @@ static void reply_unknown(struct hf_conn *conn, const struct hf_resp_command *re
 		hf_conn_finish(conn);
 }
 
-static void reply_unknown_subcommand(struct hf_conn *conn, const struct hf_command *parent,
-				     struct hf_span name) {
+void hf_reply_unknown_subcommand(struct hf_conn *conn, const char *parent, struct hf_span name) {
 	char shown[160];
 	struct hf_text text = hf_text(shown, sizeof(shown));
 	hf_text_add_quoted(&text, name, 128);
 	hf_out_errorf(&conn->out, "unknown subcommand '%s' of '%s'; COMMAND DOCS lists them", shown,
-		      parent->name);
+		      parent);
 }
 
 /* The row that says how to run the request; NULL if there is none. */
@@ -206,7 +205,7 @@ static bool can_run(struct hf_conn *conn, const struct hf_command *command,
 	if (command == NULL)
 		reply_unknown(conn, request);
 	else if (command->run == NULL && request->argc > 1)
-		reply_unknown_subcommand(conn, command, request->argv[1]);
+		hf_reply_unknown_subcommand(conn, command->name, request->argv[1]);
 	else
 		return true;
 	return false;

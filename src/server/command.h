@@ -62,6 +62,9 @@ hf_command_fn hf_cmd_get, hf_cmd_history, hf_cmd_count, hf_cmd_hash, hf_cmd_snap
 hf_command_fn hf_cmd_contract_list, hf_cmd_contract_show, hf_cmd_contract_check,
 	hf_cmd_contract_load, hf_cmd_contract_help;
 
+/* Of a command that is only a group of others, or was given what is none of them. */
+void hf_reply_unknown_subcommand(struct hf_conn *conn, const char *parent, struct hf_span name);
+
 /* command_plain.c */
 hf_command_fn hf_cmd_plain_get, hf_cmd_plain_set, hf_cmd_setnx, hf_cmd_del, hf_cmd_exists,
 	hf_cmd_mget, hf_cmd_incr, hf_cmd_incrby, hf_cmd_scan, hf_cmd_type, hf_cmd_dbsize;

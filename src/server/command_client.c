@@ -112,8 +112,8 @@ static void reply_hello(struct hf_conn *conn) {
 
 void hf_cmd_hello(struct hf_loop *loop, struct hf_conn *conn,
 		  const struct hf_resp_command *request) {
-	uint64_t version = conn->out.resp3 ? 3 : 2;
-	if (request->argc > 1 && !hf_span_u64(request->argv[1], &version)) {
+	int64_t version = conn->out.resp3 ? 3 : 2;
+	if (request->argc > 1 && !hf_span_i64(request->argv[1], &version)) {
 		hf_out_errorf(&conn->out, "Protocol version is not an integer or out of range");
 		return;
 	}

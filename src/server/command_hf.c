@@ -39,6 +39,8 @@ static void gate_on_all(struct hf_loop *loop, struct hf_conn *conn,
 #define SHOWN_MAX (4 * HF_NAME_MAX + 4)
 static const char *shown(struct hf_span bytes, char *buf) {
 	struct hf_text text = hf_text(buf, SHOWN_MAX);
+	if (bytes.len == 0)
+		hf_text_add(&text, "''");
 	hf_text_add_quoted(&text, bytes, HF_NAME_MAX);
 	return buf;
 }
@@ -292,7 +294,7 @@ void hf_cmd_count(struct hf_loop *loop, struct hf_conn *conn,
 		char contract[SHOWN_MAX], state[SHOWN_MAX], text[HF_ERR_TEXT_MAX];
 		struct hf_text why = hf_text(text, sizeof(text));
 		hf_text_add(&why, "%s has no state %s", shown(request->argv[1], contract),
-			    request->argv[2].len == 0 ? "''" : shown(request->argv[2], state));
+			    shown(request->argv[2], state));
 		if (count.states > 0)
 			hf_out_int(out, (int64_t)count.entities);
 		else

@@ -61,8 +61,7 @@ static uint32_t count_commands(void) {
 void hf_cmd_command(struct hf_loop *loop, struct hf_conn *conn,
 		    const struct hf_resp_command *request) {
 	if (request->argc > 1) {
-		hf_out_errorf(&conn->out,
-			      "unknown subcommand of 'command'; COMMAND DOCS lists them");
+		hf_reply_unknown_subcommand(conn, "command", request->argv[1]);
 		return;
 	}
 	hf_out_array(&conn->out, count_commands());

@@ -124,7 +124,8 @@ def test_redis_insight(server):
 
 
 def test_hello_refusals(server):
-    talk(server, (("HELLO", "4"), error("NOPROTO ")), (("HELLO", "x"), error("ERR Protocol version")),
+    talk(server, (("HELLO", "4"), error("NOPROTO ")), (("HELLO", "-1"), error("NOPROTO ")),
+         (("HELLO", "x"), error("ERR Protocol version")),
          (("HELLO", "3", "NONSENSE"), error("ERR Syntax error in HELLO option 'NONSENSE'")),
          (("HELLO", "3", "AUTH", "someone", "secret"), error("WRONGPASS ")),
          (("HELLO", "3", "SETNAME", "a b"), error("ERR Client names cannot contain spaces")),
@@ -174,7 +175,7 @@ def test_command(server):
         equal(len(names), len(set(names)))
         docs = conn.call("COMMAND", "DOCS", "hf.get", "nothing")
         equal((docs[0], len(docs)), (b"hf.get", 2))
-        is_error(conn.call("COMMAND", "NONSENSE"), "ERR unknown subcommand")
+        is_error(conn.call("COMMAND", "NONSENSE"), "ERR unknown subcommand 'NONSENSE' of 'command'")
 
 
 def test_info_sections(server):

@@ -259,6 +259,7 @@ def test_get_in_resp2_and_resp3(server):
               {b"symbol": b"ACME", b"version": 1})
         is_error(conn.call("HF.GET", "order", "shape", "qty", "quantity"),
                  "BADPARAM order has no field quantity (argument 4)")
+        is_error(conn.call("HF.GET", "order", "shape", ""), "BADPARAM order has no field '' (argument 3)")
 
 
 def test_history(server):
