@@ -59,6 +59,25 @@ struct spelled {
 	const char *snapshot_log, *snapshot_every;
 };
 
+/* By what name the value came: of the option, or of the variable that stands in for it. */
+static const char *name_of(const char *option, const char *variable, const char *value) {
+	return value != NULL && value == getenv(variable) ? variable : option;
+}
+
+/* `text` may be NULL: the default is taken. Nothing has an empty name. */
+static bool check_not_empty(const char *option, const char *variable, const char *text,
+			    struct hf_err *err) {
+	return text == NULL || text[0] != '\0' ||
+	       hf_fail(err, HF_USAGE, "%s is empty; try --help", name_of(option, variable, text));
+}
+
+static bool check_none_empty(const struct spelled *spelled, struct hf_err *err) {
+	return check_not_empty("--data", "HOLDFAST_DATA", spelled->data, err) &&
+	       check_not_empty("--contracts", "HOLDFAST_CONTRACTS", spelled->contracts, err) &&
+	       check_not_empty("--listen", "HOLDFAST_LISTEN", spelled->listen, err) &&
+	       check_not_empty("--threads", "HOLDFAST_THREADS", spelled->threads, err);
+}
+
 /* `text` may be NULL: *ret keeps the default. */
 static bool read_number(const char *option, const char *text, uint64_t min, uint64_t max,
 			uint64_t *ret, struct hf_err *err) {
@@ -122,14 +141,17 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 	if (!hf_options_parse(argc, argv, options, sizeof(options) / sizeof(options[0]), help,
 			      &operands, ret_help, err))
 		return false;
-	if (!*ret_help && operands > 0)
+	if (*ret_help)
+		return true;
+	if (operands > 0)
 		return hf_fail(err, HF_USAGE, "serve takes no operand, and got %s; try --help",
 			       argv[1]);
 	ret->data_dir = spelled.data != NULL ? spelled.data : "./holdfast-data";
 	ret->contracts_dir = spelled.contracts;
 	ret->listen = spelled.listen != NULL ? spelled.listen : "127.0.0.1:7379";
-	return (*ret_help || hf_server_check_listen(ret->listen, err)) &&
-	       read_number("--threads", spelled.threads, 1, HF_SERVER_THREADS_MAX, &ret->threads,
+	const char *threads = name_of("--threads", "HOLDFAST_THREADS", spelled.threads);
+	return check_none_empty(&spelled, err) && hf_server_check_listen(ret->listen, err) &&
+	       read_number(threads, spelled.threads, 1, HF_SERVER_THREADS_MAX, &ret->threads,
 			   err) &&
 	       read_number("--max-clients", spelled.max_clients, 1, HF_CONNECTIONS_MAX,
 			   &ret->max_clients, err) &&
@@ -223,7 +245,7 @@ static bool read_text(const char *path, uint8_t *buf, size_t *ret_len, struct hf
 /* Raises *lsn to what must be committed for the contract to be durable. */
 static bool load_contract(struct hf_engine *engine, const char *path, uint64_t *lsn,
 			  struct hf_err *err) {
-	static const char hint[] = "\nholdfast check shows all there is to say about it";
+	static const char hint[] = "; holdfast check shows all there is to say about it";
 	uint8_t text[HF_CONTRACT_TEXT_MAX + 1];
 	size_t len = 0;
 	struct hf_reply reply;
@@ -280,8 +302,9 @@ static void print_contract(struct hf_engine *engine, const struct hf_contract *c
 	struct hf_text text = hf_text(states, sizeof(states));
 	for (uint32_t i = HF_STATE_NEW + 1; i < contract->state_count; i++)
 		hf_text_add(&text, "%s%s", text.len > 0 ? " " : "", contract->states[i].name);
-	fprintf(stderr, "  contract   %s version %llu: %s; %llu entities\n", contract->name,
-		(unsigned long long)contract->version, states, (unsigned long long)entities);
+	fprintf(stderr, "  contract   %s version %llu: %s; %llu %s\n", contract->name,
+		(unsigned long long)contract->version, states, (unsigned long long)entities,
+		entities == 1 ? "entity" : "entities");
 }
 
 /* The engine's own notice has told by now if io_uring is missing, and why. */

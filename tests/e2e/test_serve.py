@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The server as a process: what it says at the start, how it stops, and how it answers a wrong command line."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -22,10 +23,10 @@ HELLO = (ROOT / "examples/hello/hello.mmd").read_text()
 PLACE = ("q", "10", "p", "1", "s", "ACME")
 
 
-def run(*args, cwd=None):
-    """One call of the command line."""
+def run(*args, cwd=None, env=None):
+    """One call of the command line; `env` comes on top of the environment."""
     return subprocess.run([holdfast(), *map(str, args)], capture_output=True, text=True, timeout=60,
-                          cwd=cwd)
+                          cwd=cwd, env=os.environ | (env or {}))
 
 
 class Start(unittest.TestCase):
@@ -69,7 +70,7 @@ class Start(unittest.TestCase):
         with self.assertRaises(StartError) as raised:
             with Server(contracts={"order": broken}):
                 pass
-        self.assertRegex(str(raised.exception), r"order\.mmd:12:\d+: ")
+        self.assertRegex(str(raised.exception).splitlines()[-1], r"order\.mmd:12:\d+: ")
         self.assertIn("filed", str(raised.exception))
 
     def test_changed_contract(self):
@@ -223,6 +224,23 @@ class Usage(unittest.TestCase):
                 self.assertEqual((done.returncode, done.stdout), (2, ""))
                 self.assertNotEqual(done.stderr, "")
                 self.assertEqual(list(pathlib.Path(temp).iterdir()), [])
+
+    def test_wrong_value(self):
+        """The complaint names what was wrong as it was given: the option, or the variable that stands in for it."""
+        for name in ("data", "contracts", "listen", "threads"):
+            option, variable = "--" + name, "HOLDFAST_" + name.upper()
+            for args, env, wrong in (([option, ""], {variable: "1"}, option), ([option + "="], {}, option),
+                                     ([], {variable: ""}, variable)):
+                with self.subTest(wrong=wrong, args=args):
+                    done = run("serve", "--max-clients", "0", *args, env=env)  # it would not start anyway
+                    self.assertEqual(done.returncode, 2)
+                    self.assertEqual(done.stderr, f"holdfast serve: {wrong} is empty; try --help\n")
+        for value in ("0", "many"):
+            self.assertIn(" HOLDFAST_THREADS ", run("serve", env={"HOLDFAST_THREADS": value}).stderr)
+            self.assertIn(" --threads ", run("serve", "--threads", value, env={"HOLDFAST_THREADS": "1"}).stderr)
+        # An option counts more than what stands in for it.
+        self.assertIn("--max-clients", run("serve", "--threads", "1", "--max-clients", "0",
+                                           env={"HOLDFAST_THREADS": ""}).stderr)
 
     def test_missing_contracts(self):
         with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
