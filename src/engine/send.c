@@ -7,7 +7,8 @@
 #include "engine/engine_private.h"
 #include "os/clock.h"
 
-#define KEY_SHOWN 64u /* bytes of a key or id in a message */
+#define KEY_SHOWN 64u	/* bytes of a key or id in a message */
+#define NAMES_SHOWN 16u /* of contracts */
 
 typedef unsigned long long ull;
 
@@ -30,31 +31,41 @@ void hf_text_add_entity(struct hf_text *text, const struct hf_contract *contract
 	hf_text_add_quoted(text, key, KEY_SHOWN);
 }
 
+/* It shows which are there: all of them, as none ever goes. */
+static void reply_no_contract(struct hf_engine *engine, struct hf_span contract,
+			      struct hf_reply *ret) {
+	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
+	uint32_t slots = engine->slot_count;
+	hf_text_add(&text, "no contract is named '");
+	hf_text_add_quoted(&text, contract, HF_NAME_MAX);
+	hf_text_add(&text, "'; %s", engine->family_count == 0 ? "none is loaded" : "loaded are: ");
+	for (uint32_t i = 0; i < engine->family_count && i < NAMES_SHOWN; i++)
+		hf_text_add(&text, "%s%s", i > 0 ? ", " : "",
+			    hf_engine_contract_at(engine, i)->name);
+	if (engine->family_count > NAMES_SHOWN)
+		hf_text_add(&text, ", ...");
+	hf_reply_text(engine, HF_NOTFOUND, slots > 0 ? engine->slots[slots - 1].lsn : 0, ret);
+}
+
+/* It shows that the contract is there. */
+static void reply_bad_key(struct hf_engine *engine, uint32_t family, struct hf_span key,
+			  struct hf_reply *ret) {
+	struct hf_err err;
+	if (key.len == 0)
+		hf_fail(&err, HF_BADPARAM, "the key is empty: it has 1 to %u bytes", HF_KEY_MAX);
+	else
+		hf_fail(&err, HF_TOOBIG, "the key has %zu bytes, the limit is %u", key.len,
+			HF_KEY_MAX);
+	hf_reply_err(engine, &err, hf_newest(engine, family)->lsn, ret);
+}
+
 uint32_t hf_request_family(struct hf_engine *engine, struct hf_span contract, struct hf_span key,
 			   struct hf_reply *ret) {
-	struct hf_text text = hf_text(engine->text, sizeof(engine->text));
 	uint32_t family = hf_family_find(engine, contract);
-	/* What any reply shows that is made here: that a contract is there. None ever goes. */
-	uint32_t slots = engine->slot_count;
-	uint64_t seen = family != UINT32_MAX ? hf_newest(engine, family)->lsn
-			: slots > 0	     ? engine->slots[slots - 1].lsn
-					     : 0;
 	if (family == UINT32_MAX) {
-		hf_text_add(&text, "no contract is named '");
-		hf_text_add_quoted(&text, contract, HF_NAME_MAX);
-		hf_text_add(&text, "'; %s",
-			    engine->family_count == 0 ? "none is loaded" : "loaded are: ");
-		for (uint32_t i = 0; i < engine->family_count && i < 16; i++)
-			hf_text_add(&text, "%s%s", i > 0 ? ", " : "",
-				    hf_engine_contract_at(engine, i)->name);
-		hf_reply_text(engine, HF_NOTFOUND, seen, ret);
-	} else if (key.len > HF_KEY_MAX) {
-		hf_text_add(&text, "the key has %zu bytes, the limit is %u", key.len, HF_KEY_MAX);
-		hf_reply_text(engine, HF_TOOBIG, seen, ret);
-		return UINT32_MAX;
-	} else if (key.len == 0) {
-		hf_text_add(&text, "the key is empty: it has 1 to %u bytes", HF_KEY_MAX);
-		hf_reply_text(engine, HF_BADPARAM, seen, ret);
+		reply_no_contract(engine, contract, ret);
+	} else if (key.len == 0 || key.len > HF_KEY_MAX) {
+		reply_bad_key(engine, family, key, ret);
 		return UINT32_MAX;
 	}
 	return family;

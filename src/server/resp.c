@@ -228,7 +228,7 @@ static enum hf_resp_result parse_inline(uint8_t *buf, size_t len, struct hf_resp
 	if (newline == NULL && len < HF_INLINE_MAX)
 		return more(0, len, ret_size, err);
 	if (newline == NULL)
-		return over(err, "inline request", (int64_t)len, HF_INLINE_MAX, "bytes");
+		return over(err, "inline request", HF_INLINE_MAX + 1, HF_INLINE_MAX, "bytes");
 	*ret_size = (size_t)(newline - buf) + 1;
 	return split_line(buf, newline, command, err);
 }

@@ -154,7 +154,7 @@ def test_command_too_big(server):
 
 
 def test_huge_inline(server):
-    expect_closed(server, b"a" * 65536, "ERR Protocol error: invalid inline request")
+    expect_closed(server, b"a" * 65536, "ERR Protocol error: invalid inline request: 65537 is over the limit of 65536 ")
     expect_closed(server, b"ECHO '" + b"a" * 70000, "ERR Protocol error: invalid inline request")
 
 

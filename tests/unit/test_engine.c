@@ -312,6 +312,25 @@ static void count(struct fixture *fixture, const char *contract) {
 	hf_engine_unlock(fixture->engine);
 }
 
+/* Sixteen contracts are named to who asks for another; if there are more, that is said. */
+static void a_message_says_that_there_are_more_contracts(void **state) {
+	struct fixture *fixture = *state;
+	for (int count = 1; count <= 17; count++) {
+		struct hf_entity_view view;
+		char text[128];
+		hf_engine_lock(fixture->engine);
+		hf_engine_get(fixture->engine, hf_span_of("none"), hf_span_of("1"), &view,
+			      &fixture->reply);
+		hf_engine_unlock(fixture->engine);
+		assert_int_equal(fixture->reply.status, HF_NOTFOUND);
+		assert_non_null(strstr(fixture->reply.text, "loaded are: order"));
+		assert_true((strstr(fixture->reply.text, ", c15, ...") != NULL) == (count > 16));
+		snprintf(text, sizeof(text),
+			 "---\ntitle: c%d\n---\nstateDiagram-v2\n[*] --> A : Go\n", count);
+		assert_int_equal(load(fixture, text), HF_OK);
+	}
+}
+
 /* What an older entity is shown through, and judged by, may not be durable yet. */
 static void every_outcome_waits_for_the_contract_it_shows(void **state) {
 	struct fixture *fixture = *state;
@@ -745,6 +764,8 @@ static void a_wait_for_room_does_not_part_judging_and_applying(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		BOTH(refusals_say_why_and_change_nothing),
+		cmocka_unit_test_setup_teardown(a_message_says_that_there_are_more_contracts,
+						set_up, tear_down),
 		BOTH(an_id_gets_its_original_reply_for_ever),
 		BOTH(replay_gives_the_same_hash_at_every_lsn),
 		BOTH(every_outcome_waits_for_what_it_shows),
