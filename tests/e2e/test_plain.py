@@ -192,6 +192,34 @@ def count_together(clients=4, each=200):
         assert sorted(sum(seen, [])) == list(range(1, clients * each + 1))
 
 
+def pipelined(connection, commands):
+    """The replies; not so many at a time that the server would wait for them to be read."""
+    replies = []
+    for first in range(0, len(commands), 500):
+        some = commands[first:first + 500]
+        connection.send_raw(b"".join(resp.encode(*words) for words in some))
+        replies += [connection.read() for _ in some]
+    return replies
+
+
+def check_deletes_in_scan_order(count=30000):
+    """What clients do to be rid of keys: the ones that stay meanwhile are all at one end of the map, however few."""
+    keys = [b"key:%d" % i for i in range(count)]
+    with Server(args=["--segment-size", "1048576"]) as server:
+        with resp.Connection(server.connect()) as connection:
+            for kept in 0, 100:
+                assert pipelined(connection, [("SET", key, b"x") for key in keys]) == ["OK"] * count
+                cursor, found = b"0", []
+                while cursor != b"0" or not found:
+                    cursor, some = connection.call("SCAN", cursor, "COUNT", 250)
+                    found += some
+                assert sorted(found) == sorted(keys)
+                stay, go = found[count - kept:], found[:count - kept]
+                assert pipelined(connection, [("DEL", key) for key in go]) == [1] * len(go)
+                assert connection.call("DBSIZE") == kept
+                assert pipelined(connection, [("GET", key) for key in stay]) == [b"x"] * kept
+
+
 def everything(connection):
     """The number of keys, and all that the state hash stands for."""
     return connection.call("DBSIZE"), connection.call("HF.HASH")
@@ -277,6 +305,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     check_limits()
+    check_deletes_in_scan_order()
     if shutil.which("redis-server") is None:
         skip("redis-server is not installed (tools/setup test)")
     count_together()
