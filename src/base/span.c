@@ -76,9 +76,8 @@ void hf_text_add_quoted(struct hf_text *text, struct hf_span bytes, size_t max) 
 }
 
 void hf_text_copy(char *buf, size_t cap, const char *text) {
-	size_t len = strnlen(text, cap - 1);
-	memcpy(buf, text, len);
-	buf[len] = '\0';
+	if (memccpy(buf, text, '\0', cap) == NULL)
+		buf[cap - 1] = '\0';
 }
 
 static const char digits[] = "0123456789abcdef";
