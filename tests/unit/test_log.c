@@ -752,6 +752,24 @@ static void a_directory_that_cannot_be_listed_is_closed(void **state) {
 	assert_in_child(*state, lists_in_vain);
 }
 
+static bool scans_without_sync(struct fixture *fixture) {
+	struct hf_log_end end;
+	struct hf_log_scan scan = { .dir = &fixture->dir };
+	if (!forbid(__NR_fsync, 0, UINT32_MAX))
+		return false;
+	if (hf_log_scan(&scan, &end, &fixture->err))
+		return end.last_lsn == 100;
+	fprintf(stderr, "%s\n", fixture->err.text);
+	return false;
+}
+
+/* Those that are only ever read (squashfs) know of no sync: EINVAL. */
+static void a_log_is_proven_where_there_is_nothing_to_sync(void **state) {
+	struct fixture *fixture = *state;
+	write_log(fixture, 100);
+	assert_in_child(fixture, scans_without_sync);
+}
+
 /* A directory can be opened as a file can, but not be read. */
 static void put_directory(struct fixture *fixture, const char *name) {
 	char path[128];
@@ -817,6 +835,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(what_cannot_be_read_is_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_file_is_made_where_direct_io_is_refused, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_log_is_proven_where_there_is_nothing_to_sync,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_listed_is_closed, set_up,
 						tear_down),
 	};

@@ -248,8 +248,9 @@ bool hf_file_write_back(const struct hf_file *file, struct hf_err *err) {
 }
 
 bool hf_file_refresh(const struct hf_file *file, struct hf_err *err) {
-	if (!hf_file_sync(file, err))
-		return false;
+	/* EINVAL: a file system that is only ever read; nothing waits there. */
+	if (fsync(file->fd) != 0 && errno != EINVAL)
+		return hf_fail_sys(err, errno, "cannot sync a file");
 	/* Advice, which Linux takes for pages that are clean, and all are now. */
 	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 	return true;
