@@ -84,10 +84,13 @@ static bool open_frame_or_wait(struct hf_log *log, size_t len, struct hf_err *er
 	 * Small segments: the file that the maker's next one replaces must have been written to its
 	 * end.
 	 */
-	if (oldest_needed(log) / log->segment_size + WRITE_FILES - 2 < segment)
+	if (oldest_needed(log) / log->segment_size + WRITE_FILES - 3 < segment)
 		return hf_log_wait_frame(log, err);
 	if (log->made_segment < segment)
 		return hf_segment_wait(log, err);
+	/* One that was made in another life: a crash without syncs leaves any number of them. */
+	if (!hf_segment_is_open(log, segment) && !hf_segment_open(log, segment, err))
+		return false;
 	open_frame(log, position);
 	return true;
 }

@@ -18,8 +18,12 @@
 #include "os/thread.h"
 
 #define SEALED_MAX 64u /* frames waiting behind the one in flight */
-#define WRITE_FILES \
-	4u /* segments open for writing: the flushed one, the appended one, the prepared one */
+/*
+ * Segments open for writing: the one that is flushed, at most two up to the one that is appended
+ * to, and the prepared one. After a crash that left nothing of these, the log goes on in the one
+ * before them.
+ */
+#define WRITE_FILES 5u
 #define READ_FILES 16u
 #define WATCHERS_MAX 64u
 
@@ -112,6 +116,7 @@ bool hf_log_named(const struct hf_dir *dir, const char *name, struct hf_err *err
 /* segment.c */
 HF_MUST bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err *err);
 HF_MUST bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err);
+bool hf_segment_is_open(const struct hf_log *log, uint64_t segment);
 HF_MUST bool hf_segment_maker_start(struct hf_log *log, struct hf_err *err);
 void hf_segment_maker_stop(struct hf_log *log);
 /*

@@ -93,10 +93,14 @@ bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err) {
 	return true;
 }
 
+bool hf_segment_is_open(const struct hf_log *log, uint64_t segment) {
+	const struct segment_file *slot = &log->write_files[segment % WRITE_FILES];
+	return slot->segment == segment && slot->file.fd >= 0;
+}
+
 struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment) {
-	struct segment_file *slot = &log->write_files[segment % WRITE_FILES];
-	HF_ASSERT(slot->segment == segment && slot->file.fd >= 0);
-	return &slot->file;
+	HF_ASSERT(hf_segment_is_open(log, segment));
+	return &log->write_files[segment % WRITE_FILES].file;
 }
 
 /*

@@ -617,6 +617,49 @@ static void a_place_does_not_depend_on_an_empty_group(void **state) {
 	close_log(fixture, log);
 }
 
+/* What stands behind a segment's header goes, as what was never written does with the power. */
+static void lose_segment(struct fixture *fixture, uint64_t segment) {
+	char path[128], name[HF_SEGMENT_NAME_SIZE];
+	snprintf(path, sizeof(path), "%s/%s", fixture->path, hf_segment_name(segment, name));
+	assert_int_equal(truncate(path, HF_SECTOR), 0);
+	assert_int_equal(truncate(path, HF_SEGMENT_SIZE_MIN), 0);
+}
+
+/* Appends until the log is in that segment; returns the last LSN of segment 0. */
+static uint64_t append_up_to(struct fixture *fixture, struct hf_log *log, uint64_t segment) {
+	uint64_t last = 0;
+	do {
+		append(fixture, log, 500);
+		make_durable(fixture, log);
+	} while (hf_log_position(log) / HF_SEGMENT_SIZE_MIN < segment);
+	while (fixture->positions[last + 1] != 0 &&
+	       fixture->positions[last + 1] < HF_SEGMENT_SIZE_MIN)
+		last++;
+	return last;
+}
+
+/*
+ * While the first group of a segment was on its way, the appender came two segments further, and
+ * one more was made: all that may be lost with the power, and the log goes on from the segment
+ * before them, with four behind it. Where nothing was synced, there may be more.
+ */
+static void a_log_goes_on_with_many_segments_ahead(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	uint64_t last = append_up_to(fixture, log, 7);
+	close_log(fixture, log);
+	assert_true(hf_dir_remove(&fixture->dir, HF_WITNESS_NAME, &fixture->err));
+	for (uint64_t segment = 1; segment <= 7; segment++)
+		lose_segment(fixture, segment);
+	log = open_log(fixture);
+	assert_int_equal(fixture->seen, last);
+	(void)append_up_to(fixture, log, 10);
+	last = hf_log_last(log);
+	close_log(fixture, log);
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->seen, last);
+}
+
 /* It is said once, and a slot that nothing was written to is not damaged. */
 static void a_damaged_witness_is_told(void **state) {
 	struct fixture *fixture = *state;
@@ -828,6 +871,7 @@ int main(void) {
 		BOTH(a_log_in_use_is_not_damaged),
 		BOTH(a_place_does_not_depend_on_an_empty_group),
 		BOTH(a_segment_in_which_a_group_stood_open_is_missed),
+		BOTH(a_log_goes_on_with_many_segments_ahead),
 		BOTH(a_damaged_witness_is_told),
 		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
 						tear_down),
