@@ -83,9 +83,10 @@ struct hf_result {
 struct hf_db;
 
 /*
- * Opens a data directory and recovers it. One process per directory: of a process that forks, the
- * parent has it, and the child must leave `db` alone. `err` (of err_cap bytes) gets the reason of a
- * failure.
+ * Opens a data directory and recovers it. One process per directory, and one handle in it: of a
+ * process that forks, the parent has it, and the child must leave `db` alone. `err` (of err_cap
+ * bytes) gets the reason of a failure: HF_USAGE (an option, or the directory is in use), HF_TOOBIG
+ * (its path), HF_IO, HF_CORRUPT, HF_NOMEM.
  */
 HF_API enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err,
 			      size_t err_cap);
@@ -96,8 +97,9 @@ HF_API enum hf_status hf_open(const struct hf_options *options, struct hf_db **r
 HF_API enum hf_status hf_close(struct hf_db *db, char *err, size_t err_cap);
 
 /*
- * Loads the text of a contract (a Mermaid state diagram); `name` is used where it has no title.
- * Returns once durable.
+ * Loads the text of a contract (a Mermaid state diagram). `name` is used where it has no title,
+ * and in messages; it may be NULL. Returns once durable: ret->state is then the contract's name,
+ * ret->version its version. HF_BADCONTRACT: ret->text is the first message.
  */
 HF_API enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const char *name,
 				       struct hf_result *ret);

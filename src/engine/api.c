@@ -294,7 +294,7 @@ enum hf_status hf_load_contract(struct hf_db *db, struct hf_bytes text, const ch
 				struct hf_result *ret) {
 	struct hf_reply reply;
 	hf_engine_lock(db->engine);
-	hf_engine_contract_load(db->engine, span_of(text), name, &reply);
+	hf_engine_contract_load(db->engine, span_of(text), name == NULL ? "<text>" : name, &reply);
 	result_of(&reply, ret);
 	hf_engine_unlock(db->engine);
 	return settle(db, reply.durable_at, ret);
@@ -445,6 +445,10 @@ static void db_free(struct hf_db *db) {
 enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err,
 		       size_t err_cap) {
 	struct hf_err why;
+	if (options->data_dir == NULL || options->data_dir[0] == '\0') {
+		hf_fail(&why, HF_USAGE, "options.data_dir is empty: want a directory for the log");
+		return hf_err_tell(&why, err, err_cap);
+	}
 	struct hf_db *db = hf_memory_new(sizeof(*db));
 	if (db != NULL) {
 		hf_mutex_init(&db->lock);

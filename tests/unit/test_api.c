@@ -287,6 +287,26 @@ static void history_shows_what_was_sent(void **state) {
 			 HF_TOOBIG);
 }
 
+/* A zeroed struct is how a program begins; what it leaves out is named, and nothing is made. */
+static void what_is_left_out_is_named(void **state) {
+	struct fixture *fixture = *state;
+	const char *none[] = { NULL, "" };
+	for (int i = 0; i < 2; i++) {
+		struct hf_options options = { .data_dir = none[i] };
+		struct hf_db *db;
+		assert_int_equal(hf_open(&options, &db, fixture->err, sizeof(fixture->err)),
+				 HF_USAGE);
+		assert_non_null(strstr(fixture->err, "data_dir"));
+	}
+	assert_int_equal(hf_load_contract(fixture->db, text(counter), NULL, &fixture->result),
+			 HF_BADCONTRACT);
+	assert_non_null(strstr(fixture->result.text, "has no title"));
+	const char titled[] = "---\ntitle: titled\n---\nstateDiagram-v2\n    [*] --> A : Go\n";
+	assert_int_equal(hf_load_contract(fixture->db, text(titled), NULL, &fixture->result),
+			 HF_OK);
+	assert_string_equal(fixture->result.state, "titled");
+}
+
 static void a_second_process_is_turned_away(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_options options = { .data_dir = fixture->path };
@@ -325,6 +345,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(many_at_once_are_as_many_one_by_one, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(history_shows_what_was_sent, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_left_out_is_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_second_process_is_turned_away, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_forked_child_holds_nothing_back, set_up,
 						tear_down),

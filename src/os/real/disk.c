@@ -71,7 +71,7 @@ bool hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
 		holder[strspn(holder, "0123456789")] = '\0';
 		return hf_fail(
 			err, HF_USAGE,
-			"%s is in use by another process%s%s: one process per data directory",
+			"%s is in use already%s%s: one process per data directory, and one handle",
 			dir->path, len > 0 ? ", pid " : "", holder);
 	}
 	/*
