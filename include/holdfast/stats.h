@@ -240,7 +240,7 @@ HF_API void hf_stats_summary(const struct hf_stats_snapshot *snapshot,
 			     struct hf_histogram histogram, struct hf_stats_summary *ret);
 /*
  * The value that a part `q` (0 to 1) of all are not above, within 0.4 %; exact below 256, and for q
- * = 1. 0 if there are none.
+ * = 1. The least one for q = 0. 0 if there are none.
  */
 HF_API uint64_t hf_stats_quantile(const struct hf_stats_snapshot *snapshot,
 				  struct hf_histogram histogram, double q);

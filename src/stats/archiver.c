@@ -96,6 +96,8 @@ static bool check_options(const struct hf_archiver_options *options, struct hf_e
 			       HF_ARCHIVER_WORKERS_MAX);
 	if (options->period_ns == 0)
 		return hf_fail(err, HF_USAGE, "the period is 0");
+	if (options->stats == NULL || options->write == NULL)
+		return hf_fail(err, HF_USAGE, "an archiver needs `stats`, and a function to write");
 	return true;
 }
 

@@ -138,7 +138,7 @@ uint64_t hf_stats_quantile(const struct hf_stats_snapshot *snapshot, struct hf_h
 	uint64_t count = count_values(cells);
 	double wanted = q * (double)count;
 	/* How many values are not above the one that is looked for, itself included. */
-	uint64_t rank = wanted >= (double)count ? count : wanted < 1 ? 1 : (uint64_t)wanted;
+	uint64_t rank = wanted >= (double)count ? count : wanted > 1 ? (uint64_t)wanted : 1;
 	if (rank < count && (double)rank < wanted)
 		rank++;
 	if (rank == count)

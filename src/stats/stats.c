@@ -20,6 +20,10 @@
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
+/* Ours, besides the caller's. */
+#define OUR_COUNTERS 2u
+#define OUR_HISTOGRAMS 1u
+
 static bool name_is_good(const char *name, size_t len) {
 	uint32_t bad = 0;
 	for (size_t i = 0; i < len; i++)
@@ -59,8 +63,10 @@ static bool add_key(struct hf_stats *stats, uint32_t *bucket, const char *name, 
 	uint32_t *count = kind == HF_STATS_HISTOGRAM ? &stats->histogram_count : &stats->slot_count;
 	uint32_t max = kind == HF_STATS_HISTOGRAM ? stats->histograms_max : stats->counters_max;
 	if (*count == max)
-		return hf_fail(err, HF_TOOBIG, "no room for %s: %u %s are all there may be", name,
-			       max, kind == HF_STATS_HISTOGRAM ? "histograms" : "counters");
+		return hf_fail(err, HF_TOOBIG, "no room for %s: %u %s were asked for", name,
+			       kind == HF_STATS_HISTOGRAM ? max - OUR_HISTOGRAMS
+							  : max - OUR_COUNTERS,
+			       kind == HF_STATS_HISTOGRAM ? "histograms" : "counters");
 	const char *copy = keep_name(stats, name, len);
 	if (copy == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory for %s", name);
@@ -76,7 +82,7 @@ static enum hf_status register_key(struct hf_stats *stats, const char *name,
 				   size_t err_cap) {
 	struct hf_err why;
 	*ret_slot = SLOT_WITHOUT_KEY;
-	size_t len = strnlen(name, HF_STATS_NAME_MAX + 1);
+	size_t len = name == NULL ? 0 : strnlen(name, HF_STATS_NAME_MAX + 1);
 	if (!name_is_good(name, len)) {
 		hf_fail(&why, HF_USAGE, "a name has 1 to %u visible ASCII characters",
 			HF_STATS_NAME_MAX);
@@ -138,9 +144,8 @@ static bool read_options(const struct hf_stats_options *options, struct hf_stats
 			       "room for %u counters and %u histograms: at most %u and %u",
 			       ret->counters_max, ret->histograms_max, HF_STATS_COUNTERS_MAX,
 			       HF_STATS_HISTOGRAMS_MAX);
-	/* Ours, besides the caller's. */
-	ret->counters_max += 2;
-	ret->histograms_max += 1;
+	ret->counters_max += OUR_COUNTERS;
+	ret->histograms_max += OUR_HISTOGRAMS;
 	uint32_t keys = ret->counters_max + ret->histograms_max;
 	ret->bucket_mask = UINT32_MAX >> __builtin_clz(2 * keys);
 	return true;

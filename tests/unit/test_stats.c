@@ -1,4 +1,5 @@
 /* Counters, gauges, histograms; and that a snapshot of them is exact, whatever the threads do. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,7 +99,7 @@ static void a_key_has_a_slot_of_its_own(void **state) {
 }
 
 static void bad_names_and_sizes_are_refused(void **state) {
-	static const char *const bad[] = { "", "a b", "a\n", "\x7f", "\xc3\xa4" };
+	static const char *const bad[] = { NULL, "", "a b", "a\n", "\x7f", "\xc3\xa4" };
 	struct hf_stats *stats = new_stats(), *none;
 	struct hf_counter key;
 	char name[HF_STATS_NAME_MAX + 2];
@@ -115,6 +116,12 @@ static void bad_names_and_sizes_are_refused(void **state) {
 	assert_int_equal(hf_stats_new(&options, &none, why, sizeof(why)), HF_TOOBIG);
 	options = (struct hf_stats_options){ .histograms = HF_STATS_HISTOGRAMS_MAX + 1 };
 	assert_int_equal(hf_stats_new(&options, &none, why, sizeof(why)), HF_TOOBIG);
+	options = (struct hf_stats_options){ .counters = 1, .slow_ns = UINT64_MAX };
+	assert_int_equal(hf_stats_new(&options, &stats, why, sizeof(why)), HF_OK);
+	assert_int_equal(hf_stats_counter(stats, "x", &key, why, sizeof(why)), HF_OK);
+	assert_int_equal(hf_stats_counter(stats, "y", &key, why, sizeof(why)), HF_TOOBIG);
+	assert_string_equal(why, "no room for y: 1 counters were asked for");
+	hf_stats_free(stats);
 	options = (struct hf_stats_options){ HF_STATS_COUNTERS_MAX, HF_STATS_HISTOGRAMS_MAX, 0 };
 	assert_int_equal(hf_stats_new(&options, &stats, why, sizeof(why)), HF_OK);
 	struct hf_stats_thread *thread = join(stats, "one");
@@ -213,6 +220,10 @@ static void quantiles_of(uint32_t count, uint32_t bits) {
 		assert_true(got <= want * 1.004 && got >= want * 0.996);
 	}
 	assert_int_equal(hf_stats_quantile(snapshot, h, 1), values[count - 1]);
+	/* What is no part: as the part next to it, and not a number as 0. */
+	assert_int_equal(hf_stats_quantile(snapshot, h, 2), values[count - 1]);
+	assert_int_equal(hf_stats_quantile(snapshot, h, -1), hf_stats_quantile(snapshot, h, 0));
+	assert_int_equal(hf_stats_quantile(snapshot, h, NAN), hf_stats_quantile(snapshot, h, 0));
 	hf_stats_summary(snapshot, h, &summary);
 	assert_int_equal(summary.count, count);
 	assert_int_equal(summary.max, values[count - 1]);
@@ -710,12 +721,14 @@ static void a_bad_archiver_is_refused(void **state) {
 	const struct hf_archiver_options good = {
 		.stats = stats, .period_ns = 1, .queue = 1, .workers = 1, .write = put_on_shelf
 	};
-	struct hf_archiver_options bad[] = { good, good, good, good, good };
+	struct hf_archiver_options bad[] = { good, good, good, good, good, good, good };
 	bad[0].queue = 0;
 	bad[1].queue = HF_ARCHIVER_QUEUE_MAX + 1;
 	bad[2].workers = 0;
 	bad[3].workers = HF_ARCHIVER_WORKERS_MAX + 1;
 	bad[4].period_ns = 0;
+	bad[5].write = NULL;
+	bad[6].stats = NULL;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(hf_archiver_start(&bad[i], &archiver, why, sizeof(why)), HF_USAGE);
 	hf_stats_free(stats);
