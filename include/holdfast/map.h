@@ -61,7 +61,10 @@ struct hf_map_options {
 struct hf_map;
 struct hf_map_thread;
 
-/* `err` (of err_cap bytes) gets the reason of a failure: HF_USAGE, HF_NOMEM. */
+/*
+ * `err` (of err_cap bytes) gets the reason of a failure: HF_USAGE, HF_TOOBIG (more than 2^40 are
+ * expected), HF_NOMEM.
+ */
 HF_API enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **ret,
 				 char *err, size_t err_cap);
 /* NULL is fine. All threads must have left. */
@@ -88,7 +91,10 @@ HF_API void hf_map_exit(struct hf_map_thread *thread);
 
 /*
  * 64-bit keys. All return HF_REFUSED where the thread has not the right, HF_USAGE for the other
- * kind of map, and those that add an entry HF_NOMEM; what else is named at each.
+ * kind of map, and those that add an entry HF_NOMEM; what else is named at each. To get, and to
+ * open a cursor, needs HF_MAP_READ, to put HF_MAP_WRITE, to delete HF_MAP_DELETE; get_or_put,
+ * compare_put and update need HF_MAP_READ and HF_MAP_WRITE (record_compare_put, which tells no
+ * more than a version, HF_MAP_WRITE alone).
  */
 
 /* HF_OK, or HF_NOTFOUND. */
@@ -147,7 +153,10 @@ HF_API enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_
 /* *ret_version, here and below, is the version that is there now; it may be NULL. */
 HF_API enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
 					struct hf_bytes data, uint64_t *ret_version);
-/* Puts `data` if the key is not there; *ret_put says whether it did. */
+/*
+ * Puts `data` if the key is not there; *ret_put says whether it did, and ret->data is the caller's
+ * `data` then. Otherwise as hf_map_record_get.
+ */
 HF_API enum hf_status hf_map_record_get_or_put(struct hf_map_thread *thread, struct hf_bytes key,
 					       struct hf_bytes data, void *buffer, size_t cap,
 					       struct hf_map_record *ret, bool *ret_put);
@@ -192,12 +201,13 @@ struct hf_map_entry {
 };
 
 struct hf_map_cursor;
-/* HF_NOMEM also if another thread has been inside the map for longer than `patience_ms`. */
+/* HF_NOMEM also if a thread, perhaps this one, is inside the map for longer than `patience_ms`. */
 HF_API enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_map_cursor_mode mode,
 					 struct hf_map_cursor **ret);
 /*
  * The next entry, valid until the next call. HF_NOTFOUND: there are no more. HF_STALE: the map has
- * changed (see the mode); so it says from then on.
+ * changed (see the mode); so it says from then on, as it does after HF_NOMEM. hf_map_error of the
+ * thread says more.
  */
 HF_API enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_entry *ret);
 /* NULL is fine. */

@@ -143,6 +143,12 @@ enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_map_curs
 	enum hf_status status = hf_guard(thread, HF_MAP_READ, map->kind, "cursor_open", none);
 	if (status != HF_OK)
 		return status;
+	if (mode != HF_MAP_CURSOR_SNAPSHOT && mode != HF_MAP_CURSOR_STRICT) {
+		hf_fail(&thread->err, HF_USAGE,
+			"map '%s': a cursor is HF_MAP_CURSOR_SNAPSHOT or HF_MAP_CURSOR_STRICT",
+			map->name);
+		return HF_USAGE;
+	}
 	struct hf_map_cursor *cursor = hf_memory_new(sizeof(*cursor));
 	if (cursor == NULL) {
 		hf_fail(&thread->err, HF_NOMEM, "out of memory: no cursor of map '%s'", map->name);

@@ -13,13 +13,13 @@ static const struct hf_allocator small_pages = { hf_small_pages_new, hf_pages_fr
 static bool check_name(const char *name, const char *whose, struct hf_err *err) {
 	size_t len = name == NULL ? 0 : strnlen(name, HF_MAP_NAME_MAX + 1);
 	return (len != 0 && len <= HF_MAP_NAME_MAX) ||
-	       hf_fail(err, HF_USAGE, "the name of a map's %s has 1 to %u bytes", whose,
+	       hf_fail(err, HF_USAGE, "the name of %s has 1 to %u bytes", whose,
 		       HF_MAP_NAME_MAX);
 }
 
 static bool check_options(const struct hf_map_options *options, struct hf_err *err) {
 	uint32_t shards = options->shards;
-	if (!check_name(options->name, "own", err))
+	if (!check_name(options->name, "a map", err))
 		return false;
 	if (shards > HF_MAP_SHARDS_MAX || (shards & (shards - 1)) != 0)
 		return hf_fail(err, HF_USAGE, "%u shards: want a power of two, at most %u", shards,
@@ -184,7 +184,7 @@ static struct hf_map_thread *thread_new(struct hf_map *map, const char *name, ui
 enum hf_status hf_map_join(struct hf_map *map, const char *name, uint32_t rights,
 			   struct hf_map_thread **ret, char *err, size_t err_cap) {
 	struct hf_err why;
-	if (!check_name(name, "thread", &why))
+	if (!check_name(name, "a map's thread", &why))
 		return hf_err_tell(&why, err, err_cap);
 	if (hf_atomic_fetch_add(&map->thread_count, 1u, HF_RELAXED) >= HF_MAP_THREADS_MAX) {
 		hf_atomic_fetch_sub(&map->thread_count, 1u, HF_RELAXED);

@@ -241,7 +241,8 @@ static enum hf_status copy_out(struct hf_map_thread *thread, const struct hf_rec
 	*ret = shown(record);
 	if (ret->len > cap) {
 		ret->data = NULL;
-		hf_fail(&thread->err, HF_TOOBIG, "a record of %zu bytes for a buffer of %zu",
+		hf_fail(&thread->err, HF_TOOBIG,
+			"map '%s': a record of %zu bytes for a buffer of %zu", thread->map->name,
 			ret->len, cap);
 		return HF_TOOBIG;
 	}

@@ -533,6 +533,8 @@ static void strict_cursors_refuse_what_has_changed(void **state) {
 	bool put;
 	for (uint64_t i = 0; i < 100; i++)
 		put_any(thread, false, i, i);
+	enum hf_map_cursor_mode none = (enum hf_map_cursor_mode)9;
+	assert_int_equal(hf_map_cursor_open(thread, none, &cursor), HF_USAGE);
 	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_STRICT, &cursor), HF_OK);
 	assert_int_equal(hf_map_get_or_put(thread, 5, 7, &got, &put), HF_OK);
 	assert_int_equal(hf_map_delete(thread, 1000), HF_NOTFOUND);
@@ -829,6 +831,7 @@ static void bad_options_are_refused(void **state) {
 	assert_non_null(strstr(err, "power of two"));
 	options = (struct hf_map_options){ .name = "a name of more than thirty-one bytes" };
 	assert_int_equal(hf_map_new(&options, &map, err, sizeof(err)), HF_USAGE);
+	assert_string_equal(err, "the name of a map has 1 to 31 bytes");
 	options = (struct hf_map_options){ .name = "test", .kind = (enum hf_map_kind)7 };
 	assert_int_equal(hf_map_new(&options, &map, err, sizeof(err)), HF_USAGE);
 }
