@@ -29,6 +29,13 @@ bool hf_fail_sys(struct hf_err *err, int sys_errno, const char *fmt, ...) {
 	return false;
 }
 
+bool hf_fail_file(struct hf_err *err, const char *dir, const char *name) {
+	struct hf_err why = *err;
+	(void)hf_fail(err, why.status, "%s/%s: %.400s", dir, name, why.text);
+	err->sys_errno = why.sys_errno;
+	return false;
+}
+
 const char *hf_status_name(enum hf_status status) {
 	static const char *const names[] = {
 		[HF_OK] = "OK",

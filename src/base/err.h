@@ -28,6 +28,9 @@ bool hf_fail(struct hf_err *err, enum hf_status status, const char *fmt, ...) HF
 /* As hf_fail, with strerror(sys_errno) appended. */
 bool hf_fail_sys(struct hf_err *err, int sys_errno, const char *fmt, ...) HF_PRINTF(3, 4);
 
+/* Puts the file's name before an error of reading or writing it. Returns false. */
+bool hf_fail_file(struct hf_err *err, const char *dir, const char *name);
+
 /* For the public API: the error's text into `text` (of `cap` bytes), its status returned. */
 enum hf_status hf_err_tell(const struct hf_err *err, char *text, size_t cap);
 

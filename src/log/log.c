@@ -11,13 +11,6 @@
 #include "os/memory.h"
 #include "os/random.h"
 
-bool hf_log_named(const struct hf_dir *dir, const char *name, struct hf_err *err) {
-	struct hf_err why = *err;
-	(void)hf_fail(err, why.status, "%s/%s: %.400s", dir->path, name, why.text);
-	err->sys_errno = why.sys_errno;
-	return false;
-}
-
 static bool is_half_made(const char *name) {
 	size_t len = strlen(name);
 	bool ours = strncmp(name, "log-", 4) == 0 || strncmp(name, "snapshot-", 9) == 0;

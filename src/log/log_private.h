@@ -110,9 +110,6 @@ struct hf_log {
 
 #define HF_WITNESS_NAME "acked.hfw"
 
-/* Puts the file's name before an error that os/disk.h gave of an open file. False. */
-bool hf_log_named(const struct hf_dir *dir, const char *name, struct hf_err *err);
-
 /* segment.c */
 HF_MUST bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err *err);
 HF_MUST bool hf_segment_open(struct hf_log *log, uint64_t segment, struct hf_err *err);

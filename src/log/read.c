@@ -16,7 +16,8 @@ static bool corrupt(struct hf_log *log, uint64_t position, struct hf_err *err) {
 
 static bool unreadable(struct hf_log *log, uint64_t position, struct hf_err *err) {
 	char name[HF_SEGMENT_NAME_SIZE];
-	return hf_log_named(log->dir, hf_segment_name(position / log->segment_size, name), err);
+	return hf_fail_file(err, log->dir->path,
+			    hf_segment_name(position / log->segment_size, name));
 }
 
 static bool read_file(struct hf_log *log, uint64_t segment, struct hf_file **ret,

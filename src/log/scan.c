@@ -98,7 +98,7 @@ static bool wait_for_write(const struct hf_log_scan *options, uint64_t segment,
 		ok = hf_file_take(&file, true, &taken, err);
 	}
 	hf_file_close(&file);
-	return ok || hf_log_named(options->dir, name, err);
+	return ok || hf_fail_file(err, options->dir->path, name);
 }
 
 /*
@@ -138,8 +138,8 @@ static bool fetch(struct scanner *scanner, uint64_t offset, size_t len, const ui
 				  &scanner->window_len, err)) {
 			char name[HF_SEGMENT_NAME_SIZE];
 			scanner->window_len = 0;
-			return hf_log_named(scanner->options->dir,
-					    hf_segment_name(scanner->segment, name), err);
+			return hf_fail_file(err, scanner->options->dir->path,
+					    hf_segment_name(scanner->segment, name));
 		}
 		if (scanner->window_len < len)
 			return corrupt(scanner, offset + scanner->window_len, err,
@@ -175,7 +175,7 @@ static bool enter_segment(struct scanner *scanner, uint64_t segment, struct hf_e
 	if (!reaches_disk(scanner, err) ||
 	    !hf_file_read(&scanner->file, sector, sizeof(sector), 0, &len, err) ||
 	    !hf_file_size(&scanner->file, &size, err))
-		return hf_log_named(scanner->options->dir, name, err);
+		return hf_fail_file(err, scanner->options->dir->path, name);
 	if (len < sizeof(sector))
 		return corrupt(scanner, len, err, "the file ends early");
 	if (!hf_segment_header_get(sector, &header, &why))

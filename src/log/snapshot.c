@@ -9,7 +9,6 @@
 
 #include "frame/cursor.h"
 #include "frame/frame.h"
-#include "log/log_private.h"
 #include "os/clock.h"
 #include "os/memory.h"
 
@@ -153,7 +152,8 @@ static bool fetch_block(struct hf_snapshot_reader *reader, struct hf_snapshot_bl
 	size_t len;
 	char name[HF_SNAPSHOT_NAME_SIZE];
 	if (!hf_file_read(&reader->file, reader->buf, HF_SNAPSHOT_BLOCK_MAX, at, &len, err))
-		return hf_log_named(reader->dir, hf_snapshot_name(reader->lsn, name), err);
+		return hf_fail_file(err, reader->dir->path,
+				    hf_snapshot_name(reader->lsn, name));
 	if (len < HF_SNAPSHOT_ALIGNMENT)
 		return hf_snapshot_corrupt(reader, at + len, err, "the file ends early");
 	struct hf_reader header = hf_reader(hf_span(reader->buf, HF_SNAPSHOT_HEADER_SIZE));

@@ -74,7 +74,7 @@ bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_ls
 		return false;
 	*ret = file.fd < 0 ? HF_WITNESS_MISSING : HF_WITNESS_WHOLE;
 	bool ok = file.fd < 0 || read_slots(&file, log_id, ret_lsn, ret, err) ||
-		  hf_log_named(dir, HF_WITNESS_NAME, err);
+		  hf_fail_file(err, dir->path, HF_WITNESS_NAME);
 	hf_file_close(&file);
 	return ok;
 }

@@ -237,7 +237,7 @@ static void segment_path(const struct fixture *fixture, uint64_t segment, char *
 /* XORs one byte of the log. */
 static void flip(const struct fixture *fixture, uint64_t position, uint8_t mask) {
 	char path[128];
-	uint8_t byte;
+	uint8_t byte = 0;
 	segment_path(fixture, position / HF_SEGMENT_SIZE_MIN, path, sizeof(path));
 	int fd = open(path, O_RDWR);
 	off_t offset = (off_t)(position % HF_SEGMENT_SIZE_MIN);
