@@ -20,7 +20,10 @@
 
 typedef __int128 wide;
 
-/* The sum of coefficients times variables, plus the constant, is at most 0. */
+/*
+ * The sum of coefficients times variables, plus the constant, is at most 0. Those of variables that
+ * the question does not have are 0, and are not looked at: most questions have one or two.
+ */
 struct row {
 	wide constant;
 	wide coefficients[VARS_MAX];
@@ -79,15 +82,22 @@ static bool same_expr(const struct source *source, const struct expr *a, const s
 	}
 }
 
+/* Too large to go on with. The rows are still built to their end: of numbers that can be negated. */
+static void lose(struct prover *prover, wide *value) {
+	prover->lost = true;
+	*value = 0;
+}
+
 static void scale_to(struct prover *prover, wide *value, wide factor) {
 	const wide limit = (wide)1 << 110;
 	if (__builtin_mul_overflow(*value, factor, value) || *value > limit || *value < -limit)
-		prover->lost = true;
+		lose(prover, value);
 }
 
 static void add_to(struct prover *prover, wide *value, wide other) {
-	if (__builtin_add_overflow(*value, other, value))
-		prover->lost = true;
+	const wide least = -(wide)(~(unsigned __int128)0 >> 1);
+	if (__builtin_add_overflow(*value, other, value) || *value < least)
+		lose(prover, value);
 }
 
 static uint32_t var_of(struct prover *prover, const struct expr *expr) {
@@ -163,13 +173,14 @@ static wide common_divisor(wide a, wide b) {
 }
 
 /* Divides by the greatest common divisor; over integers the constant may then be rounded up. */
-static void tighten(struct row *row) {
+static void tighten(struct row *row, uint32_t vars) {
 	wide divisor = 0;
-	for (uint32_t i = 0; i < VARS_MAX; i++)
-		divisor = common_divisor(magnitude(row->coefficients[i]), divisor);
+	for (uint32_t i = 0; i < vars && divisor != 1; i++)
+		if (row->coefficients[i] != 0)
+			divisor = common_divisor(magnitude(row->coefficients[i]), divisor);
 	if (divisor <= 1)
 		return;
-	for (uint32_t i = 0; i < VARS_MAX; i++)
+	for (uint32_t i = 0; i < vars; i++)
 		row->coefficients[i] /= divisor;
 	wide quotient = row->constant / divisor;
 	row->constant = quotient + (row->constant > quotient * divisor);
@@ -182,9 +193,9 @@ static void spend(struct prover *prover, uint64_t amount) {
 }
 
 /* Which variable makes the fewest new rows when it goes? VARS_MAX: none is left. */
-static uint32_t cheapest_var(const struct row *rows, uint32_t count) {
+static uint32_t cheapest_var(const struct row *rows, uint32_t count, uint32_t vars) {
 	uint32_t best = VARS_MAX, best_cost = UINT32_MAX;
-	for (uint32_t v = 0; v < VARS_MAX; v++) {
+	for (uint32_t v = 0; v < vars; v++) {
 		uint32_t above = 0, below = 0;
 		for (uint32_t i = 0; i < count; i++) {
 			above += rows[i].coefficients[v] > 0;
@@ -202,18 +213,19 @@ static struct row combine(struct prover *prover, const struct row *above, const 
 			  uint32_t v) {
 	struct row ret = { 0 };
 	wide up = above->coefficients[v], down = -below->coefficients[v];
-	for (uint32_t i = 0; i <= VARS_MAX; i++) {
-		wide a = i < VARS_MAX ? above->coefficients[i] : above->constant;
-		wide b = i < VARS_MAX ? below->coefficients[i] : below->constant;
+	uint32_t vars = prover->var_count;
+	for (uint32_t i = 0; i <= vars; i++) {
+		wide a = i < vars ? above->coefficients[i] : above->constant;
+		wide b = i < vars ? below->coefficients[i] : below->constant;
 		scale_to(prover, &a, down);
 		scale_to(prover, &b, up);
 		add_to(prover, &a, b);
-		if (i < VARS_MAX)
+		if (i < vars)
 			ret.coefficients[i] = a;
 		else
 			ret.constant = a;
 	}
-	tighten(&ret);
+	tighten(&ret, vars);
 	return ret;
 }
 
@@ -262,12 +274,12 @@ static bool rows_refuted(struct prover *prover) {
 	while (!prover->lost) {
 		for (uint32_t i = 0; i < count; i++) {
 			bool empty = true;
-			for (uint32_t v = 0; v < VARS_MAX && empty; v++)
+			for (uint32_t v = 0; v < prover->var_count && empty; v++)
 				empty = prover->work[i].coefficients[v] == 0;
 			if (empty && prover->work[i].constant > 0)
 				return true;
 		}
-		uint32_t v = cheapest_var(prover->work, count);
+		uint32_t v = cheapest_var(prover->work, count, prover->var_count);
 		if (v == VARS_MAX)
 			return false;
 		spend(prover, count);
@@ -335,7 +347,7 @@ static void add_difference(struct prover *prover, const struct expr *left, const
 	struct row row = { .constant = constant };
 	add_term(prover, &row, left, 1);
 	add_term(prover, &row, right, -1);
-	tighten(&row);
+	tighten(&row, prover->var_count);
 	add_row(prover, &row);
 }
 
