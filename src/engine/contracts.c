@@ -184,8 +184,11 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
+	/* A long text's proofs take a while, and nothing of the engine's: others go on meanwhile. */
+	hf_engine_unlock(engine);
 	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &err);
 	hf_memory_free(diagnostics);
+	hf_engine_lock(engine);
 	/* This may wait, and others may load contracts meanwhile: before anything else is asked. */
 	bool has_room =
 		ok && hf_log_make_room(engine->log, hf_contract_body_max(contract), &no_room);

@@ -254,7 +254,7 @@ void hf_engine_hash(struct hf_engine *engine, uint8_t ret_hash[16], struct hf_re
 
 /* Compiles, checks against the version in force, logs and activates. A text that is already in
  * force: HF_OK, nothing logged. The reply's `state` is the contract's name, `version` its
- * version, `lsn` that of its record. */
+ * version, `lsn` that of its record. Lets go of the lock while it compiles. */
 void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, const char *file_name,
 			     struct hf_reply *ret);
 /* The newest version of the i-th contract name (by first load), NULL past the end. */
