@@ -241,7 +241,9 @@ static bool scan(const char *path, hf_log_records_fn *records, void *arg, struct
 	struct hf_dir dir;
 	if (!hf_dir_open(path, false, &dir, err))
 		return false;
-	struct hf_log_scan options = { .dir = &dir, .records = records, .arg = arg };
+	struct hf_log_scan options = {
+		.dir = &dir, .records = records, .prove_records = true, .arg = arg
+	};
 	/* The snapshots first: the log may be in use, and both grow. */
 	bool ok = hf_snapshot_list(&dir, ret_snapshots->lsns, &ret_snapshots->count, err) &&
 		  hf_log_scan(&options, ret, err);

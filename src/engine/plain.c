@@ -306,6 +306,20 @@ void hf_engine_plain_add(struct hf_engine *engine, struct hf_span key, int64_t b
 	(void)log_and_set(engine, &change, hf_span(text, number.len), ret);
 }
 
+/*
+ * What a snapshot under way has not of these is saved one by one, with a wait for room before each:
+ * deleted at once, a thousand large values would be more than the ring of images takes.
+ */
+static void save_before_delete(struct hf_engine *engine, const struct hf_span *keys,
+			       uint32_t count) {
+	for (uint32_t i = 0; i < count && engine->saver.saving; i++) {
+		hf_saver_make_room(engine);
+		struct entity *entity = hf_plain_look(engine, keys[i]).old;
+		if (entity != NULL)
+			save(engine, entity);
+	}
+}
+
 void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys, uint32_t count,
 			    uint64_t *ret_deleted, struct hf_reply *ret) {
 	struct hf_err err;
@@ -319,6 +333,7 @@ void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
+	save_before_delete(engine, keys, count);
 	if (!make_room(engine, body_max, ret))
 		return;
 	if (!hf_plain_reserve_delete(engine, &err)) {

@@ -53,6 +53,8 @@ struct hf_log_scan {
 	hf_log_progress_fn *progress; /* NULL: none */
 	void *arg;
 	uint64_t until_lsn; /* 0: to the end */
+	/* Each by its own checksum, too: the group's was made of what memory held by then. */
+	bool prove_records;
 	/* By who will write to it: first waits until no write of an earlier process can land. */
 	bool writer;
 	hf_log_notice_fn *notice; /* NULL: none. Told if it waits. */

@@ -230,6 +230,7 @@ static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const
 	const struct hf_log_scan *options = scanner->options;
 	struct hf_record batch[BATCH];
 	uint64_t at = HF_FRAME_HEADER_SIZE, end = at + frame->payload_len;
+	uint64_t segment_size = scanner->end.segment_size;
 	while (at < end && !scanner->stopped) {
 		uint32_t count = 0;
 		for (; count < BATCH && at < end; count++) {
@@ -240,6 +241,10 @@ static bool deliver(struct scanner *scanner, const struct hf_frame *frame, const
 				scanner->stopped = true;
 				break;
 			}
+			if (options->prove_records && !hf_record_holds(&batch[count], bytes + at))
+				return corrupt(
+					scanner, (frame->position + at) % segment_size, err,
+					"a record is not what was logged, in a group that is");
 			at += batch[count].size;
 		}
 		if (count > 0 && options->records != NULL &&
@@ -399,9 +404,9 @@ static bool find_end(struct scanner *scanner, uint64_t offset, struct hf_err *er
 			continue;
 		/*
 		 * Only one group can be unfinished: this one, if it did not fit into the segment
-		 * before.
+		 * before, or that was full to its last byte.
 		 */
-		if (scanner->end.torn_bytes > 0 || later > position / size + 1) {
+		if (scanner->end.torn_bytes > 0 || later > first) {
 			corrupt(scanner, dirty - HF_SECTOR, err,
 				"bytes are not zero in a segment that was never used");
 			return damaged(scanner, position, err);
@@ -591,11 +596,12 @@ bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, stru
 		scanner.window = hf_memory_new(HF_SCAN_WINDOW);
 		ok = scanner.window != NULL || hf_fail(err, HF_NOMEM, "out of memory");
 		uint64_t witnessed;
-		/* The witness first: the log may be in use, and grow. */
+		/* The witness first, then the list again: the log may be in use, and grow. */
 		ok = ok && enter_segment(&scanner, 0, err) &&
 		     hf_witness_read(options->dir, scanner.end.log_id, &witnessed,
 				     &scanner.end.witness, err) &&
-		     scan_frames(&scanner, err) && holds_witness(&scanner, witnessed, err);
+		     find_segments(&scanner, err) && scan_frames(&scanner, err) &&
+		     holds_witness(&scanner, witnessed, err);
 		hf_file_close(&scanner.file);
 		hf_memory_free(scanner.window);
 	}

@@ -402,6 +402,58 @@ static void an_unfinished_group_is_cut_with_a_notice(void **state) {
 	assert_int_equal(fixture->cut, 0);
 }
 
+/*
+ * In a child, which dies: groups of one record until the first segment is full to its last byte,
+ * then one more is begun, and never ended.
+ */
+static void fill_first_segment(struct fixture *fixture) {
+	struct hf_log *log;
+	uint64_t lsn, position = HF_SECTOR, overhead = HF_FRAME_HEADER_SIZE + HF_RECORD_OVERHEAD;
+	if (!try_open(fixture, &log))
+		_exit(1);
+	hf_log_lock(log);
+	while (position < HF_SEGMENT_SIZE_MIN) {
+		uint64_t left = HF_SEGMENT_SIZE_MIN - position;
+		uint64_t len = (left < 65536 ? left : 65536 - HF_SECTOR) - overhead;
+		if (!hf_log_make_room(log, len, &fixture->err))
+			_exit(2);
+		memset(hf_log_begin(log, len, &lsn, &position), 1, len);
+		hf_log_end(log, HF_RECORD_EVENT, 1, len);
+		hf_log_unlock(log);
+		if (!hf_log_wait(log, lsn, &fixture->err))
+			_exit(3);
+		hf_log_lock(log);
+		position = log->next;
+	}
+	bool room = hf_log_make_room(log, 100, &fixture->err);
+	while (room && log->made_segment < 2)
+		room = hf_segment_wait(log, &fixture->err);
+	_exit(room && position == HF_SEGMENT_SIZE_MIN ? 0 : 4);
+}
+
+static void damage_two_segments_ahead_is_refused(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log_end end;
+	struct hf_log_scan scan = { .dir = &fixture->dir };
+	int status;
+	pid_t child = fork();
+	if (child == 0)
+		fill_first_segment(fixture);
+	assert_true(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_true(hf_log_scan(&scan, &end, &fixture->err));
+	assert_int_equal(end.position, HF_SEGMENT_SIZE_MIN);
+	assert_int_equal(end.segments, 3);
+	/* The next group may have been torn in the next segment; nothing was written behind that. */
+	flip(fixture, 2 * HF_SEGMENT_SIZE_MIN + 1536, 1);
+	assert_false(hf_log_scan(&scan, &end, &fixture->err));
+	assert_int_equal(fixture->err.status, HF_CORRUPT);
+	flip(fixture, 2 * HF_SEGMENT_SIZE_MIN + 1536, 1);
+	flip(fixture, HF_SEGMENT_SIZE_MIN + 1536, 1);
+	assert_true(hf_log_scan(&scan, &end, &fixture->err));
+	assert_int_equal(end.torn_bytes, 1536);
+}
+
 /* A child makes one group of several sectors durable, and dies. Returns where the group ends. */
 static uint64_t die_after_one_group(struct fixture *fixture) {
 	struct hf_log_end end;
@@ -865,6 +917,7 @@ int main(void) {
 		BOTH(an_unfinished_group_is_cut_with_a_notice),
 		BOTH(rot_in_the_last_group_is_refused_and_not_cut),
 		BOTH(a_group_that_lacks_any_sectors_is_cut),
+		BOTH(damage_two_segments_ahead_is_refused),
 		BOTH(a_log_that_ends_before_its_witness_is_refused),
 		BOTH(bytes_far_behind_the_end_are_no_unfinished_group),
 		BOTH(a_scan_stops_where_it_is_told),
