@@ -48,9 +48,9 @@ void hf_snapshots_sleep(struct hf_engine *engine, uint64_t ns) {
 	hf_mutex_unlock(&snapshots->mutex);
 }
 
-static void tell(struct hf_engine *engine, const struct hf_err *err) {
+static void tell(struct hf_engine *engine, const char *what, const struct hf_err *err) {
 	char line[HF_ERR_TEXT_MAX + 80];
-	snprintf(line, sizeof(line), "WARNING: no snapshot was taken: %s", err->text);
+	snprintf(line, sizeof(line), "WARNING: %s: %s", what, err->text);
 	if (engine->notice != NULL)
 		engine->notice(engine->arg, line);
 }
@@ -87,16 +87,17 @@ static bool take(struct snapshots *snapshots, struct hf_err *err) {
 
 static void take_and_tell(struct snapshots *snapshots) {
 	struct hf_engine *engine = snapshots->engine;
-	struct hf_err err = { 0 };
+	struct hf_err err = { 0 }, why;
+	uint64_t newest_lsn = snapshots->lsn;
 	bool taken = take(snapshots, &err);
-	struct hf_err why = err;
-	/* The new one is durable in its place: those older than the one before it may go. */
-	bool ok = taken &&
-		  hf_snapshot_keep(&engine->dir, snapshots->lsn, snapshots->before_lsn, &why);
 	/* A log that has stopped has told its reason, which is this one's, too. */
-	if (!ok && is_failure(&why) && !atomic_load(&snapshots->quit) &&
+	if (!taken && is_failure(&err) && !atomic_load(&snapshots->quit) &&
 	    !hf_log_stopped(engine->log))
-		tell(engine, &why);
+		tell(engine, "no snapshot was taken", &err);
+	/* The new one is durable in its place: those older than the one before it may go. */
+	if (taken && snapshots->lsn != newest_lsn &&
+	    !hf_snapshot_keep(&engine->dir, snapshots->lsn, snapshots->before_lsn, &why))
+		tell(engine, "an old snapshot stays", &why);
 	hf_mutex_lock(&snapshots->mutex);
 	snapshots->done = snapshots->asked;
 	snapshots->outcomes[snapshots->done % OUTCOMES] = (struct hf_snapshot_outcome){
@@ -116,7 +117,9 @@ static bool is_due(const struct snapshots *snapshots) {
 	struct hf_engine *engine = snapshots->engine;
 	uint64_t now = hf_clock_monotonic_ns();
 	hf_engine_lock(engine);
-	uint64_t grown = hf_log_position(engine->log) - snapshots->position;
+	/* After a crash the log may go on before a place that stood open when it was taken. */
+	uint64_t position = hf_log_position(engine->log);
+	uint64_t grown = position > snapshots->position ? position - snapshots->position : 0;
 	uint64_t enough = snapshots->bytes / 4 > snapshots->log_bytes ? snapshots->bytes / 4
 								      : snapshots->log_bytes;
 	bool due = (snapshots->log_bytes != 0 && grown >= enough) ||
@@ -160,11 +163,11 @@ bool hf_snapshots_start(struct hf_engine *engine, const struct hf_engine_options
 	struct snapshots *snapshots = hf_memory_new(sizeof(*snapshots));
 	if (snapshots == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
-	uint64_t log_bytes = options->snapshot_log_bytes;
+	uint64_t log_bytes = options->snapshot_log_bytes, every_s = options->snapshot_every_s;
 	*snapshots = (struct snapshots){
 		.engine = engine,
 		.log_bytes = log_bytes == 0 ? HF_SNAPSHOT_LOG_DEFAULT : log_bytes,
-		.every_ns = options->snapshot_every_s * 1000000000u,
+		.every_ns = every_s > UINT64_MAX / 1000000000u ? UINT64_MAX : every_s * 1000000000u,
 		.lsn = engine->recovered_from.lsn,
 		.position = engine->recovered_from.position,
 		.bytes = engine->recovered_bytes,
