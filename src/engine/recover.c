@@ -35,8 +35,12 @@ static bool load_contracts(struct loading *loading, struct hf_err *err) {
 		struct hf_err why;
 		if (in.bad)
 			return corrupt(loading, at, err, "a contract does not fit its block");
-		if (!hf_contract_restore(loading->engine, body, lsn, &why))
+		if (hf_contract_restore(loading->engine, body, lsn, &why))
+			continue;
+		if (why.status != HF_NOMEM)
 			return corrupt(loading, at, err, why.text);
+		*err = why;
+		return false;
 	}
 	return in.at == in.end ||
 	       corrupt(loading, 0, err, "more than its contracts is in this block");
