@@ -209,7 +209,11 @@ static bool finish(struct hf_log *log, struct hf_err *err) {
 		log->frame_open = false;
 		log->next = log->frame.position;
 	}
-	ok = hf_log_seal_close_mark(log, err);
+	struct hf_err no_room;
+	/* It only tells how the log ended. A full disk may have no segment for it. */
+	if (!hf_log_seal_close_mark(log, &no_room) && !hf_log_stopped(log))
+		return true;
+	ok = !hf_log_stopped(log) || hf_fail(err, HF_STOPPED, "%s", log->stop_reason.text);
 	while (ok && (log->sealed_count > 0 || log->in_flight))
 		ok = hf_log_wait_frame(log, err);
 	return ok;

@@ -34,7 +34,9 @@ static bool sync_parent(const char *path, bool made, struct hf_err *err) {
 	bool ok = fsync(fd) == 0;
 	int reason = errno;
 	close(fd);
-	return ok || hf_fail_sys(err, reason, "cannot sync directory %s", parent);
+	/* EINVAL: a file system, read-only mostly, that knows no fsync. */
+	return ok || (!made && reason == EINVAL) ||
+	       hf_fail_sys(err, reason, "cannot sync directory %s", parent);
 }
 
 bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err) {
@@ -81,11 +83,8 @@ bool hf_dir_lock(struct hf_dir *dir, struct hf_err *err) {
 	 */
 	char pid[32];
 	int len = snprintf(pid, sizeof(pid), "%-15d\n", (int)getpid());
-	if (pwrite(fd, pid, (size_t)len, 0) != len) {
-		int reason = errno;
-		close(fd);
-		return hf_fail_sys(err, reason, "cannot write %s/lock", dir->path);
-	}
+	if (pwrite(fd, pid, (size_t)len, 0) != len)
+		len = 0; /* on a full disk; the message will do without */
 	dir->lock_fd = fd;
 	return true;
 }
@@ -264,7 +263,10 @@ bool hf_file_fill(const struct hf_file *file, uint64_t size, struct hf_err *err)
 	 * Reserved in one piece first: contiguous, and a full disk is found before anything is
 	 * written.
 	 */
-	int reserved = posix_fallocate(file->fd, 0, (off_t)size);
+	int reserved;
+	do
+		reserved = posix_fallocate(file->fd, 0, (off_t)size);
+	while (reserved == EINTR);
 	bool ok = reserved == 0 || reserved == EOPNOTSUPP || reserved == EINVAL ||
 		  hf_fail_sys(err, reserved, "cannot reserve %llu bytes", (unsigned long long)size);
 	for (uint64_t at = 0; ok && at < size; at += FILL_CHUNK) {
