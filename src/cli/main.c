@@ -35,11 +35,19 @@ static void usage(FILE *to) {
 		    "version.\n");
 }
 
+/* A dump that a full disk has cut short is no success. */
+static int all_written(int exit_code) {
+	if (exit_code != HF_EXIT_GOOD || (fflush(stdout) == 0 && !ferror(stdout)))
+		return exit_code;
+	fprintf(stderr, "holdfast: the output could not be written, not all of it\n");
+	return HF_EXIT_BAD;
+}
+
 int main(int argc, char **argv) {
 	const char *name = argc > 1 ? argv[1] : "";
 	for (size_t i = 0; i < SUBCOMMANDS; i++)
 		if (strcmp(name, subcommands[i].name) == 0)
-			return subcommands[i].run(argc - 1, argv + 1);
+			return all_written(subcommands[i].run(argc - 1, argv + 1));
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
 		usage(stdout);
 		return HF_EXIT_GOOD;
