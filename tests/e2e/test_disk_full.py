@@ -33,6 +33,12 @@ OTHER_CONTRACT = shelf.CONTRACT.replace("shelf", "other") + "%% " + 60000 * "-" 
 NEW = ("HF.SEND", "shelf", "new", "Add", "n", 1, "ID", "new-1")
 
 
+def info(connection):
+    """The figures of INFO holdfast."""
+    lines = connection.call("INFO", "holdfast").decode().split("\r\n")
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
 class FullDisk:
     """The same for each file system."""
 
@@ -151,6 +157,22 @@ class FullDisk:
     def test_log_thread(self):
         """Flushes from a thread."""
         self.fills_up(True, "--flush", "thread")
+
+    def test_a_segments_end(self):
+        """Full to a segment's last byte, with no room for the next one: an end in order is one all the same."""
+        with self.serve() as server:
+            with resp.Connection(server.connect()) as connection:
+                self.fill()
+                reply = "OK"
+                while reply == "OK":
+                    left = SEGMENT - int(info(connection)["log_bytes"]) % SEGMENT
+                    reply = connection.call("SET", "key", min(left - 200, 60000) * "v")
+                self.assertTrue(reply.startswith(NO_ROOM), reply)
+                self.assertEqual(left, SEGMENT)
+            self.assertEqual(server.terminate(), 0)
+            self.empty()
+            server.restart()
+            self.assertEqual(server.terminate(), 0)
 
     def test_new_log(self):
         """No room for a log's first segment: said, and nothing is left that is in the way later."""

@@ -149,6 +149,14 @@ class Replay(Directory):
         self.assertEqual(text.returncode, 0)
         self.assertGreaterEqual(len(text.stdout.splitlines()), self.last)
 
+    def test_output_that_is_lost(self):
+        """What could not be written where it was to go is no success."""
+        for args in (["replay", self.data, "--json"], ["log", "verify", self.data], ["log", "dump", self.data]):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([holdfast(), *map(str, args)], stdout=full, stderr=subprocess.PIPE, check=False)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertIn(b"the output could not be written", done.stderr)
+
     def test_no_log(self):
         """A directory without a log, of which nothing is proven, is not one with an empty log, which is."""
         with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:

@@ -411,6 +411,19 @@ class Kept(unittest.TestCase):
     def start(self):
         return Server(data=self.data, args=SEGMENT + NEVER)
 
+    def test_nothing_new(self):
+        """One that finds nothing new, in another life than the newest's, removes none."""
+        with self.start() as server:
+            with resp.Connection(server.connect()) as connection:
+                newest = connection.call("HF.SNAPSHOT")
+            self.assertEqual(server.terminate(), 0)
+            kept = snapshots(self.data)
+            self.assertEqual(len(kept), 2)
+            server.restart()
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("HF.SNAPSHOT"), newest)
+            self.assertEqual(snapshots(self.data), kept)
+
     def recovers(self, from_lsn, *said):
         """A start that loads the snapshot at that LSN (0: the log alone) and says all these things."""
         with self.start() as server:
