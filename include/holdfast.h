@@ -84,9 +84,10 @@ struct hf_db;
 
 /*
  * Opens a data directory and recovers it. One process per directory, and one handle in it: of a
- * process that forks, the parent has it, and the child must leave `db` alone. `err` (of err_cap
- * bytes) gets the reason of a failure: HF_USAGE (an option, or the directory is in use), HF_TOOBIG
- * (its path), HF_IO, HF_CORRUPT, HF_NOMEM.
+ * process that forks, the parent has it, and the child must leave `db` alone; if the parent is
+ * killed, the directory is in use until the child has ended, too. `err` (of err_cap bytes) gets the
+ * reason of a failure: HF_USAGE (an option, or the directory is in use), HF_TOOBIG (its path),
+ * HF_IO, HF_CORRUPT, HF_NOMEM.
  */
 HF_API enum hf_status hf_open(const struct hf_options *options, struct hf_db **ret, char *err,
 			      size_t err_cap);
