@@ -184,7 +184,7 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
-	/* A long text's proofs take a while, and nothing of the engine's: others go on meanwhile. */
+	/* A long text's proofs take a while, and nothing of the engine: others go on meanwhile. */
 	hf_engine_unlock(engine);
 	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &err);
 	hf_memory_free(diagnostics);

@@ -82,7 +82,7 @@ static bool same_expr(const struct source *source, const struct expr *a, const s
 	}
 }
 
-/* Too large to go on with. The rows are still built to their end: of numbers that can be negated. */
+/* Too large to go on with. Rows are still built to their end: of numbers that can be negated. */
 static void lose(struct prover *prover, wide *value) {
 	prover->lost = true;
 	*value = 0;

@@ -444,7 +444,7 @@ static void damage_two_segments_ahead_is_refused(void **state) {
 	assert_true(hf_log_scan(&scan, &end, &fixture->err));
 	assert_int_equal(end.position, HF_SEGMENT_SIZE_MIN);
 	assert_int_equal(end.segments, 3);
-	/* The next group may have been torn in the next segment; nothing was written behind that. */
+	/* The next group may have been torn in the next segment. Nothing was written behind it. */
 	flip(fixture, 2 * HF_SEGMENT_SIZE_MIN + 1536, 1);
 	assert_false(hf_log_scan(&scan, &end, &fixture->err));
 	assert_int_equal(fixture->err.status, HF_CORRUPT);
