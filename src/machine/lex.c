@@ -132,9 +132,11 @@ static void read_field(struct cursor *cursor) {
 	else
 		source->last_field->next = copy;
 	source->last_field = copy;
-	if (source->field_count == HF_FIELDS_MAX + 1)
+	if (source->field_count > HF_FIELDS_MAX) {
 		mc_error_at(source, "too-many", field.name, "a contract has at most %u fields",
 			    HF_FIELDS_MAX);
+		source->stop = true;
+	}
 }
 
 static void read_invariant(struct cursor *cursor) {
@@ -153,9 +155,11 @@ static void read_invariant(struct cursor *cursor) {
 	else
 		source->last_invariant->next = invariant;
 	source->last_invariant = invariant;
-	if (++source->invariant_count == HF_INVARIANTS_MAX + 1)
+	if (++source->invariant_count > HF_INVARIANTS_MAX) {
 		mc_error_at(source, "too-many", at, "a contract has at most %u invariants",
 			    HF_INVARIANTS_MAX);
+		source->stop = true;
+	}
 }
 
 /* A comment that starts with almost one of our words is perhaps meant to be a declaration. */
@@ -255,7 +259,7 @@ uint32_t mc_read_comments(struct source *source) {
 	if (start == 0 && source->text.len >= 3 && memcmp(source->clean, "\xef\xbb\xbf", 3) == 0)
 		start = 3;
 	blank_directives(source, start);
-	for (uint32_t at = start; at < source->text.len;) {
+	for (uint32_t at = start; at < source->text.len && !source->stop;) {
 		uint32_t end = mc_end_of_line(source, at), first = at;
 		while (first < end && (source->clean[first] == ' ' || source->clean[first] == '\t'))
 			first++;

@@ -741,7 +741,7 @@ static bool read_header(struct parser *parser) {
 void mc_read_diagram(struct source *source, uint32_t at) {
 	struct state *outer[HF_EXPR_DEPTH_MAX];
 	struct parser parser = { .source = source, .at = at, .outer = outer };
-	if (!read_header(&parser))
+	if (source->stop || !read_header(&parser))
 		return;
 	bool fresh = true; /* no statement was read on this line yet */
 	while (!source->stop) {

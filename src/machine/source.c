@@ -264,7 +264,8 @@ const char *mc_suggested_name(struct hf_span text, char *buf) {
 }
 
 uint32_t mc_edit_distance(struct hf_span a, struct hf_span b, uint32_t max) {
-	if (a.len > HF_NAME_MAX || b.len > HF_NAME_MAX)
+	if (a.len > HF_NAME_MAX || b.len > HF_NAME_MAX || a.len > b.len + max ||
+	    b.len > a.len + max)
 		return max + 1;
 	uint32_t rows[3][HF_NAME_MAX + 2];
 	for (uint32_t j = 0; j <= b.len; j++)

@@ -58,12 +58,6 @@ static void consider(const struct source *source, struct nearest *nearest, struc
 }
 
 static int unknown_name(struct source *source, struct slice name, const struct event *event) {
-	struct nearest nearest = { .distance = name.len > 4 ? 3 : 2 };
-	for (const struct field *field = source->first_field; field != NULL; field = field->next)
-		consider(source, &nearest, name, field->name);
-	for (const struct param *param = event != NULL ? event->label->params : NULL; param != NULL;
-	     param = param->next)
-		consider(source, &nearest, name, param->name);
 	struct hf_diagnostic *error;
 	if (event != NULL)
 		error = mc_error_at(source, "unknown-name", name,
@@ -72,6 +66,14 @@ static int unknown_name(struct source *source, struct slice name, const struct e
 	else
 		error = mc_error_at(source, "unknown-name", name, "there is no field %s",
 				    mc_show(source, name).text);
+	if (error == NULL) /* a text may have thousands of them: no help that nobody reads */
+		return TYPE_UNKNOWN;
+	struct nearest nearest = { .distance = name.len > 4 ? 3 : 2 };
+	for (const struct field *field = source->first_field; field != NULL; field = field->next)
+		consider(source, &nearest, name, field->name);
+	for (const struct param *param = event != NULL ? event->label->params : NULL; param != NULL;
+	     param = param->next)
+		consider(source, &nearest, name, param->name);
 	if (nearest.name.len > 0)
 		mc_help_on(error, "did you mean %s?", mc_show(source, nearest.name).text);
 	else

@@ -423,7 +423,15 @@ static void too_many(void **state) {
 				       i == 64 ? "%%%% field @f%d$: u64\n"
 					       : "%%%% field f%d: u64\n",
 				       i);
+	strcpy(text + strlen(text), "%% field one too\n");
 	expect_error("too-many", text);
+	assert_int_equal(diagnostics.error_count, 1);
+	len = (size_t)sprintf(text, "%s", LIFE(""));
+	for (int i = 0; i < 65; i++)
+		len += (size_t)sprintf(text + len, "%%%% invariant %s\n",
+				       i == 64 ? "@true$\n%% field one too" : "true");
+	expect_error("too-many", text);
+	assert_int_equal(diagnostics.error_count, 1);
 	len = (size_t)sprintf(text, "%s", LIFE(""));
 	for (int i = 0; i < 255; i++)
 		len += (size_t)sprintf(text + len,
