@@ -6,6 +6,12 @@
  * "Never" is proven; everything that the method does not understand, or has no budget for, is
  * "perhaps". It is enough to look at exact integers: where a guard holds, none of its arithmetic
  * overflowed.
+ *
+ * "Never" makes the errors never-holds and never-taken, and spares the warning overlap. "Perhaps"
+ * in its place only ever removes an error; but nothing may be proven that once was not, as a text
+ * that compiled when it was logged must compile at recovery for ever. So the effort has a count of
+ * its own, one for the whole text, beside the budget, whose counting decides what is proven: until
+ * the effort is spent, each answer is what it would be without it; after that, none is "never".
  */
 
 #include "base/memory.h"
@@ -17,6 +23,11 @@
 #define DEPTH_MAX 2000u
 #define QUERY_BUDGET 1000000u
 #define TOTAL_BUDGET 8000000u
+#define TOTAL_EFFORT 300000000u /* of about 1 ns each */
+#define COMPARISON_EFFORT 4u
+#define STEP_EFFORT 8u	    /* of the search, or into a sum */
+#define ROW_EFFORT 8u	    /* of copying a row */
+#define DIVISION_EFFORT 32u /* of 128 bits */
 
 typedef __int128 wide;
 
@@ -39,6 +50,7 @@ struct prover {
 	struct source *source;
 	uint64_t total;	 /* work left for this text */
 	uint64_t budget; /* work left for this question */
+	uint64_t effort; /* what may still be done for this text, in proportion to its time */
 	uint32_t depth;
 	bool lost; /* something was not understood: the answer is "perhaps" */
 	const struct expr *vars[VARS_MAX]; /* what does not come apart further */
@@ -55,6 +67,7 @@ struct prover *mc_prover_new(struct source *source) {
 		return NULL;
 	prover->source = source;
 	prover->total = TOTAL_BUDGET;
+	prover->effort = TOTAL_EFFORT;
 	return prover;
 }
 
@@ -62,9 +75,22 @@ void mc_prover_free(struct prover *prover) {
 	hf_memory_free(prover);
 }
 
+static void spend(struct prover *prover, uint64_t amount) {
+	prover->budget -= amount < prover->budget ? amount : prover->budget;
+	if (prover->budget == 0)
+		prover->lost = true;
+}
+
+static void exert(struct prover *prover, uint64_t amount) {
+	prover->effort -= amount < prover->effort ? amount : prover->effort;
+	if (prover->effort == 0)
+		prover->lost = true;
+}
+
 /* ---- terms ---------------------------------------------------------------------------------- */
 
-static bool same_expr(const struct source *source, const struct expr *a, const struct expr *b) {
+static bool same_expr(struct prover *prover, const struct expr *a, const struct expr *b) {
+	exert(prover, COMPARISON_EFFORT);
 	if (a == NULL || b == NULL)
 		return a == b;
 	if (a->op != b->op || a->type != b->type)
@@ -74,11 +100,11 @@ static bool same_expr(const struct source *source, const struct expr *a, const s
 	case EXPR_BOOL:
 		return a->number == b->number && a->negative == b->negative;
 	case EXPR_STRING:
-		return mc_slices_equal(source, a->op_at, b->op_at);
+		return mc_slices_equal(prover->source, a->op_at, b->op_at);
 	case EXPR_NAME:
 		return a->is_param == b->is_param && a->index == b->index;
 	default:
-		return same_expr(source, a->left, b->left) && same_expr(source, a->right, b->right);
+		return same_expr(prover, a->left, b->left) && same_expr(prover, a->right, b->right);
 	}
 }
 
@@ -102,7 +128,7 @@ static void add_to(struct prover *prover, wide *value, wide other) {
 
 static uint32_t var_of(struct prover *prover, const struct expr *expr) {
 	for (uint32_t i = 0; i < prover->var_count; i++)
-		if (same_expr(prover->source, prover->vars[i], expr))
+		if (same_expr(prover, prover->vars[i], expr))
 			return i;
 	if (prover->var_count == VARS_MAX) {
 		prover->lost = true;
@@ -125,6 +151,7 @@ static bool is_constant(const struct expr *expr, wide *ret) {
 /* Adds factor * expr to the row. */
 static void add_term(struct prover *prover, struct row *row, const struct expr *expr, wide factor) {
 	wide number;
+	exert(prover, STEP_EFFORT);
 	switch (expr->op) {
 	case EXPR_NUMBER:
 		number = number_of(expr);
@@ -163,8 +190,9 @@ static wide magnitude(wide value) {
 	return value < 0 ? -value : value;
 }
 
-static wide common_divisor(wide a, wide b) {
+static wide common_divisor(struct prover *prover, wide a, wide b) {
 	while (b != 0) {
+		exert(prover, DIVISION_EFFORT);
 		wide rest = a % b;
 		a = b;
 		b = rest;
@@ -173,23 +201,20 @@ static wide common_divisor(wide a, wide b) {
 }
 
 /* Divides by the greatest common divisor; over integers the constant may then be rounded up. */
-static void tighten(struct row *row, uint32_t vars) {
+static void tighten(struct prover *prover, struct row *row) {
+	uint32_t vars = prover->var_count;
 	wide divisor = 0;
+	exert(prover, vars);
 	for (uint32_t i = 0; i < vars && divisor != 1; i++)
 		if (row->coefficients[i] != 0)
-			divisor = common_divisor(magnitude(row->coefficients[i]), divisor);
+			divisor = common_divisor(prover, magnitude(row->coefficients[i]), divisor);
 	if (divisor <= 1)
 		return;
+	exert(prover, DIVISION_EFFORT * vars);
 	for (uint32_t i = 0; i < vars; i++)
 		row->coefficients[i] /= divisor;
 	wide quotient = row->constant / divisor;
 	row->constant = quotient + (row->constant > quotient * divisor);
-}
-
-static void spend(struct prover *prover, uint64_t amount) {
-	prover->budget -= amount < prover->budget ? amount : prover->budget;
-	if (prover->budget == 0)
-		prover->lost = true;
 }
 
 /* Which variable makes the fewest new rows when it goes? VARS_MAX: none is left. */
@@ -225,7 +250,8 @@ static struct row combine(struct prover *prover, const struct row *above, const 
 		else
 			ret.constant = a;
 	}
-	tighten(&ret, vars);
+	exert(prover, 2ull * DIVISION_EFFORT * (vars + 1));
+	tighten(prover, &ret);
 	return ret;
 }
 
@@ -233,6 +259,7 @@ static struct row combine(struct prover *prover, const struct row *above, const 
 static uint32_t eliminate(struct prover *prover, struct row *rows, uint32_t count, uint32_t v) {
 	uint32_t old_count = count, kept = 0;
 	for (uint32_t i = 0; i < old_count && !prover->lost; i++) {
+		exert(prover, rows[i].coefficients[v] > 0 ? old_count : 1);
 		for (uint32_t j = 0; rows[i].coefficients[v] > 0 && j < old_count; j++) {
 			if (rows[j].coefficients[v] >= 0)
 				continue;
@@ -244,6 +271,7 @@ static uint32_t eliminate(struct prover *prover, struct row *rows, uint32_t coun
 			rows[count++] = combine(prover, &rows[i], &rows[j], v);
 		}
 	}
+	exert(prover, ROW_EFFORT * count);
 	for (uint32_t i = 0; i < count; i++)
 		if (rows[i].coefficients[v] == 0)
 			rows[kept++] = rows[i];
@@ -271,7 +299,9 @@ static bool rows_refuted(struct prover *prover) {
 	memcpy(prover->work, prover->rows, count * sizeof(struct row));
 	for (uint32_t v = 0; v < prover->var_count; v++)
 		add_bounds(prover, prover->work, &count, v);
+	exert(prover, ROW_EFFORT * count);
 	while (!prover->lost) {
+		exert(prover, (uint64_t)count * (2 * prover->var_count + 1));
 		for (uint32_t i = 0; i < count; i++) {
 			bool empty = true;
 			for (uint32_t v = 0; v < prover->var_count && empty; v++)
@@ -295,12 +325,13 @@ static bool bytes_refuted(struct prover *prover) {
 	const struct expr *terms[2 * BYTES_MAX];
 	uint32_t classes[2 * BYTES_MAX];
 	uint32_t count = 2 * prover->bytes_count;
+	exert(prover, (uint64_t)count * count); /* beside what same_expr counts */
 	for (uint32_t i = 0; i < count; i++) {
 		const struct bytes_fact *fact = &prover->bytes[i / 2];
 		terms[i] = i % 2 == 0 ? fact->left : fact->right;
 		classes[i] = i;
 		for (uint32_t j = 0; j < i; j++)
-			if (same_expr(prover->source, terms[i], terms[j])) {
+			if (same_expr(prover, terms[i], terms[j])) {
 				classes[i] = classes[j];
 				break;
 			}
@@ -317,8 +348,7 @@ static bool bytes_refuted(struct prover *prover) {
 	for (uint32_t i = 0; i < count; i++)
 		for (uint32_t j = 0; j < i; j++)
 			if (classes[i] == classes[j] && terms[i]->op == EXPR_STRING &&
-			    terms[j]->op == EXPR_STRING &&
-			    !same_expr(prover->source, terms[i], terms[j]))
+			    terms[j]->op == EXPR_STRING && !same_expr(prover, terms[i], terms[j]))
 				return true;
 	return false;
 }
@@ -335,6 +365,7 @@ struct goal {
 static bool perhaps(struct prover *prover, const struct goal *goal);
 
 static void add_row(struct prover *prover, const struct row *row) {
+	exert(prover, 2 * ROW_EFFORT);
 	if (prover->row_count == ROWS_MAX)
 		prover->lost = true;
 	else
@@ -347,7 +378,7 @@ static void add_difference(struct prover *prover, const struct expr *left, const
 	struct row row = { .constant = constant };
 	add_term(prover, &row, left, 1);
 	add_term(prover, &row, right, -1);
-	tighten(&row, prover->var_count);
+	tighten(prover, &row);
 	add_row(prover, &row);
 }
 
@@ -443,6 +474,7 @@ static bool perhaps_goal(struct prover *prover, const struct goal *goal) {
 
 static bool perhaps(struct prover *prover, const struct goal *goal) {
 	spend(prover, 1);
+	exert(prover, STEP_EFFORT);
 	if (prover->lost || prover->depth == DEPTH_MAX)
 		return true;
 	if (goal == NULL)
@@ -472,7 +504,7 @@ static const struct goal *goals_of(const struct path *path, struct goal *goals,
 static void ask(struct prover *prover) {
 	prover->budget = prover->total < QUERY_BUDGET ? prover->total : QUERY_BUDGET;
 	prover->total -= prover->budget;
-	prover->lost = prover->budget == 0;
+	prover->lost = prover->budget == 0 || prover->effort == 0;
 	prover->depth = 0;
 	prover->var_count = 0;
 	prover->row_count = 0;
