@@ -177,11 +177,17 @@ static void read_plain_arrow(struct source *source, struct arc *arc) {
 			   mc_show(source, arc->label.at).text);
 }
 
+/* Params are no error: texts that were logged with them compile for ever. */
 static void check_choice_label(struct source *source, const struct arc *arc) {
 	if (arc->label.event.len > 0)
 		mc_help_on(mc_error_at(source, "choice", arc->label.event,
 				       "an arrow from a choice has no event of its own"),
 			   "write a guard in brackets, such as [qty > 0] or [else]");
+	else if (arc->label.params != NULL)
+		mc_help_on(mc_warning_at(source, "choice", arc->label.params_at,
+					 "an arrow from a choice has no params of its own: these "
+					 "mean nothing"),
+			   "take them away; its guard and effects know those of the event");
 }
 
 static void read_arrows(struct source *source) {

@@ -325,6 +325,14 @@ static void choices(void **state) {
 					    "A --> c : y\nc --> B : [@n$ > 5]\n"));
 }
 
+/* What logged texts may have, and is surely not meant. */
+static void params_behind_a_choice(void **state) {
+	expect_warning("choice", LIFE("state c <<choice>>\nA --> c : x(n: u64)\n"
+				      "c --> B : @(n: bool, m: i64)$ [n > 1]\nc --> A : ()\n"));
+	assert_int_equal(diagnostics.error_count, 0);
+	assert_int_equal(diagnostics.warning_count, 1);
+}
+
 static void labels(void **state) {
 	expect_error("event-name", LIFE("A --> B : @order placed$\n"));
 	expect_error("event-name", LIFE("A --> B : @9lives$\n"));
@@ -520,6 +528,7 @@ int main(void) {
 		cmocka_unit_test(deep_composites),
 		cmocka_unit_test(beginnings_and_ends),
 		cmocka_unit_test(choices),
+		cmocka_unit_test(params_behind_a_choice),
 		cmocka_unit_test(labels),
 		cmocka_unit_test(expressions),
 		cmocka_unit_test(deep_expressions),
