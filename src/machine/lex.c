@@ -55,6 +55,30 @@ static void read_title(struct source *source, uint32_t at, uint32_t end) {
 	}
 }
 
+/* A title as YAML may also write it: indented, quoted, or with blanks before the colon. */
+static bool is_unread_title(const struct source *source, struct slice line) {
+	struct slice key = line;
+	const char *text = source->clean + line.at;
+	char quote = line.len > 0 && (text[0] == '"' || text[0] == '\'') ? text[0] : '\0';
+	const char *colon = memchr(text, ':', line.len);
+	if (colon == NULL)
+		return false;
+	key.len = (uint32_t)(colon - text);
+	key = mc_trimmed(source, key);
+	if (quote != '\0' && key.len > 2 && source->clean[key.at + key.len - 1] == quote)
+		key = (struct slice){ key.at + 1, key.len - 2 };
+	bool ends = (uint32_t)(colon - text) + 1 == line.len || mc_is_blank(colon[1]);
+	return mc_slice_is(source, key, "title") && (ends || quote != '\0');
+}
+
+/* Its value is not taken for the name: texts that were logged keep the name that they had. */
+static void warn_of_unread_title(struct source *source, struct slice line) {
+	if (is_unread_title(source, line))
+		mc_help_on(mc_warning_at(source, "title", line,
+					 "this title is not read, and names nothing"),
+			   "begin the line with title: and nothing before it");
+}
+
 /* Is the line of three dashes that opens or closes front matter at `at`? */
 static bool is_fence(const struct source *source, uint32_t at) {
 	uint32_t end = mc_end_of_line(source, at);
@@ -65,13 +89,18 @@ static bool is_fence(const struct source *source, uint32_t at) {
 static uint32_t read_front_matter(struct source *source) {
 	if (!is_fence(source, 0))
 		return 0;
-	uint32_t at = mc_end_of_line(source, 0);
+	uint32_t at = mc_end_of_line(source, 0), root = UINT32_MAX; /* its indentation */
 	while (at < source->text.len) {
 		uint32_t line = at + 1, end = mc_end_of_line(source, line);
+		struct slice words = mc_trimmed(source, (struct slice){ line, end - line });
 		if (line < source->text.len && is_fence(source, line))
 			return end;
+		if (root == UINT32_MAX && words.len > 0 && source->clean[words.at] != '#')
+			root = words.at - line;
 		if (end - line >= 6 && memcmp(source->clean + line, "title:", 6) == 0)
 			read_title(source, line, end);
+		else if (words.at - line == root)
+			warn_of_unread_title(source, words);
 		at = end;
 	}
 	mc_help_on(mc_error_at(source, "front-matter", (struct slice){ 0, 3 },

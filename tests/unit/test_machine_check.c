@@ -198,6 +198,21 @@ static void front_matter(void **state) {
 	expect_silence("---\ntitle: 'my-order' # the name\nconfig:\n  theme: dark\n---\n" LIFE(""));
 }
 
+static void titles_that_are_not_read(void **state) {
+	static const char *const texts[] = {
+		"---\n\n# a comment\n  @title: order$\n  config: x\n---\n" LIFE(""),
+		"---\nconfig: x\n@title : order$\n---\n" LIFE(""),
+		"---\n@\"title\": order$\n---\n" LIFE(""),
+		"---\n  @'title' :$\n---\n" LIFE(""),
+	};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		expect_warning("title", texts[i]);
+		assert_int_equal(diagnostics.count, 1);
+	}
+	expect_silence("---\ntitle: a\nconfig:\n  title: order\n  title : b\n---\n" LIFE(""));
+	expect_silence("---\ntitles: a\nsub title: b\ntitle\n:\n\"title\n---\n" LIFE(""));
+}
+
 static void name_from_the_file(void **state) {
 	const char *text = LIFE("");
 	struct hf_contract *contract = compile(text, strlen(text), "some/where/my-order.v2.mmd");
@@ -521,6 +536,7 @@ int main(void) {
 		cmocka_unit_test(outside_the_diagram),
 		cmocka_unit_test(nul_bytes),
 		cmocka_unit_test(front_matter),
+		cmocka_unit_test(titles_that_are_not_read),
 		cmocka_unit_test(name_from_the_file),
 		cmocka_unit_test(declarations),
 		cmocka_unit_test(statements),
