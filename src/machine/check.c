@@ -13,6 +13,15 @@ static bool is_reserved_field(const struct source *source, struct slice name) {
 	return false;
 }
 
+/* No error: texts that were logged with such a name compile for ever. */
+static void warn_of_else(struct source *source, struct slice name) {
+	if (mc_slice_is(source, name, "else"))
+		mc_help_on(mc_warning_at(source, "reserved-name", name,
+					 "[else] means all other cases, and never what is called "
+					 "so"),
+			   "choose another name, or write [(else)]");
+}
+
 static void check_field(struct source *source, const struct field *field) {
 	struct shown name = mc_show(source, field->name);
 	if (field->name.len > HF_NAME_MAX)
@@ -24,6 +33,7 @@ static void check_field(struct source *source, const struct field *field) {
 				    "a field cannot be called %s", name.text),
 			"state, version, lsn and time are in every reply, now, true and false in "
 			"expressions: choose another name");
+	warn_of_else(source, field->name);
 	if (mc_field_named(source, field->name) != field)
 		mc_error_at(source, "duplicate", field->name, "field %s is declared twice",
 			    name.text);
@@ -35,6 +45,7 @@ static void check_param_names(struct source *source) {
 		for (const struct param *param = event->label->params; param != NULL;
 		     param = param->next) {
 			struct shown name = mc_show(source, param->name);
+			warn_of_else(source, param->name);
 			if (mc_field_named(source, param->name) != NULL)
 				mc_help_on(mc_error_at(source, "duplicate", param->name,
 						       "param %s has the name of a field",

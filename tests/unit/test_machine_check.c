@@ -239,6 +239,10 @@ static void declarations(void **state) {
 	expect_error("unknown-type", LIFE("%% field a: @bytes(0$)\n"));
 	expect_error("reserved-name", LIFE("%% field @version$: u64\n"));
 	expect_error("reserved-name", LIFE("%% field @now$: u64\n"));
+	expect_warning("reserved-name", LIFE("%% field @else$: bool\nA --> A : x [(else)]\n"));
+	assert_int_equal(diagnostics.count, 1);
+	expect_warning("reserved-name", LIFE("A --> A : x(@else$: bool) [else == true]\n"));
+	assert_int_equal(diagnostics.count, 1);
 	expect_error("invariant-now", LIFE("%% field a: i64\n%% invariant a < @now$\n"));
 	expect_error("type", LIFE("%% field a: i64\n%% invariant @a + 1$\n"));
 	expect_warning("near-declaration", LIFE("%% @filed$ qty: u64\n"));
