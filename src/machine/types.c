@@ -157,7 +157,11 @@ static int check_unary(struct source *source, struct expr *expr, int operand) {
 		return wrong_type(source, expr->left, operand, "a number");
 	if (expr->op == EXPR_NEG && operand == TYPE_LITERAL)
 		return TYPE_LITERAL;
-	if (operand == TYPE_LITERAL && !adapt_literals(source, expr->left, HF_TYPE_I64))
+	/* One number only: u64(1 - 2 + 3) was computed in i64, and in u64 would overflow. */
+	bool unsigned_number =
+		expr->op == EXPR_TO_U64 && expr->left->op == EXPR_NUMBER && !expr->left->negative;
+	if (operand == TYPE_LITERAL &&
+	    !adapt_literals(source, expr->left, unsigned_number ? HF_TYPE_U64 : HF_TYPE_I64))
 		return TYPE_UNKNOWN;
 	if (expr->op == EXPR_TO_U64)
 		return HF_TYPE_U64;

@@ -384,6 +384,9 @@ static void expressions(void **state) {
 	expect_error("literal", STEP("x [i > @9223372036854775808$]"));
 	expect_error("literal", STEP("x [u > @-1$]"));
 	expect_error("literal", STEP("x [s == @\"open]$"));
+	expect_silence(STEP("x [u < u64(18446744073709551615)] / u = u64(18446744073709551615)"));
+	expect_error("literal", STEP("x [i > i64(@18446744073709551615$)]"));
+	expect_error("literal", STEP("x / u = u64(@18446744073709551615$ - 1)"));
 	expect_error("unknown-name", STEP("x [@v$ > 1]"));
 	expect_error("unknown-name", STEP("x [@sqrt$(u) > 1]"));
 	expect_error("unknown-name", STEP("x / @v$ = 1"));
