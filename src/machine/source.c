@@ -189,7 +189,12 @@ struct shown mc_show(const struct source *source, struct slice slice) {
 	struct hf_text text = hf_text(ret.text, sizeof(ret.text));
 	for (uint32_t i = 0; i < slice.len; i++) {
 		uint8_t c = source->text.data[slice.at + i];
-		if (c < 0x20 || c == 0x7f)
+		bool no_break = c == 0xc2 && i + 1 < slice.len &&
+				source->text.data[slice.at + i + 1] == 0xa0;
+		i += no_break;
+		if (no_break) /* it looks like the blank that it is not */
+			hf_text_add(&text, "<no-break space>");
+		else if (c < 0x20 || c == 0x7f)
 			hf_text_add(&text, "\\x%02x", c);
 		else
 			hf_text_add(&text, "%c", c);

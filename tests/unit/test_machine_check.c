@@ -271,6 +271,8 @@ static void statements(void **state) {
 	expect_error("direction", LIFE("A --> B : @direction TB$\n"));
 	expect_error("state-name", LIFE("A --> @B!$ : x\n"));
 	expect_error("state-name", LIFE("A --> @\xc3\xa9$ : x\n"));
+	expect_error("state-name", LIFE("@A\xc2\xa0$ --> B : x\n"));
+	assert_non_null(strstr(diagnostics.items[0].message, "A<no-break space> cannot be"));
 	expect_error("state-name", LIFE("A --> in@-$flight : x\n"));
 	expect_error("state-declaration", LIFE("state A @with words$\n"));
 	expect_error("alias", LIFE("state \"words\" @i$s A\n"));
