@@ -70,7 +70,7 @@ static void add_values(struct account *account, struct slice slice, bool after) 
 
 static void explain_not_allowed(struct account *account, uint16_t state) {
 	const struct hf_contract *contract = account->contract;
-	bool told[HF_STATES_MAX + 1] = { false }, any = false;
+	bool told[HF_STATES_MAX + 1] = { false }, any = false, after_from = false;
 	hf_text_add(account->text, "%s is allowed", account->event->name);
 	for (uint32_t i = 0; i < contract->transition_count; i++) {
 		const struct hf_transition *transition = &contract->transitions[i];
@@ -82,8 +82,9 @@ static void explain_not_allowed(struct account *account, uint16_t state) {
 		if (transition->from == HF_STATE_NEW)
 			hf_text_add(account->text, "as the first event");
 		else
-			hf_text_add(account->text, any ? "%s" : "from %s",
+			hf_text_add(account->text, after_from ? "%s" : "from %s",
 				    contract->states[transition->from].name);
+		after_from = transition->from != HF_STATE_NEW;
 		any = true;
 	}
 	bool can_go_on = false;

@@ -162,6 +162,20 @@ static void undeclared(void **state) {
 	end(&life);
 }
 
+static void allowed_in_several_places(void **state) {
+	struct life life = begin("stateDiagram-v2\nA --> B : x\nB --> C : x\n[*] --> A : x\n"
+				 "C --> A : y\nD --> C : x\nA --> D : y\n");
+	assert_int_equal(send(&life, "x", ""), HF_STEP_OK);
+	assert_int_equal(send(&life, "x", ""), HF_STEP_OK);
+	assert_int_equal(send(&life, "x", ""), HF_STEP_OK);
+	is_in(&life, "C");
+	assert_int_equal(send(&life, "x", ""), HF_STEP_NOT_ALLOWED);
+	assert_string_equal(
+		life.why,
+		"x is allowed from A or B or as the first event or from D; allowed now: y");
+	end(&life);
+}
+
 /* ---- semantics ------------------------------------------------------------------------------ */
 
 static void effects_read_old_values(void **state) {
@@ -584,6 +598,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(order),
 		cmocka_unit_test(undeclared),
+		cmocka_unit_test(allowed_in_several_places),
 		cmocka_unit_test(effects_read_old_values),
 		cmocka_unit_test(first_that_holds_wins),
 		cmocka_unit_test(conditions_stop_early),
