@@ -643,9 +643,24 @@ static bool read_accessible(struct parser *parser, bool *ret_is_one) {
 	return true;
 }
 
+static bool at_way(const struct parser *parser) {
+	return starts_with(parser, parser->at, "tb") || starts_with(parser, parser->at, "bt") ||
+	       starts_with(parser, parser->at, "rl") || starts_with(parser, parser->at, "lr");
+}
+
+/* No error: texts that were logged with such a pair of lines compile for ever. */
+static void warn_of_joined_lines(struct parser *parser, struct slice word) {
+	if (!at_line_end(parser))
+		return;
+	skip_all_blanks(parser);
+	if (at_way(parser))
+		mc_help_on(mc_warning_at(parser->source, "direction", word,
+					 "Mermaid reads this line and the next as a direction"),
+			   "use other words, or begin the next line with others");
+}
+
 /* Mermaid reads any line that has `direction TB` in it as nothing but that. Sets *ret_is_one. */
 static bool read_direction(struct parser *parser, bool *ret_is_one) {
-	static const char *const ways[] = { "tb", "bt", "rl", "lr" };
 	uint32_t end = mc_end_of_line(parser->source, parser->at);
 	*ret_is_one = false;
 	for (uint32_t at = parser->at; at < end && !*ret_is_one; at++) {
@@ -653,10 +668,11 @@ static bool read_direction(struct parser *parser, bool *ret_is_one) {
 		ahead.at = at;
 		if (!take_keyword(&ahead, "direction"))
 			continue;
-		for (size_t i = 0; i < 4 && !*ret_is_one; i++)
-			*ret_is_one = starts_with(&ahead, ahead.at, ways[i]);
-		if (!*ret_is_one)
+		*ret_is_one = at_way(&ahead);
+		if (!*ret_is_one) {
+			warn_of_joined_lines(&ahead, (struct slice){ at, 9 });
 			continue;
+		}
 		struct slice word = { at, ahead.at + 2 - at };
 		bool good = at == parser->at;
 		parser->at = end;

@@ -269,6 +269,11 @@ static void statements(void **state) {
 	expect_error("comment", LIFE("A --> B : x @%% not one$\n"));
 	expect_error("entity", LIFE("A --> B : x@#35;$\n"));
 	expect_error("direction", LIFE("A --> B : @direction TB$\n"));
+	expect_warning("direction",
+		       LIFE("A --> B : x_@direction$ \n\n LRx --> B : y\nA --> LRx : z\n"));
+	assert_int_equal(diagnostics.count, 1);
+	expect_silence(
+		LIFE("A --> A : a_direction\nA --> B : b_direction\nA --> TB : x\nTB --> B : y\n"));
 	expect_error("state-name", LIFE("A --> @B!$ : x\n"));
 	expect_error("state-name", LIFE("A --> @\xc3\xa9$ : x\n"));
 	expect_error("state-name", LIFE("@A\xc2\xa0$ --> B : x\n"));
