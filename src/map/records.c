@@ -106,6 +106,12 @@ static __attribute__((noinline)) struct spot find(const struct hf_map *map, hf_t
  * marked as moved from its first slot on, so that a key that had moved before that look shows here.
  */
 static inline bool ends_here(const uint64_t *line) {
+	/*
+	 * The other side are line_mark_moved's release stores: if hf_tags_match, whose loads are
+	 * relaxed, met the mark in the key's slot, the loads below see those that were made before
+	 * it, the first slot's among them. Without this they could be from before that look.
+	 */
+	hf_fence(HF_ACQUIRE);
 	return hf_atomic_load(&line[0], HF_ACQUIRE) != HF_MARK_MOVED &&
 	       hf_atomic_load(&line[HF_LINE_WORDS - 1], HF_ACQUIRE) == HF_MARK_EMPTY;
 }

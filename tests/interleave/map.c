@@ -474,6 +474,23 @@ static void make_full_of_records(void *state) {
 		put_record(s->main, &s->others[i], 30 + i);
 }
 
+/* What each write with the lock does first. */
+static void tend(struct hf_map *map, struct hf_map_shard *shard) {
+	hf_lock(&shard->lock);
+	hf_shard_tend(map, shard);
+	hf_unlock(&shard->lock);
+}
+
+/* The same where the lines of the full table are about to move, and a look at one is all. */
+static void make_moving_records(void *state) {
+	struct state *s = state;
+	make_full_of_records(s);
+	struct hf_map_shard *shard = &s->map->shards[0];
+	while (shard->phase != HF_PHASE_MOVING)
+		tend(s->map, shard);
+	IL_CHECK(shard->moved == 0);
+}
+
 static void a_puts_record(void *state) {
 	struct state *s = state;
 	put_record(s->a, &s->keys[0], 20);
@@ -609,6 +626,11 @@ static void a_grows_records(void *state) {
 	(void)hf_map_settle(s->a);
 }
 
+static void a_moves_a_run(void *state) {
+	struct state *s = state;
+	tend(s->map, &s->map->shards[0]);
+}
+
 static void b_gets_record_moving(void *state) {
 	struct state *s = state;
 	uint64_t version;
@@ -635,6 +657,14 @@ static void end_grown_records(void *state) {
 	IL_CHECK(s->map->shards[0].resizes == 1);
 	for (uint64_t i = 0; i <= 10; i++)
 		IL_CHECK(get_record(s->main, &s->keys[i], &version) == 10 + i);
+	end(s);
+}
+
+static void end_moved_run(void *state) {
+	struct state *s = state;
+	uint64_t version;
+	IL_CHECK(s->map->shards[0].moved > 0);
+	IL_CHECK(get_record(s->main, &s->others[1], &version) == 31);
 	end(s);
 }
 
@@ -805,7 +835,8 @@ static void end_across(void *state) {
 static const struct explored {
 	const char *name;
 	void (*setup)(void *state), (*check)(void *state), (*threads[3])(void *state);
-	unsigned preemptions; /* at most so many, and one old value, unless -a is given; 0: any */
+	unsigned preemptions; /* at most so many, unless -a is given; 0: any */
+	unsigned stale;	      /* and so many old values; 0: one */
 	bool no_heavy_fence;
 	unsigned ends; /* that runs must have had, all of these and no other; 0: whatever */
 } tests[] = {
@@ -819,9 +850,9 @@ static const struct explored {
 	{ "epochs: a reader, two writers that wait", found_setup, NULL,
 	  { found_first, found_free_first, found_free_second }, 1 },
 	{ "epochs without membarrier: a reader, a writer", found_setup, NULL,
-	  { found_twice, found_free_first }, 0, true },
+	  { found_twice, found_free_first }, .no_heavy_fence = true },
 	{ "epochs without membarrier: a reader, two writers", found_setup, NULL,
-	  { found_first, found_try, found_advance }, 0, true },
+	  { found_first, found_try, found_advance }, .no_heavy_fence = true },
 	{ "put; get", make_one, end_first_20, { a_puts_first, b_gets_first } },
 	{ "put of a new key; get", make_empty, end_first_20, { a_puts_first, b_gets_new } },
 	{ "a slot used again; get", make_one, end_replaced, { a_replaces, b_gets_both } },
@@ -872,6 +903,8 @@ static const struct explored {
 	  { a_grows_records, b_gets_far_record_moving }, 1 },
 	{ "records resize; get from a line with room", make_full_of_records, end_grown_records,
 	  { a_grows_records, b_gets_other_record_moving }, 1 },
+	{ "a run of records moves; get from a line with room", make_moving_records, end_moved_run,
+	  { a_moves_a_run, b_gets_other_record_moving }, 1, 2 },
 	{ "two puts; a cursor", make_two, end_two, { a_puts_two, b_walks_puts }, 1 },
 	{ "delete, put of a new key; a cursor", make_two, end_changed,
 	  { a_deletes_and_adds, b_walks_changes }, 1 },
@@ -907,11 +940,12 @@ static bool explore(const struct explored *it, bool all, double seconds, bool ve
 	struct il_options options = { .mode = IL_ALL, .seconds = seconds };
 	struct il_result result;
 	char bound[40];
+	unsigned stale = it->stale == 0 ? 1 : it->stale;
 	bool bounded = it->preemptions && !all;
 	if (bounded)
 		options = (struct il_options){ .mode = IL_BOUNDED,
 					       .preemptions = it->preemptions,
-					       .stale = 1 };
+					       .stale = stale };
 	options.trace = verbose ? stdout : NULL;
 	ends_seen = 0;
 	bool good = il_explore(&test, &options, &result);
@@ -920,7 +954,8 @@ static bool explore(const struct explored *it, bool all, double seconds, bool ve
 		snprintf(result.failure, sizeof(result.failure), "the ends %#x were seen, not %#x",
 			 ends_seen, it->ends);
 	}
-	snprintf(bound, sizeof(bound), "%u preemptions, 1 old value", it->preemptions);
+	snprintf(bound, sizeof(bound), "%u preemptions, %u old value%s", it->preemptions, stale,
+		 stale == 1 ? "" : "s");
 	const char *what = !good	      ? "FAILED"
 			   : !result.complete ? "some behaviours"
 			   : bounded	      ? bound
