@@ -82,8 +82,8 @@ HF_API enum hf_status hf_stats_histogram(struct hf_stats *stats, const char *nam
 /* What a thread records in one histogram. */
 struct hf_stats_cells {
 	uint64_t sum, sum_high, max;
-	uint64_t made;	   /* which octaves there are: a bit each */
-	uint64_t spare[2]; /* 512 bytes in all */
+	uint64_t made;			     /* which octaves there are: a bit each */
+	uint64_t spare[2];		     /* 512 bytes in all */
 	uint64_t *octaves[HF_STATS_OCTAVES]; /* the first two: both or none */
 };
 
@@ -106,7 +106,8 @@ HF_API void hf_stats_leave(struct hf_stats_thread *thread);
 /*
  * A quiescent point. What is counted from here to the next one is in a snapshot as a whole or not
  * at all. Announce one after taking work from another thread and before counting it, so that no
- * snapshot has an effect without its cause. Costs about a nanosecond.
+ * snapshot has an effect without its cause. Costs about a nanosecond. Does nothing while the thread
+ * rests.
  */
 HF_API void hf_stats_quiescent(struct hf_stats_thread *thread);
 /*
@@ -120,6 +121,11 @@ HF_API void hf_stats_wake(struct hf_stats_thread *thread);
  * Of a thread's handle that several threads use under a lock: how a snapshot gets its quiescent
  * point when nobody comes by. `pass` takes the lock, calls hf_stats_quiescent, and lets go. It is
  * called by hf_stats_take, which must not be called under that lock then. Once, after joining.
+ *
+ * A snapshot that was under way when the handle left may still call `pass`, once. So the handle
+ * leaves under the same lock, under which `pass` must be able to see that it has, and then leaves
+ * the handle alone; and what `arg` points to, the lock above all, stays until no hf_stats_take is
+ * under way that began before hf_stats_leave returned.
  */
 HF_API void hf_stats_share(struct hf_stats_thread *thread, void (*pass)(void *arg), void *arg);
 

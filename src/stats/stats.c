@@ -277,7 +277,7 @@ void hf_stats_leave(struct hf_stats_thread *thread) {
 		thread->levels[slot] = 0;
 	}
 	hf_stats_rest(thread);
-	seat->pass = NULL;
+	hf_plain_store(&seat->pass, NULL);
 	seat->taken = false;
 	hf_mutex_unlock(&stats->mutex);
 }
@@ -285,8 +285,8 @@ void hf_stats_leave(struct hf_stats_thread *thread) {
 void hf_stats_share(struct hf_stats_thread *thread, void (*pass)(void *arg), void *arg) {
 	struct seat *seat = (struct seat *)thread;
 	hf_mutex_lock(&seat->stats->mutex);
-	seat->pass = pass;
-	seat->arg = arg;
+	hf_plain_store(&seat->pass, pass);
+	hf_plain_store(&seat->arg, arg);
 	hf_mutex_unlock(&seat->stats->mutex);
 }
 
@@ -297,7 +297,9 @@ static void pass_point(struct seat *seat) {
 
 void hf_stats_quiescent(struct hf_stats_thread *thread) {
 	struct seat *seat = (struct seat *)thread;
-	HF_ASSERT(!seat->rests);
+	/* A shared handle may have come to rest since pass_shared looked at it. */
+	if (seat->rests)
+		return;
 	/* Acquire: the bank that it leads to was set to zero before. */
 	uint64_t epoch = hf_atomic_load(&seat->stats->epoch, HF_ACQUIRE);
 	if (epoch != seat->current) {
@@ -383,15 +385,17 @@ static bool wait_a_while(struct hf_stats *stats, uint64_t ns, uint64_t end_ns) {
 
 /*
  * Goes and gets the quiescent points of shared handles. Without the mutex: whoever has their lock
- * may want it.
+ * may want it. So the handle may have left by the time of the call, which stats.h tells its owner.
  */
 static void pass_shared(struct hf_stats *stats) {
 	for (uint32_t i = 0; i < stats->seat_count; i++) {
 		const struct seat *seat = stats->seats[i];
-		if (seat->pass == NULL || hf_atomic_load(&seat->seen, HF_RELAXED) >= stats->epoch)
+		void (*pass)(void *arg) = hf_plain_load(&seat->pass);
+		void *arg = hf_plain_load(&seat->arg);
+		if (pass == NULL || hf_atomic_load(&seat->seen, HF_RELAXED) >= stats->epoch)
 			continue;
 		hf_mutex_unlock(&stats->mutex);
-		seat->pass(seat->arg);
+		pass(arg);
 		hf_mutex_lock(&stats->mutex);
 	}
 }

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "explore.h"
 #include "holdfast/stats.h"
+#include "os/thread.h"
 
 struct state {
 	struct hf_stats *stats;
@@ -18,6 +19,7 @@ struct state {
 	struct hf_stats_snapshot *snapshot;
 	struct hf_counter x, y;
 	uint64_t sent;
+	struct hf_mutex lock; /* of a's handle, where it is shared */
 };
 
 static char err[768];
@@ -33,6 +35,7 @@ static void setup(void *state) {
 	IL_CHECK(hf_stats_snapshot_new(s->stats, &s->snapshot, err, sizeof(err)) == HF_OK);
 	hf_stats_rest(s->a);
 	hf_stats_rest(s->b);
+	hf_mutex_init(&s->lock);
 }
 
 static void count(struct hf_stats_thread *thread, struct hf_counter counter) {
@@ -51,7 +54,8 @@ static void take(struct state *s, uint64_t *x, uint64_t *y) {
 
 static void end(struct state *s) {
 	hf_stats_snapshot_free(s->snapshot);
-	hf_stats_leave(s->a);
+	if (s->a != NULL)
+		hf_stats_leave(s->a);
 	hf_stats_leave(s->b);
 	hf_stats_free(s->stats);
 }
@@ -154,6 +158,45 @@ static void end_three(void *state) {
 	check(state, 3, 3);
 }
 
+/* a's handle goes around under a lock: a snapshot may come for it at any time. */
+static void pass_under_lock(void *arg) {
+	struct state *s = arg;
+	hf_mutex_lock(&s->lock);
+	if (s->a != NULL)
+		hf_stats_quiescent(s->a);
+	hf_mutex_unlock(&s->lock);
+}
+
+static void share_and_count(struct state *s) {
+	hf_stats_share(s->a, pass_under_lock, s);
+	hf_mutex_lock(&s->lock);
+	hf_stats_wake(s->a);
+	count(s->a, s->x);
+	count(s->a, s->y);
+	hf_mutex_unlock(&s->lock);
+}
+
+static void a_shares_and_rests(void *state) {
+	struct state *s = state;
+	share_and_count(s);
+	hf_mutex_lock(&s->lock);
+	hf_stats_rest(s->a);
+	hf_mutex_unlock(&s->lock);
+}
+
+static void a_shares_and_leaves(void *state) {
+	struct state *s = state;
+	share_and_count(s);
+	hf_mutex_lock(&s->lock);
+	hf_stats_leave(s->a);
+	s->a = NULL;
+	hf_mutex_unlock(&s->lock);
+}
+
+static void end_one(void *state) {
+	check(state, 1, 1);
+}
+
 static const struct explored {
 	const char *name;
 	void (*check)(void *state), (*threads[3])(void *state);
@@ -164,6 +207,8 @@ static const struct explored {
 	  end_three,
 	  { a_sleeps_and_counts, b_counts_both, takes_once } },
 	{ "cause and effect; a snapshot", end_any, { a_causes, b_follows, takes_in_order } },
+	{ "a shared handle rests; a snapshot", end_one, { a_shares_and_rests, takes_once } },
+	{ "a shared handle leaves; a snapshot", end_one, { a_shares_and_leaves, takes_once } },
 };
 
 static bool explore(const struct explored *it, bool verbose) {

@@ -123,6 +123,9 @@ BUGS = [
      "hf_atomic_store(&seat->seen, RESTS, HF_RELAXED)", "snapshot", "data race"),
     ("a thread takes a bank over too weakly", "stats/stats.c", "seat->stats->epoch, HF_ACQUIRE);\n\tif",
      "seat->stats->epoch, HF_RELAXED);\n\tif", "snapshot", "data race"),
+    ("a shared handle's point is fetched as it is after the mutex", "stats/stats.c",
+     "\t\tpass(arg);\n", "\t\tpass = hf_plain_load(&seat->pass);\n\t\tpass(arg);\n", "a shared handle leaves",
+     "data race"),
     ("a thread counts on in the old bank", "stats/stats.c", "\t\tseat->current = epoch;\n\t\thf_seat_point(seat);\n",
      "\t\tseat->current = epoch;\n", "snapshot", ""),
 ]
