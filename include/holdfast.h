@@ -111,9 +111,11 @@ HF_API enum hf_status hf_send(struct hf_db *db, const struct hf_request *request
 
 /*
  * Sends an event without waiting. It is judged before hf_submit returns; `done` is called exactly
- * once, in the order of the submissions, from a thread of the library, when the outcome is durable.
- * `result` is valid during the call. `done` must not call back into `db`. Blocks while too many are
- * on their way.
+ * once, in the order of the submissions, when the outcome is durable. It is called from a thread of
+ * the library, or from any thread that is inside hf_submit or hf_submit_many: also the caller's
+ * own, before its call returns, as with a refusal. So whoever calls them must hold no lock that a
+ * `done` takes. `result` is valid during the call. `done` must not call back into `db`. Blocks
+ * while too many are on their way.
  */
 typedef void hf_done_fn(void *arg, const struct hf_result *result);
 HF_API enum hf_status hf_submit(struct hf_db *db, const struct hf_request *request,
@@ -141,6 +143,7 @@ struct hf_past {
 	const struct hf_pair *params;
 	size_t param_count;
 };
+/* Called under the lock of `db`: it must not call back into it, and if it takes long, all wait. */
 typedef void hf_past_fn(void *arg, const struct hf_past *past);
 /* The events of versions [from, from + count), oldest first; count <= 1000. */
 HF_API enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
