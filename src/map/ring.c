@@ -26,7 +26,7 @@
 struct node {
 	uint32_t weight; /* 0: this number is free */
 	uint32_t len;
-	uint8_t name[HF_RING_NAME_MAX];
+	uint8_t *name; /* memory of its own: it stays where it is when the nodes move */
 };
 
 /* In one piece of memory, which begins at `places`. */
@@ -94,6 +94,22 @@ static void table_index(struct table *table) {
 }
 
 /* ---- nodes ---- */
+
+static bool node_init(struct node *node, struct hf_bytes name, uint32_t weight,
+		      struct hf_err *err) {
+	uint8_t *copy = hf_memory_new(name.len);
+	if (copy == NULL)
+		return hf_fail(err, HF_NOMEM, "out of memory for a node's name");
+	memcpy(copy, name.data, name.len);
+	*node = (struct node){ .weight = weight, .len = (uint32_t)name.len, .name = copy };
+	return true;
+}
+
+/* Its number is free from here on. */
+static void node_free(struct node *node) {
+	hf_memory_free(node->name);
+	*node = (struct node){ 0 };
+}
 
 static uint64_t place_of_point(const struct node *node, uint32_t point) {
 	uint8_t bytes[HF_RING_NAME_MAX + 4];
@@ -185,6 +201,8 @@ void hf_ring_free(struct hf_ring *ring) {
 	if (ring == NULL)
 		return;
 	table_free(&ring->table);
+	for (uint32_t i = 0; i < ring->numbers; i++)
+		node_free(&ring->nodes[i]);
 	hf_memory_free(ring->nodes);
 	hf_memory_free(ring);
 }
@@ -227,7 +245,7 @@ static bool take_number(struct hf_ring *ring, uint32_t *ret, struct hf_err *err)
 				return hf_fail(err, HF_NOMEM, "out of memory for %zu nodes", room);
 			ring->nodes = nodes;
 		}
-		ring->nodes[number].weight = 0;
+		ring->nodes[number] = (struct node){ 0 };
 		ring->numbers++;
 	}
 	*ret = number;
@@ -241,10 +259,10 @@ enum hf_status hf_ring_add(struct hf_ring *ring, struct hf_bytes name, uint32_t 
 	if (!may_add(ring, name, weight, &why) || !take_number(ring, &number, &why))
 		return hf_err_tell(&why, err, err_cap);
 	struct node *node = &ring->nodes[number];
-	*node = (struct node){ .weight = weight, .len = (uint32_t)name.len };
-	memcpy(node->name, name.data, name.len);
+	if (!node_init(node, name, weight, &why))
+		return hf_err_tell(&why, err, err_cap);
 	if (!put_places(ring, number, &why)) {
-		node->weight = 0;
+		node_free(node);
 		return hf_err_tell(&why, err, err_cap);
 	}
 	ring->node_count++;
@@ -273,7 +291,7 @@ enum hf_status hf_ring_remove(struct hf_ring *ring, struct hf_bytes name, char *
 		table_index(&table);
 	table_free(old);
 	ring->table = table;
-	ring->nodes[number].weight = 0;
+	node_free(&ring->nodes[number]);
 	ring->node_count--;
 	return HF_OK;
 }

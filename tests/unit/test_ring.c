@@ -224,6 +224,16 @@ static void numbers_are_used_again(void **state) {
 	hf_ring_free(ring);
 }
 
+static void a_name_stays_where_it_is(void **state) {
+	struct hf_ring *ring = new_ring(1);
+	struct hf_bytes first = hf_ring_name(ring, add(ring, "alpha", 1));
+	for (uint32_t i = 0; i < 1000; i++)
+		add(ring, node_name(i), 1);
+	assert_ptr_equal(hf_ring_name(ring, 0).data, first.data);
+	assert_memory_equal(first.data, "alpha", first.len);
+	hf_ring_free(ring);
+}
+
 static void refuses(struct hf_ring *ring, struct hf_bytes name, uint32_t weight,
 		    enum hf_status status) {
 	uint32_t count = hf_ring_node_count(ring);
@@ -279,6 +289,7 @@ int main(void) {
 		cmocka_unit_test(no_more_than_a_nodes_share_moves),
 		cmocka_unit_test(shares_follow_the_weights),
 		cmocka_unit_test(numbers_are_used_again),
+		cmocka_unit_test(a_name_stays_where_it_is),
 		cmocka_unit_test(bad_input_is_refused),
 		cmocka_unit_test(as_many_nodes_as_may_be),
 	};
