@@ -187,7 +187,7 @@ static inline void hf_record_n(struct hf_stats_thread *thread, struct hf_histogr
 	carry += __builtin_add_overflow(cells->sum, (uint64_t)sum, &cells->sum);
 	if (__builtin_expect(carry != 0, 0))
 		cells->sum_high += carry;
-	if (__builtin_expect(value > cells->max, 0))
+	if (__builtin_expect(value > cells->max, 0) && n > 0)
 		cells->max = value;
 }
 

@@ -271,6 +271,23 @@ static void histograms_are_merged(void **state) {
 	hf_stats_free(stats);
 }
 
+static void a_value_that_is_recorded_no_times_is_none(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_thread *thread = join(stats, "main");
+	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
+	struct hf_histogram h = histogram(stats, "h");
+	struct hf_stats_summary summary;
+	hf_record(thread, h, 5);
+	hf_record_n(thread, h, 1000, 0);
+	take(stats, thread, snapshot);
+	hf_stats_summary(snapshot, h, &summary);
+	assert_true(summary.count == 1 && summary.sum == 5 && summary.max == 5);
+	assert_int_equal(hf_stats_quantile(snapshot, h, 1), 5);
+	hf_stats_leave(thread);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(stats);
+}
+
 /* ---- one thread ------------------------------------------------------------------------------ */
 
 static void a_gauge_is_the_sum_of_its_threads(void **state) {
@@ -742,6 +759,7 @@ int main(void) {
 		cmocka_unit_test(buckets_cover_every_value),
 		cmocka_unit_test(quantiles_are_right_within_0_4_percent),
 		cmocka_unit_test(histograms_are_merged),
+		cmocka_unit_test(a_value_that_is_recorded_no_times_is_none),
 		cmocka_unit_test(a_gauge_is_the_sum_of_its_threads),
 		cmocka_unit_test(what_a_thread_counted_stays_when_it_leaves),
 		cmocka_unit_test(a_late_thread_is_told),
