@@ -37,8 +37,10 @@ void hf_cells_fini(struct hf_stats_cells *cells) {
 
 /* All but the buckets. */
 static void add_sums(struct hf_stats_cells *to, const struct hf_stats_cells *from) {
-	to->sum += from->sum;
-	to->sum_high += from->sum_high + (to->sum < from->sum);
+	/* Both may be the same. */
+	uint64_t high = from->sum_high;
+	high += __builtin_add_overflow(to->sum, from->sum, &to->sum);
+	to->sum_high += high;
 	if (from->max > to->max)
 		to->max = from->max;
 }

@@ -613,6 +613,13 @@ static void a_sum_beyond_64_bits_keeps_its_carry(void **state) {
 	take(stats, thread, snapshot);
 	hf_stats_summary(snapshot, h, &summary);
 	assert_true(summary.sum == 0 && summary.sum_high == 1);
+	/* The next one when it is added to itself. */
+	hf_record(thread, h, UINT64_MAX);
+	take(stats, thread, snapshot);
+	assert_int_equal(hf_stats_merge(snapshot, h, snapshot, h), HF_OK);
+	hf_stats_summary(snapshot, h, &summary);
+	assert_true(summary.sum == UINT64_MAX - 1 && summary.sum_high == 3);
+	assert_int_equal(summary.count, 6);
 	hf_stats_leave(thread);
 	hf_stats_snapshot_free(snapshot);
 	hf_stats_free(stats);
