@@ -250,7 +250,10 @@ HF_API void hf_stats_summary(const struct hf_stats_snapshot *snapshot,
  */
 HF_API uint64_t hf_stats_quantile(const struct hf_stats_snapshot *snapshot,
 				  struct hf_histogram histogram, double q);
-/* Adds all that was recorded in `from` to `into`. HF_NOMEM: nothing was added. */
+/*
+ * Adds all that was recorded in `from` to `into`, a key of into_snapshot's counters, also one that
+ * was registered after the snapshot was taken, or before it ever was. HF_NOMEM: nothing was added.
+ */
 HF_API enum hf_status hf_stats_merge(struct hf_stats_snapshot *into_snapshot,
 				     struct hf_histogram into,
 				     const struct hf_stats_snapshot *from_snapshot,

@@ -163,7 +163,10 @@ uint64_t hf_stats_quantile(const struct hf_stats_snapshot *snapshot, struct hf_h
 enum hf_status hf_stats_merge(struct hf_stats_snapshot *into_snapshot, struct hf_histogram into,
 			      const struct hf_stats_snapshot *from_snapshot,
 			      struct hf_histogram from) {
-	HF_ASSERT(into.slot < into_snapshot->histogram_count);
+	HF_ASSERT(into.slot < into_snapshot->stats->histograms_max);
+	/* It has room for all; those that it does not know yet are empty. */
+	if (into.slot >= into_snapshot->histogram_count)
+		into_snapshot->histogram_count = into.slot + 1;
 	return hf_cells_add(&into_snapshot->values.cells[into.slot], cells_of(from_snapshot, from))
 		       ? HF_OK
 		       : HF_NOMEM;

@@ -262,6 +262,15 @@ static void histograms_are_merged(void **state) {
 	for (double q = 0; q <= 1; q += 1.0 / 128)
 		assert_int_equal(hf_stats_quantile(snapshot, a, q),
 				 hf_stats_quantile(snapshot, both, q));
+	/* Into a snapshot that does not know the key yet; also what it does not know either. */
+	struct hf_stats_snapshot *other_snapshot = new_snapshot(stats);
+	assert_int_equal(hf_stats_merge(other_snapshot, both, snapshot, both), HF_OK);
+	assert_int_equal(hf_stats_merge(other_snapshot, a, other_snapshot, b), HF_OK);
+	hf_stats_summary(other_snapshot, both, &one);
+	assert_true(one.count == other.count && one.max == other.max && one.sum == other.sum);
+	hf_stats_summary(other_snapshot, a, &one);
+	assert_int_equal(one.count, 0);
+	hf_stats_snapshot_free(other_snapshot);
 	/* An empty one has nothing to tell. */
 	struct hf_histogram empty = histogram(stats, "empty");
 	take(stats, thread, snapshot);
