@@ -40,7 +40,7 @@ static void offer(struct hf_archiver *archiver, struct hf_stats_snapshot *snapsh
 static void take(void *arg) {
 	struct hf_archiver *archiver = arg;
 	const struct hf_archiver_options *options = &archiver->options;
-	uint64_t next_ns = hf_clock_monotonic_ns() + options->period_ns;
+	uint64_t next_ns = hf_later_ns(hf_clock_monotonic_ns(), options->period_ns);
 	hf_mutex_lock(&archiver->mutex);
 	while (!archiver->stop) {
 		uint64_t now_ns = hf_clock_monotonic_ns();
@@ -48,7 +48,7 @@ static void take(void *arg) {
 			hf_cond_wait_ns(&archiver->moved, &archiver->mutex, next_ns - now_ns);
 			continue;
 		}
-		next_ns = now_ns + options->period_ns;
+		next_ns = hf_later_ns(now_ns, options->period_ns);
 		struct hf_stats_snapshot *snapshot = archiver->spare[--archiver->spare_count];
 		hf_mutex_unlock(&archiver->mutex);
 		enum hf_status status = hf_stats_take(options->stats, NULL, options->deadline_ns,

@@ -419,8 +419,7 @@ enum hf_status hf_stats_take(struct hf_stats *stats, struct hf_stats_thread *sel
 			     uint64_t deadline_ns, struct hf_stats_snapshot *snapshot, char *err,
 			     size_t err_cap) {
 	struct hf_err why;
-	uint64_t now_ns = hf_clock_monotonic_ns();
-	uint64_t end_ns = now_ns + deadline_ns < now_ns ? UINT64_MAX : now_ns + deadline_ns;
+	uint64_t end_ns = hf_later_ns(hf_clock_monotonic_ns(), deadline_ns);
 	bool awake = self != NULL && !((struct seat *)self)->rests, fresh = false;
 	if (awake)
 		hf_stats_rest(self);

@@ -96,6 +96,11 @@ struct hf_stats_snapshot {
 	struct bank values;
 };
 
+/* `by_ns` later, or the end of time. */
+static inline uint64_t hf_later_ns(uint64_t now_ns, uint64_t by_ns) {
+	return by_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + by_ns;
+}
+
 /* ---- memory.c */
 
 /* Bytes of a bank's two arrays. */

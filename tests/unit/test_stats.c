@@ -748,6 +748,31 @@ static void what_finds_no_room_in_the_archive_is_counted(void **state) {
 	hf_stats_free(stats);
 }
 
+static void an_archiver_may_wait_for_ever(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
+	struct shelf shelf = { .c = counter(stats, "c") };
+	struct hf_archiver *archiver;
+	struct hf_archiver_info info;
+	const struct hf_archiver_options options = { .stats = stats,
+						     .period_ns = UINT64_MAX,
+						     .deadline_ns = LONG_NS,
+						     .queue = 1,
+						     .workers = 1,
+						     .write = put_on_shelf,
+						     .arg = &shelf };
+	hf_mutex_init(&shelf.mutex);
+	assert_int_equal(hf_archiver_start(&options, &archiver, why, sizeof(why)), HF_OK);
+	uint64_t end_ns = hf_clock_monotonic_ns() + 20 * MS;
+	while (hf_clock_monotonic_ns() < end_ns)
+		take(stats, NULL, snapshot);
+	hf_archiver_stop(archiver, &info);
+	assert_int_equal(info.written + info.failed + info.dropped, 0);
+	hf_mutex_fini(&shelf.mutex);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(stats);
+}
+
 static void a_bad_archiver_is_refused(void **state) {
 	struct hf_stats *stats = new_stats();
 	struct hf_archiver *archiver;
@@ -784,6 +809,7 @@ int main(void) {
 		cmocka_unit_test(a_sum_beyond_64_bits_keeps_its_carry),
 		cmocka_unit_test(a_handle_may_be_shared_under_a_lock),
 		cmocka_unit_test(what_finds_no_room_in_the_archive_is_counted),
+		cmocka_unit_test(an_archiver_may_wait_for_ever),
 		cmocka_unit_test(a_bad_archiver_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
