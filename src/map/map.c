@@ -26,7 +26,7 @@ static bool check_options(const struct hf_map_options *options, struct hf_err *e
 			       HF_MAP_SHARDS_MAX);
 	if (options->kind != HF_MAP_U64 && options->kind != HF_MAP_RECORDS)
 		return hf_fail(err, HF_USAGE, "a map is HF_MAP_U64 or HF_MAP_RECORDS");
-	if (options->expected >> 40 != 0)
+	if (options->expected > (uint64_t)1 << 40)
 		return hf_fail(err, HF_TOOBIG, "a map of %llu entries: want at most 2^40",
 			       (unsigned long long)options->expected);
 	return true;

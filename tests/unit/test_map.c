@@ -854,6 +854,20 @@ static void release(void *memory, size_t bytes) {
 	hf_pages_free(memory, bytes);
 }
 
+/* 2^40 entries are no mistake of the caller's, though there may not be memory for them. */
+static void as_many_as_may_be_expected(void **state) {
+	static const struct hf_allocator allocator = { allocate, release };
+	struct hf_map_options options = { .name = "test", .expected = (uint64_t)1 << 40 };
+	struct hf_map *map;
+	struct hf_err why;
+	allocations_left = 0;
+	assert_false(hf_map_make(&options, &allocator, &map, &why));
+	assert_int_equal(why.status, HF_NOMEM);
+	options.expected++;
+	assert_false(hf_map_make(&options, &allocator, &map, &why));
+	assert_int_equal(why.status, HF_TOOBIG);
+}
+
 /* Wherever it does, the call says so and changes nothing, and all memory comes back. */
 static void memory_that_runs_out_is_an_error(void **state) {
 	static const struct hf_allocator allocator = { allocate, release };
@@ -913,6 +927,7 @@ int main(void) {
 		cmocka_unit_test(a_table_is_made_ready_a_page_a_call),
 		cmocka_unit_test(a_helper_finds_memory_ahead),
 		cmocka_unit_test(bad_options_are_refused),
+		cmocka_unit_test(as_many_as_may_be_expected),
 		cmocka_unit_test(memory_that_runs_out_is_an_error),
 	};
 	return cmocka_run_group_tests_name("map", tests, NULL, NULL);
