@@ -432,7 +432,6 @@ static enum step change_found(struct hf_map_thread *thread, struct spot spot, st
 		return DONE;
 	}
 	uint64_t now = HF_MARK_DEAD;
-	note(thread->map, change, spot.slot);
 	if (!change->removes) {
 		if (*spare == NULL && (*spare = record_new(thread, change)) == NULL) {
 			*ret = no_memory(thread, change);
@@ -441,6 +440,7 @@ static enum step change_found(struct hf_map_thread *thread, struct spot spot, st
 		record_fill(*spare, change, change->ret_version, old);
 		now = (spot.word & ~HF_ADDRESS_MASK) | (uintptr_t)*spare;
 	}
+	note(thread->map, change, spot.slot);
 	if (!hf_atomic_cas(spot.slot, &spot.word, now, HF_ACQ_REL, HF_RELAXED))
 		return AGAIN;
 	hf_blocks_retire(thread->blocks, &thread->map->depot, old, hf_record_lines(old));

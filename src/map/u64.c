@@ -179,6 +179,8 @@ static void note(struct hf_map *map, const struct place *place, const uint64_t *
 				  .hash = place->hash,
 				  .key = &place->key,
 				  .key_len = sizeof(place->key) };
+	if (HF_LIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) == NULL))
+		return;
 	if (slot != NULL)
 		entry = hf_entry_of(map, place->shard, place->hash, slot);
 	hf_cursors_note(map, &entry, slot != NULL);
@@ -189,6 +191,7 @@ static bool add(struct hf_map_thread *thread, const struct place *place, uint64_
 	uint64_t *slot = hf_shard_room(thread->map, shard, &thread->pin, place->hash, &thread->err);
 	if (slot == NULL)
 		return false;
+	note(thread->map, place, NULL);
 	uint64_t mark = hf_atomic_load(slot, HF_RELAXED);
 	hf_atomic_store(&slot[1], value, HF_RELEASE);
 	hf_atomic_store(slot, place->key, HF_RELEASE);
@@ -230,10 +233,10 @@ static __attribute__((noinline)) enum hf_status change_locked(struct hf_map_thre
 	hf_shard_lock(map, shard);
 	hf_shard_tend(map, shard);
 	uint64_t *slot = find_locked(map, place);
-	if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL) &&
-	    change->judge(change, slot != NULL, slot == NULL ? 0 : slot[1]) == PUT)
-		note(map, place, slot);
 	if (slot != NULL) {
+		if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL) &&
+		    change->judge(change, true, slot[1]) == PUT)
+			note(map, place, slot);
 		*ret = overwrite(change, slot);
 	} else {
 		*ret = change->judge(change, false, 0);
@@ -352,8 +355,7 @@ enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key) {
 	hf_shard_tend(map, shard);
 	uint64_t *slot = find_locked(map, &place);
 	if (slot != NULL) {
-		if (HF_UNLIKELY(hf_atomic_load(&map->cursors, HF_RELAXED) != NULL))
-			note(map, &place, slot);
+		note(map, &place, slot);
 		hf_shard_remove(map, shard, slot, place.hash);
 	}
 	hf_shard_unlock(map, shard);

@@ -868,6 +868,31 @@ static void as_many_as_may_be_expected(void **state) {
 	assert_int_equal(why.status, HF_TOOBIG);
 }
 
+static enum hf_status put_large(struct hf_map_thread *thread, enum hf_map_kind kind, uint64_t key) {
+	static const uint8_t large[HF_MAP_RECORD_MAX];
+	if (kind == HF_MAP_U64)
+		return hf_map_put(thread, key, 1);
+	return hf_map_record_put(thread, (struct hf_bytes){ &key, sizeof(key) },
+				 (struct hf_bytes){ large, sizeof(large) }, NULL);
+}
+
+/* Nor does it make a strict cursor stale. Of `count` keys; there was no memory for the next. */
+static void failed_writes_are_no_change(struct hf_map_thread *thread, enum hf_map_kind kind,
+					uint64_t count) {
+	struct hf_map_cursor *cursor;
+	struct hf_map_entry entry;
+	uint64_t key = 0;
+	while (kind == HF_MAP_RECORDS && put_large(thread, kind, key) == HF_OK)
+		key++;
+	assert_in_range(key, 0, count - 1);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_STRICT, &cursor), HF_OK);
+	assert_int_equal(put_large(thread, kind, count), HF_NOMEM);
+	if (kind == HF_MAP_RECORDS)
+		assert_int_equal(put_large(thread, kind, key), HF_NOMEM);
+	assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_OK);
+	hf_map_cursor_close(cursor);
+}
+
 /* Wherever it does, the call says so and changes nothing, and all memory comes back. */
 static void memory_that_runs_out_is_an_error(void **state) {
 	static const struct hf_allocator allocator = { allocate, release };
@@ -896,6 +921,8 @@ static void memory_that_runs_out_is_an_error(void **state) {
 			assert_int_equal(status, HF_NOMEM);
 			if (thread != NULL)
 				assert_int_equal(stats_of(map).entries, count);
+			if (count > 0)
+				failed_writes_are_no_change(thread, kind, count);
 			for (uint64_t i = 0; i < count && kind == HF_MAP_U64; i++)
 				assert_has(thread, i, i);
 			hf_map_leave(thread);
