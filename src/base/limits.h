@@ -42,7 +42,9 @@
 /* Buffers of all connections: so much a thread, and so much for each of --max-clients. */
 #define HF_CLIENT_MEMORY_PER_THREAD 67108864u
 #define HF_CLIENT_MEMORY_PER_CLIENT 65536u
-#define HF_HISTORY_MAX 1000u /* events in one HF.HISTORY reply */
+#define HF_HISTORY_MAX 1000u	  /* events in one HF.HISTORY reply */
+#define HF_PATTERNS_MAX 64u	  /* of one SCAN, HF.STATS or CONFIG GET */
+#define HF_PATTERNS_LEN_MAX 1024u /* ... all together */
 
 /* The log */
 #define HF_RECORD_MAX 131072u /* one log record */
@@ -98,7 +100,7 @@
 #define HF_MAP_LIMBO_FIRST 2048u      /* ... as long as no reader is stuck */
 #define HF_MAP_LIMBO_BYTES 8388608u   /* ... all together, if more than one */
 #define HF_MAP_RETIRED_BYTES 1048576u /* objects removed, but perhaps still being read */
-#define HF_MAP_MOVE_LINES 4u /* a write moves at least so many lines of a table in motion */
+#define HF_MAP_MOVE_LINES 4u  /* a write moves at least so many lines of a table in motion */
 #define HF_MAP_WARM_LINES 64u /* ... and makes so many of the next table ready: a page */
 #define HF_MAP_RECORD_MAX 65535u
 #define HF_MAP_CURSOR_IMAGES 65536u /* entries that a snapshot cursor keeps as they were */

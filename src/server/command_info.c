@@ -352,18 +352,17 @@ struct setting {
 	const char *value;
 };
 
-static bool is_setting_wanted(const struct hf_resp_command *request, const char *name) {
-	for (uint32_t i = 2; i < request->argc; i++)
-		if (hf_glob_matches(request->argv[i], hf_span_of(name), true))
-			return true;
-	return false;
-}
-
 void hf_cmd_config_get(struct hf_loop *loop, struct hf_conn *conn,
 		       const struct hf_resp_command *request) {
 	const struct hf_server *server = loop->server;
 	char max_clients[16], threads[16], bulk[16];
 	struct hf_engine_info engine;
+	struct hf_glob wanted;
+	struct hf_err err;
+	if (!hf_glob_compile(&wanted, request->argv + 2, request->argc - 2, true, &err)) {
+		hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+		return;
+	}
 	hf_engine_lock(loop->engine);
 	hf_engine_info(loop->engine, &engine);
 	hf_engine_unlock(loop->engine);
@@ -385,7 +384,7 @@ void hf_cmd_config_get(struct hf_loop *loop, struct hf_conn *conn,
 	uint64_t begun = hf_out_begin(&conn->out);
 	uint32_t count = 0;
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-		if (!is_setting_wanted(request, settings[i].name))
+		if (!hf_glob_matches(&wanted, hf_span_of(settings[i].name)))
 			continue;
 		hf_out_text(&conn->out, settings[i].name);
 		hf_out_text(&conn->out, settings[i].value);

@@ -275,26 +275,27 @@ void hf_cmd_incrby(struct hf_loop *loop, struct hf_conn *conn,
 /* ---- SCAN -------------------------------------------------------------------------------- */
 
 struct scan {
-	struct hf_out *out;	/* NULL: the keys are only counted */
-	struct hf_span pattern; /* data NULL: all */
-	uint64_t count;		/* that is wanted */
-	bool strings;		/* TYPE string, or none given: there are no others */
+	struct hf_out *out;	    /* NULL: the keys are only counted */
+	const struct hf_glob *glob; /* NULL: all */
+	uint64_t count;		    /* that is wanted */
+	bool strings;		    /* TYPE string, or none given: there are no others */
 	uint64_t seen, shown;
 };
 
 static void show_key(void *arg, struct hf_span key) {
 	struct scan *scan = arg;
 	scan->seen++;
-	if (!scan->strings ||
-	    (scan->pattern.data != NULL && !hf_glob_matches(scan->pattern, key, false)))
+	if (!scan->strings || (scan->glob != NULL && !hf_glob_matches(scan->glob, key)))
 		return;
 	if (scan->out != NULL)
 		hf_out_bulk(scan->out, key);
 	scan->shown++;
 }
 
+/* The pattern, if there is one, is compiled into `glob`. */
 static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command *request,
-			      struct scan *scan) {
+			      struct scan *scan, struct hf_glob *glob) {
+	struct hf_err err;
 	for (uint32_t i = 2; i < request->argc; i += 2) {
 		struct hf_span option = request->argv[i];
 		struct hf_span value =
@@ -304,7 +305,11 @@ static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command
 			return false;
 		}
 		if (hf_span_is_nocase(option, "match")) {
-			scan->pattern = value;
+			if (!hf_glob_compile(glob, &value, 1, false, &err)) {
+				hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+				return false;
+			}
+			scan->glob = glob;
 		} else if (hf_span_is_nocase(option, "type")) {
 			scan->strings = hf_span_is_nocase(value, "string");
 		} else if (hf_span_is_nocase(option, "count") &&
@@ -336,13 +341,14 @@ void hf_cmd_scan(struct hf_loop *loop, struct hf_conn *conn,
 		 const struct hf_resp_command *request) {
 	struct hf_out *out = &conn->out;
 	struct scan scan = { .count = SCAN_COUNT_DEFAULT, .strings = true };
+	struct hf_glob glob;
 	struct hf_reply reply;
 	uint64_t cursor;
 	if (!hf_span_u64(request->argv[1], &cursor)) {
 		hf_out_errorf(out, "invalid cursor");
 		return;
 	}
-	if (!read_scan_options(conn, request, &scan))
+	if (!read_scan_options(conn, request, &scan, &glob))
 		return;
 	char text[24];
 	struct hf_text next = hf_text(text, sizeof(text));

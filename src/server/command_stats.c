@@ -70,22 +70,19 @@ void hf_loop_take_figures(struct hf_loop *loop) {
 
 struct listing {
 	struct hf_out *out;
-	const struct hf_resp_command *request;
+	const struct hf_glob *glob; /* NULL: all */
 	uint64_t count;
 };
 
-/* Is the figure asked for? All of them are if there is no pattern. */
-static bool is_wanted(const struct hf_resp_command *request, const char *name) {
-	for (uint32_t i = 1; i < request->argc; i++)
-		if (hf_glob_matches(request->argv[i], hf_span_of(name), false))
-			return true;
-	return request->argc == 1;
+/* Is the figure asked for? */
+static bool is_wanted(const struct listing *listing, const char *name) {
+	return listing->glob == NULL || hf_glob_matches(listing->glob, hf_span_of(name));
 }
 
 static void add(struct listing *listing, const char *name, const char *suffix, int64_t value) {
 	char full[HF_STATS_NAME_MAX + 16];
 	snprintf(full, sizeof(full), "%s%s", name, suffix);
-	if (!is_wanted(listing->request, full))
+	if (!is_wanted(listing, full))
 		return;
 	hf_out_text(listing->out, full);
 	hf_out_int(listing->out, value);
@@ -93,7 +90,7 @@ static void add(struct listing *listing, const char *name, const char *suffix, i
 }
 
 static void add_text(struct listing *listing, const char *name, const char *value) {
-	if (!is_wanted(listing->request, name))
+	if (!is_wanted(listing, name))
 		return;
 	hf_out_text(listing->out, name);
 	hf_out_text(listing->out, value);
@@ -135,8 +132,15 @@ static void add_histogram(struct listing *listing, const struct hf_stats_snapsho
 void hf_cmd_stats(struct hf_loop *loop, struct hf_conn *conn,
 		  const struct hf_resp_command *request) {
 	const struct hf_stats_snapshot *figures = loop->figures;
-	struct listing listing = { .out = &conn->out, .request = request };
+	struct hf_glob glob;
+	struct listing listing = { .out = &conn->out, .glob = request->argc > 1 ? &glob : NULL };
 	struct hf_stats_item item;
+	struct hf_err err;
+	if (listing.glob != NULL &&
+	    !hf_glob_compile(&glob, request->argv + 1, request->argc - 1, false, &err)) {
+		hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+		return;
+	}
 	hf_loop_take_figures(loop);
 	uint64_t begun = hf_out_begin(&conn->out);
 	add_about(&listing, figures);

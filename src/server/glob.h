@@ -1,15 +1,35 @@
 /*
  * glob.h - Redis's patterns: `*`, `?`, `[a-z]`, `[^a]`, `\x`, over any bytes.
+ *
+ * Patterns are compiled to positions, a bit each: where a text may have come to in one of them. A
+ * match moves all of them at once, by each byte of the text; so it takes as long for the worst
+ * pattern as for any other of as many items.
  */
 #ifndef HF_SERVER_GLOB_H
 #define HF_SERVER_GLOB_H
 
 #include "base/span.h"
 
+/* Each pattern has a position before each of its items, and one at its end. */
+#define HF_GLOB_WORDS ((HF_PATTERNS_LEN_MAX + HF_PATTERNS_MAX) / 64)
+
+struct hf_glob {
+	bool nocase;
+	uint32_t positions;
+	uint64_t starts[HF_GLOB_WORDS];
+	uint64_t ends[HF_GLOB_WORDS];
+	uint64_t stars[HF_GLOB_WORDS];	    /* positions that any byte leaves as they are */
+	uint64_t takes[256][HF_GLOB_WORDS]; /* by byte: positions that it moves to the next one */
+};
+
 /*
- * Does all of `text` match (ASCII letters without case, if `nocase`)? A class without its end goes
- * to the end of the pattern, as Redis has it. Takes at most the product of both lengths.
+ * Compiles up to HF_PATTERNS_MAX patterns, of HF_PATTERNS_LEN_MAX bytes together; ASCII letters
+ * without case, if `nocase`. A class without its end goes to the end of its pattern, as Redis has
+ * it. HF_TOOBIG.
  */
-bool hf_glob_matches(struct hf_span pattern, struct hf_span text, bool nocase);
+HF_MUST bool hf_glob_compile(struct hf_glob *glob, const struct hf_span *patterns, uint32_t count,
+			     bool nocase, struct hf_err *err);
+/* Does all of `text` match one of the patterns? */
+bool hf_glob_matches(const struct hf_glob *glob, struct hf_span text);
 
 #endif

@@ -34,10 +34,11 @@ KEYS = [b"a", b"b", b"c:d", b"key with \r\n\x00 bytes", b"k" * 255, *(b"n%d" % i
 VALUES = [b"", b"0", b"1", b"-1", b"10", b"9223372036854775807", b"-9223372036854775808", b"007", b" 1", b"+1", b"-0",
           b"1.0", b"x", b"\x00" * 700, b"\x00" * 65536, b"hello world", b"\r\n", bytes(range(256))]
 PATTERNS = [b"*", b"?", b"n*", b"n[0-3]", b"n[^0-3]*", b"[ab]", b"*:*", b"key*bytes", b"n1?", b"\\a", b"[a-", b"n[3-0]",
-            b"*n*", b"**", b"", b"[]", b"[^]", b"a\\", b"*\\*"]
+            b"*n*", b"**", b"", b"[]", b"[^]", b"a\\", b"*\\*", b"[\\a-c]"]
 
 KEY_MAX, VALUE_MAX = 255, 65536
 DEL_MAX = 131048  # bytes of one DEL's keys, one more for each
+PATTERN_MAX, PATTERNS_MAX = 1024, 64
 
 
 class Redis:
@@ -299,12 +300,40 @@ def check_limits():
         replayed(server, *before[1])
 
 
+def cpu_seconds(server):
+    """What all of the server's threads have had of the processors."""
+    threads = pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def check_patterns():
+    """No pattern keeps the others waiting: a long one is refused, the worst of the others takes hardly any time."""
+    worst = [b"*[" + b"b" * (PATTERN_MAX - 3) + b"]", b"*" + b"a" * (PATTERN_MAX - 2) + b"b",
+             b"*" + b"a" * 127 + b"b", b"*" + b"?" * (PATTERN_MAX - 1), b"*a" * 127 + b"b"]
+    with Server(args=["--segment-size", "1048576"]) as server, resp.Connection(server.connect()) as connection:
+        pipelined(connection, [("SET", b"%03d" % i + b"a" * (KEY_MAX - 3), b"") for i in range(250)])
+        for pattern in worst:
+            scan = "SCAN", 0, "MATCH", pattern, "COUNT", 250
+            taken = []
+            for _ in range(3):
+                before = cpu_seconds(server)
+                assert connection.call(*scan)[1] == []
+                taken.append(cpu_seconds(server) - before)
+            assert min(taken) < 0.1, (pattern[:8], taken)
+        refused(connection, "TOOBIG", ("SCAN", 0, "MATCH", worst[0] + b"x"), ("HF.STATS", worst[0], b"x"),
+                ("HF.STATS", *[b"x"] * (PATTERNS_MAX + 1)), ("CONFIG", "GET", worst[0] + b"x"))
+        found = connection.call("CONFIG", "GET", *[b"x"] * (PATTERNS_MAX - 1), b"PO[q-s]T")
+        assert found == [b"port", b"%d" % server.port]
+        assert connection.call("HF.STATS", b"x", b"stats.fres?") == [b"stats.fresh", 1]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--examples", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     check_limits()
+    check_patterns()
     check_deletes_in_scan_order()
     if shutil.which("redis-server") is None:
         skip("redis-server is not installed (tools/setup test)")
