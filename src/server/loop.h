@@ -48,6 +48,8 @@ struct hf_job {
 	struct hf_history history;
 };
 
+#define HF_LOOP_FILES 3u /* that it has open: epoll_fd, aside_fd, and a commit_fd of its own */
+
 struct hf_loop {
 	struct hf_server *server;
 	struct hf_engine *engine;

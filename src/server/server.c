@@ -19,7 +19,7 @@
 
 #define BACKLOG 4096
 #define ACCEPTS_MAX 2	/* per pass */
-#define FILES_SPARE 64u /* open files that are not clients: the log, epoll, standard streams */
+#define FILES_SPARE 64u /* open files of neither clients nor loops: the log, standard streams */
 #define REFUSAL "-ERR max number of clients reached\r\n"
 
 /* ---- listening --------------------------------------------------------------------------- */
@@ -91,22 +91,24 @@ static bool start_listening(struct hf_server *server, const char *where, struct 
 }
 
 /* Each client is an open file. */
-static bool raise_file_limit(struct hf_server *server, struct hf_err *err) {
+static bool raise_file_limit(struct hf_server *server, uint32_t threads, struct hf_err *err) {
 	struct rlimit files;
+	uint32_t spare = FILES_SPARE + threads * HF_LOOP_FILES;
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
 		return hf_fail_sys(err, errno, "cannot read the limit of open files");
-	uint64_t wanted = (uint64_t)server->max_clients + FILES_SPARE;
+	uint64_t wanted = (uint64_t)server->max_clients + spare;
 	if (files.rlim_cur < wanted) {
 		files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
 		if (setrlimit(RLIMIT_NOFILE, &files) != 0)
 			return hf_fail_sys(err, errno, "cannot raise the limit of open files");
 	}
-	if (files.rlim_cur <= FILES_SPARE)
+	if (files.rlim_cur <= spare)
 		return hf_fail(err, HF_IO,
-			       "the process may open %llu files only: raise the limit (ulimit -n)",
-			       (unsigned long long)files.rlim_cur);
+			       "the process may open %llu files only, and needs %u beside its "
+			       "clients: raise the limit (ulimit -n)",
+			       (unsigned long long)files.rlim_cur, spare);
 	if (files.rlim_cur < wanted)
-		server->max_clients = (uint32_t)files.rlim_cur - FILES_SPARE;
+		server->max_clients = (uint32_t)files.rlim_cur - spare;
 	return true;
 }
 
@@ -151,7 +153,7 @@ bool hf_server_open(const struct hf_server_options *options, struct hf_server **
 	server->stop_source.kind = HF_SOURCE_STOP;
 	server->drain_source.kind = HF_SOURCE_DRAIN;
 	pthread_mutex_init(&server->mutex, NULL);
-	if (!raise_file_limit(server, err) || !make_files(server, err) ||
+	if (!raise_file_limit(server, options->threads, err) || !make_files(server, err) ||
 	    !start_listening(server, options->listen, err) || !hf_server_register(server, err) ||
 	    !make_loops(server, options->threads, err)) {
 		hf_server_close(server);

@@ -117,6 +117,43 @@ class Start(unittest.TestCase):
                 self.assertIn(listen, done.stderr)
 
 
+class FewFiles(Server):
+    """One that may open so many files."""
+
+    def __init__(self, files, **options):
+        super().__init__(**options)
+        self.files = files
+
+    def command(self):
+        return ["prlimit", f"--nofile={self.files}:{self.files}", *super().command()]
+
+
+class Files(unittest.TestCase):
+    """Where few files may be open, clients leave some to the log."""
+
+    THREADS = 20
+    OWN = 64 + 3 * THREADS
+    ARGS = ("--threads", str(THREADS), "--segment-size", str(1 << 20))
+
+    def test_idle_clients_do_not_stop_the_log(self):
+        with FewFiles(self.OWN + 50, args=self.ARGS) as server, resp.Connection(server.connect()) as connection:
+            self.assertIn("maxclients:50\r\n", connection.call("INFO", "clients").decode())
+            idle = [server.connect() for _ in range(self.OWN + 50)]
+            refused = sum(client.recv(1) == b"-" for client in idle[49:])
+            self.assertEqual(refused, len(idle) - 49)
+            for number in range(80):  # five segments
+                self.assertEqual(connection.call("SET", number, bytes(65000)), "OK")
+            self.assertNotIsInstance(connection.call("HF.SNAPSHOT"), resp.Error)
+            for client in idle:
+                client.close()
+
+    def test_too_few(self):
+        with self.assertRaises(StartError) as raised:
+            with FewFiles(self.OWN, args=self.ARGS):
+                pass
+        self.assertIn(f"{self.OWN} files only, and needs {self.OWN} beside its clients", str(raised.exception))
+
+
 class Stop(unittest.TestCase):
     """SIGTERM and SIGINT drain."""
 
