@@ -277,18 +277,18 @@ void hf_server_forget(struct hf_server *server, struct hf_conn *conn) {
 	pthread_mutex_unlock(&server->mutex);
 }
 
-/* Counts the client that came; false if there are too many. In the first loop's thread. */
+/* Numbers the client that came; false if there are too many. */
 static bool admit(struct hf_server *server) {
 	pthread_mutex_lock(&server->mutex);
 	bool admitted = server->conn_count < server->max_clients;
 	server->accepted += admitted;
 	pthread_mutex_unlock(&server->mutex);
-	if (!admitted)
-		hf_count(server->loops[0].counting, server->rejected, 1);
 	return admitted;
 }
 
-static void refuse(int fd) {
+/* In the first loop's thread. */
+static void refuse(struct hf_server *server, int fd) {
+	hf_count(server->loops[0].counting, server->rejected, 1);
 	/* Best effort: the client may be gone already. */
 	ssize_t sent = send(fd, REFUSAL, sizeof(REFUSAL) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)sent;
@@ -300,7 +300,7 @@ static void refuse_without_files(struct hf_server *server) {
 	close_file(server->spare_fd);
 	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
-		refuse(fd);
+		refuse(server, fd);
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -314,7 +314,7 @@ static bool accept_one(struct hf_server *server) {
 	int on = 1;
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (!admit(server) || !hf_server_adopt(server, fd))
-		refuse(fd);
+		refuse(server, fd);
 	return true;
 }
 

@@ -144,6 +144,7 @@ class Files(unittest.TestCase):
             for number in range(80):  # five segments
                 self.assertEqual(connection.call("SET", number, bytes(65000)), "OK")
             self.assertNotIsInstance(connection.call("HF.SNAPSHOT"), resp.Error)
+            self.assertIn(f"rejected_connections:{refused}\r\n", connection.call("INFO", "stats").decode())
             for client in idle:
                 client.close()
 

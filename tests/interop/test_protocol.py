@@ -530,6 +530,13 @@ def test_connection_limit(_server):
             raise AssertionError("no client is taken after one has left")
 
 
+def rejected(conn):
+    """How many clients were turned away, as INFO and HF.STATS tell it."""
+    fields = dict(line.split(":", 1) for line in conn.call("INFO", "stats").decode().split("\r\n") if ":" in line)
+    equal(conn.call("HF.STATS", "clients.rejected")[1:], [int(fields["rejected_connections"])])
+    return int(fields["rejected_connections"])
+
+
 def test_out_of_files(_server):
     """The process may open no more files: who comes is told so, who is there is served on."""
     with Server(contracts={"order": ORDER}) as server, Connection(server.connect()) as first:
@@ -542,6 +549,7 @@ def test_out_of_files(_server):
                 is_error(refused.read(), "ERR max number of clients reached")
                 assert refused.at_end()
             equal(first.call("HF.HASH")[0], 1)
+        equal(rejected(first), 3)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (opened + 1, hard))
         with Connection(server.connect()) as second:
             equal(second.call("PING"), "PONG")
