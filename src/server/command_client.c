@@ -254,37 +254,45 @@ void hf_cmd_client_flag(struct hf_loop *loop, struct hf_conn *conn,
 		hf_out_errorf(&conn->out, "syntax error");
 }
 
-#define CLIENT_LINE_MAX 512u
+#define CLIENT_LINE_MAX 768u
 
-/* In Redis's format. Under the server's lock. */
-static void describe(const struct hf_conn *conn, struct hf_text *text) {
+/*
+ * In Redis's format, with all its fields: clients look for them. What only the connection's own
+ * loop knows, or nobody counts, is as in a connection that does nothing. Under the server's lock.
+ */
+static void describe(const struct hf_conn *conn, uint64_t now_ns, struct hf_text *text) {
 	char peer[HF_ADDRESS_MAX];
+	uint64_t age_ns = now_ns > conn->born_ns ? now_ns - conn->born_ns : 0;
 	hf_conn_peer(conn, peer);
 	hf_text_add(text,
-		    "id=%llu addr=%s laddr=%s fd=%d name=%s db=0 resp=%d lib-name=%s lib-ver=%s "
-		    "user=default\n",
+		    "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=0 flags=N db=0 sub=0 "
+		    "psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 "
+		    "obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=NULL user=default redir=-1 resp=%d "
+		    "lib-name=%s lib-ver=%s\n",
 		    (unsigned long long)conn->id, peer, conn->loop->server->address, conn->fd,
-		    conn->name, conn->out.resp3 ? 3 : 2, conn->lib_name, conn->lib_ver);
+		    conn->name, (unsigned long long)age_ns / 1000000000, conn->out.resp3 ? 3 : 2,
+		    conn->lib_name, conn->lib_ver);
 }
 
 void hf_cmd_client_info(struct hf_loop *loop, struct hf_conn *conn,
 			const struct hf_resp_command *request) {
 	char line[CLIENT_LINE_MAX];
 	struct hf_text text = hf_text(line, sizeof(line));
-	describe(conn, &text);
+	describe(conn, hf_clock_monotonic_ns(), &text);
 	hf_out_verbatim(&conn->out, hf_span(line, text.len));
 }
 
 void hf_cmd_client_list(struct hf_loop *loop, struct hf_conn *conn,
 			const struct hf_resp_command *request) {
 	struct hf_server *server = loop->server;
+	uint64_t now_ns = hf_clock_monotonic_ns();
 	pthread_mutex_lock(&server->mutex);
 	size_t cap = server->conn_count * CLIENT_LINE_MAX + 1;
 	char *lines = hf_memory_new(cap);
 	if (lines != NULL) {
 		struct hf_text text = hf_text(lines, cap);
 		for (const struct hf_conn *each = server->conns; each != NULL; each = each->next)
-			describe(each, &text);
+			describe(each, now_ns, &text);
 		hf_out_verbatim(&conn->out, hf_span(lines, text.len));
 	} else {
 		hf_out_errorf(&conn->out, "no memory to list %u clients", server->conn_count);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "os/clock.h"
 #include "os/memory.h"
 #include "server/loop.h"
 
@@ -20,6 +21,7 @@ struct hf_conn *hf_conn_new(struct hf_loop *loop, int fd, uint64_t id) {
 	conn->fd = fd;
 	conn->loop = loop;
 	conn->id = id;
+	conn->born_ns = hf_clock_monotonic_ns();
 	conn->out.pool = &loop->pool;
 	conn->interest = EPOLLIN;
 	return conn;

@@ -54,6 +54,7 @@ struct hf_conn {
 	int fd;			 /* -1: dead, to be freed at the end of the pass */
 	struct hf_loop *loop;
 	uint64_t id;
+	uint64_t born_ns; /* monotonic */
 
 	/* Bytes received: in[in_start..in_end) is not parsed yet. NULL when there are none. */
 	uint8_t *in;

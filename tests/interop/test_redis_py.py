@@ -2,6 +2,7 @@
 """redis-py, as Debian has it: a pool, names, pipelines with and without a transaction, errors, decoding."""
 
 import sys
+import time
 
 from common import ORDER, Server, equal, place, run, skip
 
@@ -82,7 +83,22 @@ def test_administration(server):
         equal(r.slowlog_get(), [])
         equal(r.acl_whoami(), "default")
         equal(r.wait(0, 0), 0)
-        assert any(each["name"] == "interop" for each in r.client_list())
+
+
+def test_client_list(server):
+    """It looks for Redis's fields in each line."""
+    began = time.monotonic()
+    with client(server) as first, client(server, decode_responses=True) as second:
+        assert first.ping()
+        time.sleep(1.1)
+        lines = {int(each["id"]): each for each in second.client_list()}
+        info = second.client_info()
+        lived = time.monotonic() - began
+        assert 1 <= int(lines[first.client_id()]["age"]) <= lived, lines
+        equal((info["name"], info["db"], info["flags"], info["user"]), ("interop", 0, "N", "default"))
+        equal(info["idle"], 0)
+        assert 0 <= int(info["age"]) <= lived
+        equal(info["id"], second.client_id())
 
 
 def main():
