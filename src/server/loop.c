@@ -123,20 +123,21 @@ static void bury_dead(struct hf_loop *loop) {
 	loop->dead.count = 0;
 }
 
+#define GOODBYE_READS 64u /* at once */
+
 /*
  * Everything was answered and sent. Closing a socket with unread bytes resets it and can
  * destroy the replies on their way, so our direction is shut first, and what still comes is
- * read and thrown away.
+ * read and thrown away; of one that does not stop, the rest in later passes.
  */
 static void say_goodbye(struct hf_loop *loop, struct hf_conn *conn) {
 	if (conn->lingering)
 		return;
 	conn->lingering = true;
-	enum hf_conn_input rest = HF_INPUT_BROKEN;
-	if (shutdown(conn->fd, SHUT_WR) == 0)
-		do
-			rest = hf_conn_read(conn);
-		while (rest == HF_INPUT_BYTES);
+	bool shut = shutdown(conn->fd, SHUT_WR) == 0;
+	enum hf_conn_input rest = shut ? HF_INPUT_BYTES : HF_INPUT_BROKEN;
+	for (uint32_t i = 0; i < GOODBYE_READS && rest == HF_INPUT_BYTES; i++)
+		rest = hf_conn_read(conn);
 	if (rest == HF_INPUT_BROKEN)
 		kill_conn(loop, conn);
 }
@@ -563,7 +564,7 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	int count = wait_for_events(loop, events, max, timeout_ms);
 	HF_ASSERT(count >= 0 || errno == EINTR);
 	if (count == 0 && !more)
-		return false;
+		return loop->waiting.count > 0;
 
 	hf_stats_wake(loop->counting);
 	loop->now_ns = hf_clock_monotonic_ns();

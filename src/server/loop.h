@@ -129,7 +129,10 @@ void hf_loop_fini(struct hf_loop *loop);
 /* Serves until drained (true) or the engine stopped (false). */
 bool hf_loop_run(struct hf_loop *loop);
 
-/* One turn of the loop. False if nothing happened in the time that a drain waits. */
+/*
+ * One turn of the loop. False if nothing happened in the time that a drain waits; but while replies
+ * wait for a flush, that says nothing about their clients.
+ */
 bool hf_loop_pass(struct hf_loop *loop);
 
 /* May a slow command be run now? */

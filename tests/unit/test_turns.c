@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "engine/engine.h"
+#include "os/clock.h"
 #include "server/loop.h"
 #include "server/server.h"
 
@@ -24,6 +25,7 @@
 #define LARGE 8u   /* keys l0 ... with the longest value that there may be */
 #define NAMED 200u /* in one MGET, again and again: 13 MB of values */
 #define PASSES_MAX 100000u
+#define PIECES 200u /* that a socket holds */
 /* What one pass may write: a part, and small replies. */
 #define PART_MAX (HF_TURN_SLOW_BYTES + HF_PLAIN_VALUE_MAX + 4096u)
 
@@ -98,11 +100,15 @@ static void run_dry(struct fixture *fixture) {
 
 /* ---- clients ----------------------------------------------------------------------------- */
 
-static struct client come(struct fixture *fixture) {
+static struct client come_over(struct fixture *fixture, int socket_type) {
 	int fds[2];
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	assert_int_equal(socketpair(AF_UNIX, socket_type | SOCK_NONBLOCK, 0, fds), 0);
 	assert_true(hf_server_adopt(fixture->server, fds[1]));
 	return (struct client){ .fd = fds[0], .conn = fixture->server->conns };
+}
+
+static struct client come(struct fixture *fixture) {
+	return come_over(fixture, SOCK_STREAM);
 }
 
 static void tell(struct client *client, const char *bytes, size_t len) {
@@ -570,6 +576,46 @@ static void test_refusals_wait_for_the_disk(void **state) {
 		refusal_waits(fixture, i);
 }
 
+/* ---- the end ----------------------------------------------------------------------------- */
+
+static void begin_drain(struct fixture *fixture) {
+	loop_of(fixture)->draining = true;
+	loop_of(fixture)->drain_began_ns = hf_clock_monotonic_ns();
+}
+
+/* A drain's wait is held against who does not read his replies, not against a slow disk. */
+static void test_drain_waits_for_the_disk(void **state) {
+	struct fixture *fixture = *state;
+	struct client client = come(fixture);
+	begin_drain(fixture);
+	assert_false(hf_loop_pass(loop_of(fixture)));
+	say(&client, "PING\r\n");
+	hf_conn_gate(client.conn, hf_engine_committed(fixture->engine) + 1);
+	assert_true(hf_loop_pass(loop_of(fixture)));
+	assert_false(is_answered(&client));
+	assert_true(hf_loop_pass(loop_of(fixture)));
+	close(client.fd);
+	run_dry(fixture);
+}
+
+/* What comes behind a QUIT is thrown away, a part at a time: who sends on keeps nobody waiting. */
+static void test_long_goodbye(void **state) {
+	struct fixture *fixture = *state;
+	struct client client = come_over(fixture, SOCK_SEQPACKET); /* a read takes one piece */
+	size_t discarded = 0;
+	say(&client, "QUIT\r\n");
+	for (uint32_t i = 0; i < PIECES; i++)
+		tell(&client, "x", 1);
+	while (discarded < PIECES) {
+		assert_true(pass(fixture, 0));
+		assert_in_range(client.conn->discarded, discarded + 1, discarded + PIECES / 2);
+		discarded = client.conn->discarded;
+	}
+	close(client.fd);
+	run_dry(fixture);
+	assert_int_equal(atomic_load(&loop_of(fixture)->conn_count), 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_long_mgets, set_up, tear_down),
@@ -582,6 +628,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_key_by_key, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_parts_wait_for_the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refusals_wait_for_the_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_drain_waits_for_the_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_long_goodbye, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
