@@ -88,24 +88,34 @@ static bool read_event(struct hf_engine *engine, uint64_t position, struct hf_re
 	return true;
 }
 
+/* Where the history stands, as the snapshot or a later event said. */
+static bool read_version(struct hf_engine *engine, const struct hf_history *history,
+			 struct hf_event_record *event, struct hf_err *err) {
+	struct hf_record record;
+	if (!read_event(engine, history->at, &record, event, err))
+		return false;
+	return (event->version == history->version && (event->back != 0 || event->version == 1)) ||
+	       hf_fail(err, HF_CORRUPT,
+		       "log position %llu: version %llu of the entity should stand here",
+		       (ull)history->at, (ull)history->version);
+}
+
 /*
  * One record further back: by a stride where it ends above `to`. Notes the positions of versions
  * [from, to].
  */
 static bool walk_back(struct hf_engine *engine, struct hf_history *history, struct hf_err *err) {
-	struct hf_record record;
 	struct hf_event_record event;
 	if (history->skip != 0 && history->skip_version >= history->to) {
 		history->at = history->skip;
 		history->version = history->skip_version;
-		if (!read_event(engine, history->at, &record, &event, err))
+		if (!read_version(engine, history, &event, err))
 			return false;
 		history->skip = event.skip == 0 ? 0 : history->at - event.skip;
 		history->skip_version -= HF_SKIP_VERSIONS;
 	} else {
-		if (!read_event(engine, history->at, &record, &event, err))
+		if (!read_version(engine, history, &event, err))
 			return false;
-		HF_ASSERT(event.version == history->version && event.back != 0);
 		history->at -= event.back;
 		history->version--;
 	}
