@@ -368,8 +368,11 @@ struct hf_object_kind hf_plain_kind(struct hf_engine *engine);
 
 /* ---- snapshot.c */
 
-/* Waits until there is room for an image, as hf_log_make_room does. While a snapshot is taken. */
-void hf_saver_make_room(struct hf_engine *engine);
+/*
+ * Waits until there is room for an image, as hf_log_make_room does. While a snapshot is taken. True
+ * if it had to, and let go of the lock.
+ */
+bool hf_saver_make_room(struct hf_engine *engine);
 /* Copies an entity that is not saved yet. */
 void hf_entity_save(struct hf_engine *engine, struct entity *entity);
 /*

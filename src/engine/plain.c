@@ -138,7 +138,7 @@ bool hf_plain_apply_delete(struct hf_engine *engine, struct hf_span key, uint64_
 	struct entity *entity = hf_plain_find(engine, hash, key);
 	if (entity == NULL)
 		return false;
-	save(engine, entity);
+	HF_ASSERT(!engine->saver.saving || hf_entity_is_saved(entity, engine->saver.mark));
 	hf_entity_hash_share(engine, entity, (uint64_t)-1);
 	size_t bytes = hf_entity_size(entity);
 	engine->plain.bytes -= bytes;
@@ -307,17 +307,19 @@ void hf_engine_plain_add(struct hf_engine *engine, struct hf_span key, int64_t b
 }
 
 /*
- * What a snapshot under way has not of these is saved one by one, with a wait for room before each:
- * deleted at once, a thousand large values would be more than the ring of images takes.
+ * What a snapshot under way has not of these is saved, one by one, each after a wait for room: all
+ * at once, a thousand large values would be more than the ring of images takes. False: it let go
+ * of the lock meanwhile.
  */
-static void save_before_delete(struct hf_engine *engine, const struct hf_span *keys,
-			       uint32_t count) {
+static bool save_all(struct hf_engine *engine, const struct hf_span *keys, uint32_t count) {
+	bool waited = false;
 	for (uint32_t i = 0; i < count && engine->saver.saving; i++) {
-		hf_saver_make_room(engine);
+		waited |= hf_saver_make_room(engine);
 		struct entity *entity = hf_plain_look(engine, keys[i]).old;
 		if (entity != NULL)
 			save(engine, entity);
 	}
+	return !waited;
 }
 
 void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys, uint32_t count,
@@ -333,9 +335,10 @@ void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys
 		hf_reply_err(engine, &err, 0, ret);
 		return;
 	}
-	save_before_delete(engine, keys, count);
-	if (!make_room(engine, body_max, ret))
-		return;
+	do
+		if (!make_room(engine, body_max, ret))
+			return;
+	while (!save_all(engine, keys, count));
 	if (!hf_plain_reserve_delete(engine, &err)) {
 		hf_reply_err(engine, &err, 0, ret);
 		return;

@@ -76,7 +76,7 @@ void hf_entity_save(struct hf_engine *engine, struct entity *entity) {
 		saver->overrun = true;
 }
 
-void hf_saver_make_room(struct hf_engine *engine) {
+bool hf_saver_make_room(struct hf_engine *engine) {
 	struct saver *saver = &engine->saver;
 	uint64_t until = 0;
 	while (saver->saving && !saver->overrun && saver->full + 1 == saver->block_count) {
@@ -85,12 +85,13 @@ void hf_saver_make_room(struct hf_engine *engine) {
 			until = now + ROOM_WAIT_NS;
 		if (now >= until) {
 			saver->overrun = true;
-			return;
+			break;
 		}
 		saver->waiting++;
 		hf_log_sleep(engine->log, until - now);
 		saver->waiting--;
 	}
+	return until != 0;
 }
 
 /* Some of the walk. False: it is at its end. */
