@@ -385,7 +385,7 @@ static void run(const uint8_t *data, size_t size, uint8_t switches, bool in_piec
 
 /* Replies that tell of the server's own doings differ from run to run. */
 static bool tells_of_itself(const struct client *client) {
-	static const char *const signs[] = { "\r\n# ", /* a section of INFO */
+	static const char *const signs[] = { "\r\n# ",	  "txt:# ", /* a section of INFO */
 					     "qbuf=",	  "stats.",	"clients.",
 					     "log.group", "latency_ns." };
 	if (client->forgot)
