@@ -1,8 +1,10 @@
 /*
  * main.c - finds the subcommand.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/options.h"
@@ -43,7 +45,24 @@ static int all_written(int exit_code) {
 	return HF_EXIT_BAD;
 }
 
+/*
+ * Where a standard stream is closed, the next file that is opened takes its number, and a message
+ * is written into the log. Opened for reading only: what is printed there is not taken for
+ * written.
+ */
+static bool fill_streams(void) {
+	int fd;
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	return fd >= 0 && close(fd) == 0;
+}
+
 int main(int argc, char **argv) {
+	if (!fill_streams()) {
+		perror("holdfast: cannot open /dev/null");
+		return HF_EXIT_BAD;
+	}
 	const char *name = argc > 1 ? argv[1] : "";
 	for (size_t i = 0; i < SUBCOMMANDS; i++)
 		if (strcmp(name, subcommands[i].name) == 0)

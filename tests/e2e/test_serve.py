@@ -4,6 +4,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,46 @@ class Start(unittest.TestCase):
                 done = run("serve", "--data", temp + "/data", "--listen", listen)
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(listen, done.stderr)
+
+
+class ClosedStreams(unittest.TestCase):
+    """Started with no standard streams, it must not take a file of the log for one."""
+
+    def test_serve(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            data = temp + "/data"
+            with subprocess.Popen([holdfast(), "serve", "--data", data, "--listen", f"127.0.0.1:{port}"],
+                                  preexec_fn=lambda: os.closerange(0, 3)) as process:
+                try:
+                    with resp.Connection(self.connect(process, port)) as connection:
+                        self.assertEqual(connection.call("SET", "a", "b"), "OK")
+                    streams = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)]
+                    self.assertEqual(streams, 3 * ["/dev/null"])
+                    process.terminate()
+                    self.assertEqual(process.wait(60), 0)
+                finally:
+                    process.kill()
+            verified = run("log", "verify", data)
+            self.assertEqual(verified.returncode, 0, verified.stderr)
+
+    @staticmethod
+    def connect(process, port):
+        """Connected, as soon as it listens."""
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", port), 30)
+            except ConnectionRefusedError:
+                if process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+
+    def test_output(self):
+        """What could not be printed is still no success."""
+        done = subprocess.run([holdfast(), "check", "--json", ROOT / "examples/order/order.mmd"],
+                              preexec_fn=lambda: os.closerange(0, 3), timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
 
 
 class FewFiles(Server):
