@@ -2,7 +2,6 @@
  * holdfast serve: opens the data directory, loads the contracts, says what it serves and how
  * durable it is, and serves.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,12 +11,11 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/deploy.h"
 #include "cli/options.h"
 #include "engine/engine.h"
 #include "machine/machine.h"
 #include "server/server.h"
-
-#define PATH_TEXT_MAX 4096u
 
 static const char help[] =
 	"Usage: holdfast serve [OPTION...]\n"
@@ -218,72 +216,6 @@ static void release_signals(struct signals *signals) {
 	pthread_mutex_destroy(&signals->mutex);
 }
 
-/* ---- contracts --------------------------------------------------------------------------- */
-
-static int is_contract_file(const struct dirent *entry) {
-	size_t len = strlen(entry->d_name);
-	return len > 4 && strcmp(entry->d_name + len - 4, ".mmd") == 0;
-}
-
-/* Reads a file of at most HF_CONTRACT_TEXT_MAX bytes into `buf`, which has room for one more. */
-static bool read_text(const char *path, uint8_t *buf, size_t *ret_len, struct hf_err *err) {
-	FILE *file = fopen(path, "re");
-	if (file == NULL)
-		return hf_fail_sys(err, errno, "cannot read %s", path);
-	*ret_len = fread(buf, 1, HF_CONTRACT_TEXT_MAX + 1, file);
-	bool failed = ferror(file) != 0;
-	int read_errno = errno;
-	fclose(file);
-	if (failed)
-		return hf_fail_sys(err, read_errno, "cannot read %s", path);
-	if (*ret_len > HF_CONTRACT_TEXT_MAX)
-		return hf_fail(err, HF_TOOBIG, "%s: a contract has at most %u bytes", path,
-			       HF_CONTRACT_TEXT_MAX);
-	return true;
-}
-
-/* Raises *lsn to what must be committed for the contract to be durable. */
-static bool load_contract(struct hf_engine *engine, const char *path, uint64_t *lsn,
-			  struct hf_err *err) {
-	static const char hint[] = "; holdfast check shows all there is to say about it";
-	uint8_t text[HF_CONTRACT_TEXT_MAX + 1];
-	size_t len = 0;
-	struct hf_reply reply;
-	if (!read_text(path, text, &len, err))
-		return false;
-	hf_engine_lock(engine);
-	hf_engine_contract_load(engine, hf_span(text, len), path, &reply);
-	if (reply.status == HF_BADCONTRACT) /* its text begins with the place in the file */
-		(void)hf_fail(err, reply.status, "%s%s", reply.text, hint);
-	else if (reply.status != HF_OK)
-		(void)hf_fail(err, reply.status, "%s: %s", path, reply.text);
-	hf_engine_flush(engine);
-	hf_engine_unlock(engine);
-	if (reply.durable_at > *lsn)
-		*lsn = reply.durable_at;
-	return reply.status == HF_OK;
-}
-
-/* Loads every *.mmd of the directory in name order, and waits until they are durable. */
-static bool load_contracts(struct hf_engine *engine, const char *dir, struct hf_err *err) {
-	struct dirent **entries;
-	int count = scandir(dir, &entries, is_contract_file, alphasort);
-	if (count < 0)
-		return hf_fail_sys(err, errno, "cannot read the contracts directory %s", dir);
-	bool ok = count > 0;
-	uint64_t lsn = 0;
-	if (!ok)
-		(void)hf_fail(err, HF_NOTFOUND, "%s has no contract: no file ends in .mmd", dir);
-	for (int i = 0; i < count; i++) {
-		char path[PATH_TEXT_MAX];
-		snprintf(path, sizeof(path), "%s/%s", dir, entries[i]->d_name);
-		ok = ok && load_contract(engine, path, &lsn, err);
-		free(entries[i]);
-	}
-	free(entries);
-	return ok && hf_engine_wait(engine, lsn, err);
-}
-
 /* ---- the screen -------------------------------------------------------------------------- */
 
 static void print_notice(void *arg, const char *line) {
@@ -360,9 +292,15 @@ static int fail(const struct hf_err *err) {
 	return HF_EXIT_BAD;
 }
 
+/*
+ * A start that fails leaves the log as it was: what can be wrong with a contract, and with the
+ * address, is found before any contract is logged. Clients may connect, and wait for their turn.
+ */
 static bool serve(struct hf_engine *engine, const struct serve_options *options,
 		  struct signals *signals, struct hf_err *err) {
-	if (options->contracts_dir != NULL && !load_contracts(engine, options->contracts_dir, err))
+	struct hf_deployment deployment = { 0 };
+	if (options->contracts_dir != NULL &&
+	    !hf_deployment_check(engine, options->contracts_dir, &deployment, err))
 		return false;
 	const struct hf_server_options server_options = {
 		.engine = engine,
@@ -370,14 +308,18 @@ static bool serve(struct hf_engine *engine, const struct serve_options *options,
 		.threads = (uint32_t)options->threads,
 		.max_clients = (uint32_t)options->max_clients,
 	};
-	struct hf_server *server;
-	if (!hf_server_open(&server_options, &server, err))
-		return false;
-	set_server(signals, server);
-	print_screen(engine, server, options);
-	bool ok = hf_server_run(server, err);
-	set_server(signals, NULL);
-	hf_server_close(server);
+	struct hf_server *server = NULL;
+	bool ok = hf_server_open(&server_options, &server, err) &&
+		  hf_deployment_load(engine, &deployment, err);
+	hf_deployment_free(&deployment);
+	if (ok) {
+		set_server(signals, server);
+		print_screen(engine, server, options);
+		ok = hf_server_run(server, err);
+		set_server(signals, NULL);
+	}
+	if (server != NULL)
+		hf_server_close(server);
 	return ok;
 }
 

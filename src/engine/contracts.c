@@ -69,14 +69,51 @@ static bool map_family(struct hf_engine *engine, uint32_t family, const struct h
 	return true;
 }
 
+static bool same_text(const struct hf_contract *a, const struct hf_contract *b) {
+	return memcmp(a->hash, b->hash, sizeof(a->hash)) == 0;
+}
+
+/* An event's record names its contract by the beginning of the hash. */
+static bool told_apart(const struct hf_contract *contract, const struct hf_contract *other,
+		       struct hf_err *err) {
+	if (ref_of(contract) != ref_of(other))
+		return true;
+	if (same_text(contract, other)) /* under another name: that of its file */
+		return hf_fail(err, HF_REFUSED,
+			       "contract %s has the very text of contract %s: if both are meant, "
+			       "give each text its `title`",
+			       contract->name, other->name);
+	return hf_fail(err, HF_REFUSED,
+		       "contract %s version %llu: its hash begins like that of %s version "
+		       "%llu; change the text, a comment will do, and raise `%%%% version`",
+		       contract->name, (unsigned long long)contract->version, other->name,
+		       (unsigned long long)other->version);
+}
+
+bool hf_contract_beside(const struct hf_contract *contract, const struct hf_contract *other,
+			struct hf_err *err) {
+	bool one_name = strcmp(contract->name, other->name) == 0;
+	if (one_name && same_text(contract, other))
+		return true; /* a copy */
+	if (one_name)
+		return hf_fail(err, HF_REFUSED,
+			       "both are contract %s, with different texts: keep the one that is "
+			       "to be in force",
+			       contract->name);
+	return told_apart(contract, other, err);
+}
+
+static bool fail_full(const struct hf_contract *contract, struct hf_err *err) {
+	return hf_fail(err, HF_TOOBIG,
+		       "contract %s: this data directory already has %u contract texts, its limit",
+		       contract->name, HF_CONTRACTS_MAX);
+}
+
 bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contract,
 		       struct hf_err *err) {
 	uint32_t family = hf_family_find(engine, hf_span_of(contract->name));
 	if (engine->slot_count == HF_CONTRACTS_MAX)
-		return hf_fail(
-			err, HF_TOOBIG,
-			"contract %s: this data directory already has %u contract texts, its limit",
-			contract->name, HF_CONTRACTS_MAX);
+		return fail_full(contract, err);
 	const struct hf_contract *now =
 		family == UINT32_MAX ? NULL : hf_newest(engine, family)->contract;
 	if (now != NULL && contract->version == now->version)
@@ -93,12 +130,8 @@ bool hf_contract_admit(struct hf_engine *engine, const struct hf_contract *contr
 			(unsigned long long)now->version);
 	/* Not an earlier text again: that has an older version. */
 	const struct contract_slot *same = hf_slot_by_ref(engine, ref_of(contract));
-	if (same != NULL)
-		return hf_fail(err, HF_REFUSED,
-			       "contract %s version %llu: its hash begins like that of %s version "
-			       "%llu; change the text, a comment will do, and raise `%%%% version`",
-			       contract->name, (unsigned long long)contract->version,
-			       same->contract->name, (unsigned long long)same->contract->version);
+	if (same != NULL && !told_apart(contract, same->contract, err))
+		return false;
 	if (now == NULL || map_family(engine, family, contract, false, err))
 		return true;
 	err->status = HF_REFUSED; /* the text is good, but not as a successor */
@@ -173,11 +206,57 @@ static bool enact(struct hf_engine *engine, struct hf_contract *contract, uint64
 	return true;
 }
 
+/* The slot of the contract's text, if it is in force; else NULL. */
+static const struct contract_slot *in_force(struct hf_engine *engine,
+					    const struct hf_contract *contract) {
+	uint32_t family = hf_family_find(engine, hf_span_of(contract->name));
+	const struct contract_slot *now = family == UINT32_MAX ? NULL : hf_newest(engine, family);
+	return now != NULL && same_text(now->contract, contract) ? now : NULL;
+}
+
+bool hf_engine_contract_check(struct hf_engine *engine, const struct hf_contract *contract,
+			      uint32_t *news, struct hf_err *err) {
+	if (in_force(engine, contract) != NULL)
+		return true;
+	if (!hf_contract_admit(engine, contract, err))
+		return false;
+	if (engine->slot_count + *news >= HF_CONTRACTS_MAX)
+		return fail_full(contract, err);
+	(*news)++;
+	return true;
+}
+
+void hf_engine_contract_put(struct hf_engine *engine, struct hf_contract *contract,
+			    struct hf_reply *ret) {
+	struct hf_err err;
+	*ret = (struct hf_reply){ .status = HF_OK };
+	/* This may wait, and others may load contracts meanwhile: before anything else is asked. */
+	bool has_room = hf_log_make_room(engine->log, hf_contract_body_max(contract), &err);
+	const struct contract_slot *now = in_force(engine, contract);
+	if (now != NULL) {
+		ret->lsn = ret->durable_at = now->lsn;
+		ret->version = now->contract->version;
+		ret->state = now->contract->name;
+	} else if (!has_room) {
+		hf_reply_err(engine, &err, 0, ret);
+	} else if (hf_contract_admit(engine, contract, &err) &&
+		   enact(engine, contract, &ret->lsn, &err)) {
+		ret->durable_at = ret->lsn;
+		ret->version = contract->version;
+		ret->state = contract->name;
+		return;
+	} else {
+		/* What is in force, or which states are in use, may have refused it. */
+		hf_reply_err(engine, &err, hf_log_last(engine->log), ret);
+	}
+	hf_contract_free(contract);
+}
+
 void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, const char *file_name,
 			     struct hf_reply *ret) {
 	struct hf_diagnostics *diagnostics = hf_memory_new(sizeof(*diagnostics));
 	struct hf_contract *contract = NULL;
-	struct hf_err err, no_room;
+	struct hf_err err;
 	*ret = (struct hf_reply){ .status = HF_OK };
 	if (diagnostics == NULL) {
 		hf_fail(&err, HF_NOMEM, "out of memory");
@@ -189,30 +268,10 @@ void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, cons
 	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, &err);
 	hf_memory_free(diagnostics);
 	hf_engine_lock(engine);
-	/* This may wait, and others may load contracts meanwhile: before anything else is asked. */
-	bool has_room =
-		ok && hf_log_make_room(engine->log, hf_contract_body_max(contract), &no_room);
-	uint32_t family = ok ? hf_family_find(engine, hf_span_of(contract->name)) : UINT32_MAX;
-	struct contract_slot *now = family == UINT32_MAX ? NULL : hf_newest(engine, family);
-	bool in_force = now != NULL &&
-			memcmp(now->contract->hash, contract->hash, sizeof(contract->hash)) == 0;
-	if (in_force) {
-		ret->lsn = ret->durable_at = now->lsn;
-		ret->version = now->contract->version;
-		ret->state = now->contract->name;
-	} else if (ok && !has_room) {
-		hf_reply_err(engine, &no_room, 0, ret);
-	} else if (ok && hf_contract_admit(engine, contract, &err) &&
-		   enact(engine, contract, &ret->lsn, &err)) {
-		ret->durable_at = ret->lsn;
-		ret->version = contract->version;
-		ret->state = contract->name;
-		return;
-	} else {
-		/* What is in force, or which states are in use, may have refused it. */
-		hf_reply_err(engine, &err, ok ? hf_log_last(engine->log) : 0, ret);
-	}
-	hf_contract_free(contract);
+	if (ok)
+		hf_engine_contract_put(engine, contract, ret);
+	else
+		hf_reply_err(engine, &err, 0, ret);
 }
 
 const struct hf_contract *hf_engine_contract_at(const struct hf_engine *engine, uint32_t i) {

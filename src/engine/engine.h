@@ -257,6 +257,18 @@ void hf_engine_hash(struct hf_engine *engine, uint8_t ret_hash[16], struct hf_re
  * version, `lsn` that of its record. Lets go of the lock while it compiles. */
 void hf_engine_contract_load(struct hf_engine *engine, struct hf_span text, const char *file_name,
 			     struct hf_reply *ret);
+/* The same of a contract that was compiled already, which is the engine's from then on. */
+void hf_engine_contract_put(struct hf_engine *engine, struct hf_contract *contract,
+			    struct hf_reply *ret);
+/*
+ * Would hf_engine_contract_put take it? Changes nothing. `*news`: how many texts that are not in
+ * force will come before it; counts this one, if it is one of them.
+ */
+HF_MUST bool hf_engine_contract_check(struct hf_engine *engine, const struct hf_contract *contract,
+				      uint32_t *news, struct hf_err *err);
+/* May both be in force at once? Two names, and texts that an event's record can tell apart. */
+HF_MUST bool hf_contract_beside(const struct hf_contract *contract, const struct hf_contract *other,
+				struct hf_err *err);
 /* The newest version of the i-th contract name (by first load), NULL past the end. */
 const struct hf_contract *hf_engine_contract_at(const struct hf_engine *engine, uint32_t i);
 const struct hf_contract *hf_engine_contract(const struct hf_engine *engine, struct hf_span name);

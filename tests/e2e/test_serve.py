@@ -91,7 +91,7 @@ class Start(unittest.TestCase):
                 self.assertEqual(connection.call("HF.HASH"), before)
 
     def test_earlier_contract(self):
-        """An earlier text put back, or one title in two files: it says which file, and that its version is older."""
+        """An earlier text put back: it says which file, and that its version is older."""
         later = ORDER.replace("version 1", "version 2")
         older = "%s: contract order version 1 is older than version 2, which is in force"
         with Server(contracts={"a": ORDER}) as server:
@@ -103,12 +103,6 @@ class Start(unittest.TestCase):
             with self.assertRaises(StartError) as raised:
                 server.start()
             self.assertIn(older % file, str(raised.exception))
-        with Server(contracts={"a": ORDER, "b": later}) as server:
-            server.terminate()
-            with self.assertRaises(StartError) as raised:
-                server.start()
-            self.assertIn(older % pathlib.Path(server.contracts_dir, "a.mmd"), str(raised.exception))
-
     def test_port_in_use(self):
         with Server() as server:
             with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
@@ -116,6 +110,72 @@ class Start(unittest.TestCase):
                 done = run("serve", "--data", temp + "/data", "--listen", listen)
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(listen, done.stderr)
+
+
+class Deployment(unittest.TestCase):
+    """The contracts of a directory are taken all or none: a start that fails leaves the log as it was."""
+
+    OLD = {"hello": HELLO, "order": ORDER}
+    NEW = ORDER.replace("version 1", "version 2")
+
+    @staticmethod
+    def write(server, contracts):
+        for file in pathlib.Path(server.contracts_dir).iterdir():
+            file.unlink()
+        for name, text in contracts.items():
+            pathlib.Path(server.contracts_dir, name + ".mmd").write_text(text)
+
+    def refused(self, contracts, *said):
+        """They do not start, which logs nothing, so that the old ones still do."""
+        with Server(contracts=self.OLD) as server:
+            server.terminate()
+            before = run("log", "dump", server.data_dir).stdout
+            self.write(server, contracts)
+            with self.assertRaises(StartError) as raised:
+                server.start()
+            for part in said:
+                self.assertIn(part, str(raised.exception))
+            self.assertEqual(server.process.returncode, 1)
+            self.assertEqual(run("log", "dump", server.data_dir).stdout, before)
+            self.write(server, self.OLD)
+            server.start()
+
+    def test_error_in_another_file(self):
+        slip = self.NEW.replace("filled += n", "filed += n").replace("title: order", "title: slip")
+        self.assertIn("title: slip", slip)
+        # Every file is read, and what is wrong with each is told.
+        self.refused({"order": self.NEW, "slip": slip, "too": slip, "worse": "nothing of ours"},
+                     "slip.mmd:12:", "too.mmd:12:", "worse.mmd:1:")
+
+    def test_refused_successor(self):
+        self.refused({"a": self.NEW.replace("title: order", "title: other"), "order": ORDER + "\n"},
+                     "order.mmd: contract order version 1 is in force with another text")
+
+    def test_one_title_twice(self):
+        """In the files of one deployment: at the next start one of them would be refused."""
+        self.refused({"a": self.NEW, "b": self.NEW.replace("version 2", "version 3")},
+                     "a.mmd and ", "b.mmd: both are contract order, with different texts")
+
+    def test_one_text_twice(self):
+        """Without a title, the file's name tells them apart, and a record in the log cannot."""
+        self.assertNotIn("title", HELLO)
+        other = HELLO + "%% another\n"
+        self.refused({"again": HELLO, "hello": HELLO, "alpha": other, "beta": other, "order": self.NEW},
+                     "again.mmd: contract again has the very text of contract hello", "`title`",
+                     "alpha.mmd and ", "beta.mmd: contract beta has the very text of contract alpha")
+
+    def test_port_in_use(self):
+        with Server() as other, Server(contracts=self.OLD) as server:
+            server.terminate()
+            before = run("log", "dump", server.data_dir).stdout
+            self.write(server, self.OLD | {"order": self.NEW})
+            free, server.listen = server.listen, f"127.0.0.1:{other.port}"
+            with self.assertRaisesRegex(StartError, "cannot listen on"):
+                server.start()
+            self.assertEqual(run("log", "dump", server.data_dir).stdout, before)
+            server.listen = free
+            self.write(server, self.OLD)
+            server.start()
 
 
 class ClosedStreams(unittest.TestCase):

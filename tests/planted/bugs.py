@@ -202,7 +202,7 @@ BUGS = [
      "	hf_reply_text(engine, HF_NOTFOUND, 0 * slots, ret);",
      [ENGINE_UNIT]),
     ("a refused contract does not wait for what refused it", "src/engine/contracts.c",
-     "		hf_reply_err(engine, &err, ok ? hf_log_last(engine->log) : 0, ret);",
+     "		hf_reply_err(engine, &err, hf_log_last(engine->log), ret);",
      "		hf_reply_err(engine, &err, 0, ret);",
      [ENGINE_UNIT]),
     ("a read does not wait for the contract that it is shown through", "src/engine/query.c",
