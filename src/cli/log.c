@@ -202,61 +202,48 @@ static bool dump_records(void *arg, const struct hf_record *records, uint32_t co
 	return ok;
 }
 
-/* The snapshots beside a log, all proven; newest first. */
-struct snapshots {
-	uint64_t lsns[HF_SNAPSHOTS_LISTED];
-	struct hf_snapshot_head heads[HF_SNAPSHOTS_LISTED];
-	uint64_t bytes[HF_SNAPSHOTS_LISTED];
-	uint32_t count;
+/* What a directory holds: the log, proven, and the snapshots, which are still to be. */
+struct held {
+	struct hf_dir dir;
+	struct hf_log_end end;
+	uint64_t snapshots[HF_SNAPSHOTS_LISTED]; /* newest first */
+	uint32_t snapshot_count;
 };
 
-static bool prove_snapshots(const struct hf_dir *dir, const struct hf_log_end *end,
-			    struct snapshots *snapshots, struct hf_err *err) {
-	uint32_t listed = snapshots->count;
-	snapshots->count = 0;
-	for (uint32_t i = 0; i < listed; i++) {
-		char name[HF_SNAPSHOT_NAME_SIZE];
-		uint64_t lsn = snapshots->lsns[i];
-		struct hf_snapshot_head *head = &snapshots->heads[snapshots->count];
-		if (!hf_snapshot_verify(dir, lsn, head, &snapshots->bytes[snapshots->count], err)) {
-			if (hf_snapshot_gone(err))
-				continue;
-			return false;
-		}
-		snapshots->count++;
-		if (head->log_id != end->log_id || lsn > end->last_lsn)
-			return hf_fail(
-				err, HF_CORRUPT,
-				"%s/%s: this snapshot is of LSN %llu of log %016llx, but the "
-				"log here is %016llx and ends at LSN %llu",
-				dir->path, hf_snapshot_name(lsn, name), (ull)lsn, (ull)head->log_id,
-				(ull)end->log_id, (ull)end->last_lsn);
-	}
-	return true;
-}
-
-/* Scans the log, and proves the snapshots. */
-static bool scan(const char *path, hf_log_records_fn *records, void *arg, struct hf_log_end *ret,
-		 struct snapshots *ret_snapshots, struct hf_err *err) {
-	struct hf_dir dir;
-	if (!hf_dir_open(path, false, &dir, err))
+/* Scans the log. If that goes well, `ret->dir` is to be closed. */
+static bool scan(const char *path, hf_log_records_fn *records, void *arg, struct held *ret,
+		 struct hf_err *err) {
+	if (!hf_dir_open(path, false, &ret->dir, err))
 		return false;
 	struct hf_log_scan options = {
-		.dir = &dir, .records = records, .prove_records = true, .arg = arg
+		.dir = &ret->dir, .records = records, .prove_records = true, .arg = arg
 	};
 	/* The snapshots first: the log may be in use, and both grow. */
-	bool ok = hf_snapshot_list(&dir, ret_snapshots->lsns, &ret_snapshots->count, err) &&
-		  hf_log_scan(&options, ret, err);
-	if (ok && ret->segments == 0)
+	bool ok = hf_snapshot_list(&ret->dir, ret->snapshots, &ret->snapshot_count, err) &&
+		  hf_log_scan(&options, &ret->end, err);
+	if (ok && ret->end.segments == 0)
 		ok = hf_fail(err, HF_NOTFOUND,
 			     "%s: no log is here (no file log-0000000000000000.hfl)", path);
-	ok = ok && prove_snapshots(&dir, ret, ret_snapshots, err);
-	hf_dir_close(&dir);
+	if (!ok)
+		hf_dir_close(&ret->dir);
 	return ok;
 }
 
-static void print_snapshot(const struct snapshots *snapshots, uint32_t i, bool json) {
-	const struct hf_snapshot_head *head = &snapshots->heads[i];
+static bool prove_snapshot(const struct held *held, uint64_t lsn, struct hf_snapshot_head *ret_head,
+			   uint64_t *ret_bytes, struct hf_err *err) {
+	const struct hf_log_end *end = &held->end;
+	char name[HF_SNAPSHOT_NAME_SIZE];
+	if (!hf_snapshot_verify(&held->dir, lsn, ret_head, ret_bytes, err))
+		return false;
+	return (ret_head->log_id == end->log_id && lsn <= end->last_lsn) ||
+	       hf_fail(err, HF_CORRUPT,
+		       "%s/%s: this snapshot is of LSN %llu of log %016llx, but the "
+		       "log here is %016llx and ends at LSN %llu",
+		       held->dir.path, hf_snapshot_name(lsn, name), (ull)lsn, (ull)ret_head->log_id,
+		       (ull)end->log_id, (ull)end->last_lsn);
+}
+
+static void print_snapshot(const struct hf_snapshot_head *head, uint64_t bytes, bool json) {
 	char name[HF_SNAPSHOT_NAME_SIZE];
 	printf(json ? "{\"snapshot\":\"%s\",\"lsn\":%llu,\"state_hash\":\"%016llx%016llx\","
 		      "\"events\":%llu,\"contracts\":%llu,\"entities\":%llu,\"ids\":%llu,"
@@ -265,26 +252,52 @@ static void print_snapshot(const struct snapshots *snapshots, uint32_t i, bool j
 		      "entities %llu ids %llu bytes %llu taken %lld",
 	       hf_snapshot_name(head->lsn, name), (ull)head->lsn, (ull)head->state_hash[1],
 	       (ull)head->state_hash[0], (ull)head->events, (ull)head->contracts,
-	       (ull)head->entities, (ull)head->ids, (ull)snapshots->bytes[i],
-	       (long long)head->taken_ns);
+	       (ull)head->entities, (ull)head->ids, (ull)bytes, (long long)head->taken_ns);
 }
 
-static bool dump(const char *path, bool json, struct hf_err *err) {
-	struct hf_log_end end;
-	struct snapshots snapshots;
-	struct dump *dump = hf_memory_new(sizeof(*dump));
-	if (dump == NULL)
-		return hf_fail(err, HF_NOMEM, "out of memory");
-	dump->json = json;
-	bool ok = scan(path, dump_records, dump, &end, &snapshots, err);
-	for (uint32_t i = 0; ok && i < snapshots.count; i++) {
-		print_snapshot(&snapshots, i, json);
-		putchar('\n');
+/*
+ * Prints the snapshots that are good, as lines or as a JSON list's inside, and tells of each that
+ * is not: one bad one hides no other. The exit code.
+ */
+static int print_snapshots(const struct held *held, bool json, bool lines) {
+	int code = HF_EXIT_GOOD;
+	bool first = true;
+	for (uint32_t i = 0; i < held->snapshot_count; i++) {
+		struct hf_snapshot_head head;
+		struct hf_err err;
+		uint64_t bytes;
+		if (!prove_snapshot(held, held->snapshots[i], &head, &bytes, &err)) {
+			if (!hf_snapshot_gone(&err))
+				code = hf_cli_fail("log", &err);
+			continue;
+		}
+		if (!lines && !first)
+			putchar(',');
+		print_snapshot(&head, bytes, json);
+		if (lines)
+			putchar('\n');
+		first = false;
 	}
+	return code;
+}
+
+static int dump(const char *path, bool json) {
+	struct held held;
+	struct hf_err err;
+	struct dump *dump = hf_memory_new(sizeof(*dump));
+	if (dump == NULL) {
+		(void)hf_fail(&err, HF_NOMEM, "out of memory");
+		return hf_cli_fail("log", &err);
+	}
+	dump->json = json;
+	bool ok = scan(path, dump_records, dump, &held, &err);
+	int code = ok ? print_snapshots(&held, json, true) : hf_cli_fail("log", &err);
+	if (ok)
+		hf_dir_close(&held.dir);
 	for (uint32_t i = 0; i < dump->count; i++)
 		hf_contract_free(dump->contracts[i]);
 	hf_memory_free(dump);
-	return ok;
+	return code;
 }
 
 static const char *witness_text(enum hf_witness witness, bool json) {
@@ -300,11 +313,7 @@ static const char *witness_text(enum hf_witness witness, bool json) {
 	}
 }
 
-static bool verify(const char *path, bool json, struct hf_err *err) {
-	struct hf_log_end end;
-	struct snapshots snapshots;
-	if (!scan(path, NULL, NULL, &end, &snapshots, err))
-		return false;
+static void print_log(const struct hf_log_end *end, bool json) {
 	printf(json ? "{\"log_id\":\"%016llx\",\"segments\":%llu,\"segment_size\":%llu,\"frames\":%"
 		      "llu,\"last_lsn\":%llu,"
 		      "\"bytes\":%llu,\"record_bytes\":%llu,\"closed\":%s,\"torn_bytes\":%llu,"
@@ -313,24 +322,27 @@ static bool verify(const char *path, bool json, struct hf_err *err) {
 		      " %llu\n"
 		      "last LSN      %llu\nbytes         %llu\nrecord bytes  %llu\nclosed        "
 		      "%s\ntorn bytes    %llu\nwitness       %s\n",
-	       (ull)end.log_id, (ull)end.segments, (ull)end.segment_size, (ull)end.frames,
-	       (ull)end.last_lsn, (ull)end.position, (ull)end.record_bytes,
-	       json ? (end.closed ? "true" : "false")
-		    : (end.closed ? "in order" : "no: it is in use, or was killed"),
-	       (ull)end.torn_bytes, witness_text(end.witness, json));
-	for (uint32_t i = 0; i < snapshots.count; i++) {
-		if (json && i > 0)
-			putchar(',');
-		print_snapshot(&snapshots, i, json);
-		if (!json)
-			putchar('\n');
-	}
-	if (json)
-		printf("]}\n");
-	if (!json && end.torn_bytes > 0)
+	       (ull)end->log_id, (ull)end->segments, (ull)end->segment_size, (ull)end->frames,
+	       (ull)end->last_lsn, (ull)end->position, (ull)end->record_bytes,
+	       json ? (end->closed ? "true" : "false")
+		    : (end->closed ? "in order" : "no: it is in use, or was killed"),
+	       (ull)end->torn_bytes, witness_text(end->witness, json));
+	if (!json && end->torn_bytes > 0)
 		printf("An unfinished group stands at the end. It was never acknowledged; the next "
 		       "start cuts it off.\n");
-	return true;
+}
+
+static int verify(const char *path, bool json) {
+	struct held held;
+	struct hf_err err;
+	if (!scan(path, NULL, NULL, &held, &err))
+		return hf_cli_fail("log", &err);
+	print_log(&held.end, json);
+	int code = print_snapshots(&held, json, !json);
+	if (json)
+		printf("]}\n");
+	hf_dir_close(&held.dir);
+	return code;
 }
 
 int hf_cli_log(int argc, char **argv) {
@@ -344,10 +356,9 @@ int hf_cli_log(int argc, char **argv) {
 		return HF_EXIT_GOOD;
 	const char *action = operands > 0 ? argv[1] : "";
 	bool dumps = strcmp(action, "dump") == 0;
-	bool ok;
-	if (operands != 2 || (!dumps && strcmp(action, "verify") != 0))
-		ok = hf_fail(&err, HF_USAGE, "'dump DIR' or 'verify DIR' is wanted; try --help");
-	else
-		ok = dumps ? dump(argv[2], json, &err) : verify(argv[2], json, &err);
-	return ok ? HF_EXIT_GOOD : hf_cli_fail("log", &err);
+	if (operands != 2 || (!dumps && strcmp(action, "verify") != 0)) {
+		(void)hf_fail(&err, HF_USAGE, "'dump DIR' or 'verify DIR' is wanted; try --help");
+		return hf_cli_fail("log", &err);
+	}
+	return dumps ? dump(argv[2], json) : verify(argv[2], json);
 }

@@ -475,6 +475,28 @@ class Kept(unittest.TestCase):
         self.assertEqual([path.name for path in snapshots(self.data)], ["snapshot-%016x.hfs" % lsn])
         self.recovers(lsn)
 
+    def test_a_bad_one_hides_nothing(self):
+        """`log verify` and `log dump` print the log and the good snapshots, tell of each bad one, and end with 1."""
+        newest, before = snapshots(self.data)
+        lines = run("log", "dump", self.data, "--json").stdout.splitlines()
+        flip(newest, 5000)
+        verified = run("log", "verify", self.data, "--json")
+        self.assertEqual(verified.returncode, 1)
+        self.assertIn(f"{newest} offset 4096: ", verified.stderr)
+        proven = json.loads(verified.stdout)
+        self.assertEqual(proven["last_lsn"], self.hash[0])
+        self.assertEqual([snapshot["snapshot"] for snapshot in proven["snapshots"]], [before.name])
+        verified = run("log", "verify", self.data)
+        self.assertRegex(verified.stdout, rf"(?m)^last LSN +{self.hash[0]}$")
+        self.assertIn(f"snapshot {before.name} lsn {self.lsns[2]} ", verified.stdout)
+        dumped = run("log", "dump", self.data, "--json")
+        self.assertEqual((dumped.returncode, dumped.stderr), (1, verified.stderr))
+        self.assertEqual(dumped.stdout.splitlines(), lines[:-2] + lines[-1:])
+        flip(before, 5000)
+        verified = run("log", "verify", self.data, "--json")
+        self.assertEqual((verified.returncode, json.loads(verified.stdout)["snapshots"]), (1, []))
+        self.assertEqual([line.split()[2] for line in verified.stderr.splitlines()], [str(newest), str(before)])
+
     def test_every_flip_is_found(self):
         """Sampled bits of the newest snapshot; tests/unit/test_snapshot.c flips every byte of one."""
         rng = random.Random(SEED)
