@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/text.h"
 #include "machine/machine.h"
 
 static const char help[] =
@@ -77,10 +78,6 @@ static struct hf_span source_line(const struct check *check, uint32_t number) {
 	return hf_span(check->text + start, end - start);
 }
 
-static bool continues_character(uint8_t c) {
-	return (c & 0xc0) == 0x80;
-}
-
 /*
  * The source line, and under it a mark from the column on. What a terminal would obey is shown as
  * ?.
@@ -101,11 +98,11 @@ static void print_source(const struct check *check, const struct hf_diagnostic *
 	}
 	fprintf(stderr, "\n      | ");
 	for (size_t i = first; i < marked; i++)
-		if (i >= line.len || !continues_character(line.data[i]))
+		if (i >= line.len || !hf_text_continues(line.data[i]))
 			fputc(i < line.len && line.data[i] == '\t' ? '\t' : ' ', stderr);
 	fputs(colour(check, GREEN), stderr);
 	for (size_t i = marked; i < marked_end && (i == marked || i < end); i++)
-		if (i >= line.len || i == marked || !continues_character(line.data[i]))
+		if (i >= line.len || i == marked || !hf_text_continues(line.data[i]))
 			fputc(i == marked ? '^' : '~', stderr);
 	fprintf(stderr, "%s\n", colour(check, PLAIN));
 }
@@ -146,47 +143,9 @@ static void print_people(const struct check *check, const char *name,
 
 /* ---- for programs ---- */
 
-/* The length of the well-formed UTF-8 character at `text`, or 0. */
-static size_t character_length(struct hf_span text) {
-	uint8_t c = text.data[0];
-	size_t len = c < 0x80		     ? 1
-		     : c >= 0xc2 && c < 0xe0 ? 2
-		     : c >= 0xe0 && c < 0xf0 ? 3
-		     : c >= 0xf0 && c < 0xf5 ? 4
-					     : 0;
-	if (len == 0 || len > text.len)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if (!continues_character(text.data[i]))
-			return 0;
-	bool overlong = (c == 0xe0 && text.data[1] < 0xa0) || (c == 0xf0 && text.data[1] < 0x90);
-	bool beyond = (c == 0xed && text.data[1] > 0x9f) || (c == 0xf4 && text.data[1] > 0x8f);
-	return overlong || beyond ? 0 : len;
-}
-
-/* A JSON string; bytes that are no UTF-8 become the replacement character. */
-static void print_string(struct hf_span text) {
-	putchar('"');
-	while (text.len > 0) {
-		size_t len = character_length(text);
-		uint8_t c = text.data[0];
-		if (len == 0)
-			fputs("\\ufffd", stdout);
-		else if (c == '"' || c == '\\')
-			printf("\\%c", c);
-		else if (c < ' ' || c == 0x7f)
-			printf("\\u%04x", c);
-		else
-			fwrite(text.data, 1, len, stdout);
-		len = len == 0 ? 1 : len;
-		text = hf_span(text.data + len, text.len - len);
-	}
-	putchar('"');
-}
-
 static void print_member(const char *name, struct hf_span value) {
 	printf("\"%s\":", name);
-	print_string(value);
+	hf_text_json(value);
 }
 
 static void print_typed(const char *name, enum hf_type type, uint8_t bytes_max) {
@@ -271,7 +230,7 @@ static void print_contract(const struct hf_contract *contract) {
 	printf("],\"invariants\":[");
 	for (uint32_t i = 0; i < hf_contract_invariant_count(contract); i++) {
 		fputs(comma(i), stdout);
-		print_string(hf_contract_invariant(contract, i));
+		hf_text_json(hf_contract_invariant(contract, i));
 	}
 	printf("],\"transitions\":[");
 	for (uint32_t i = 0; i < contract->transition_count; i++) {

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/text.h"
 #include "engine/record.h"
 #include "log/log.h"
 #include "log/snapshot.h"
@@ -25,7 +26,8 @@ static const char help[] =
 	"Neither "
 	"changes anything.\n"
 	"\n"
-	"  --json  dump: one JSON object a line; verify: one JSON object\n"
+	"  --json  dump: one JSON object a line, in which bytes that are no UTF-8 are "
+	"{\"hex\":\"...\"}; verify: one JSON object\n"
 	"\n"
 	"Exits 0 if all is proven, 1 if not (the file and the offset are named), 2 on "
 	"wrong "
@@ -46,25 +48,33 @@ static const struct hf_contract *contract_of(const struct dump *dump, uint32_t r
 	return NULL;
 }
 
-/*
- * Bytes as the inside of a JSON string, or as quoted plain text: the two differ only in how a byte
- * is escaped.
- */
-static void put_bytes(const struct dump *dump, struct hf_span bytes) {
-	putchar('"');
-	for (size_t i = 0; i < bytes.len; i++) {
-		uint8_t c = bytes.data[i];
-		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
-			putchar(c);
-		else
-			printf(dump->json ? "\\u%04x" : "\\x%02x", c);
-	}
-	putchar('"');
-}
-
 static void put_hex(struct hf_span bytes) {
 	for (size_t i = 0; i < bytes.len; i++)
 		printf("%02x", bytes.data[i]);
+}
+
+/*
+ * Bytes, so that they can be had back: as quoted text, or as a JSON string, which is text; what is
+ * none is {"hex":"..."} there.
+ */
+static void put_bytes(const struct dump *dump, struct hf_span bytes) {
+	if (dump->json && hf_text_is_utf8(bytes)) {
+		hf_text_json(bytes);
+		return;
+	}
+	if (dump->json) {
+		printf("{\"hex\":\"");
+		put_hex(bytes);
+		printf("\"}");
+		return;
+	}
+	putchar('"');
+	for (size_t i = 0; i < bytes.len; i++) {
+		uint8_t c = bytes.data[i];
+		bool plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+		printf(plain ? "%c" : "\\x%02x", c);
+	}
+	putchar('"');
 }
 
 static void put_value(const struct dump *dump, enum hf_type type, const struct hf_value *value) {

@@ -184,6 +184,41 @@ class Replay(Directory):
         self.assertIn(str(self.last), beyond.stderr)
 
 
+class Dump(unittest.TestCase):
+    """`log dump --json` gives back the bytes that were sent: text as text, anything else in hex."""
+
+    ODD = [b"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\xa6\x9e", b"\"\\\t\x00\x7f{}", b'{"hex":"00"}', b"\xef\xbf\xbd",
+           b"\xc3\xa9\xff", b"\xe9", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", bytes(range(200))]
+
+    @staticmethod
+    def had(value):
+        """The bytes of a string of it, as docs/format/log.md says."""
+        return value.encode() if isinstance(value, str) else bytes.fromhex(value["hex"])
+
+    def test_bytes(self):
+        with Server(contracts={"order": ORDER + "    %% caf\u00e9 \u2013\n"}) as server:
+            with resp.Connection(server.connect()) as connection:
+                for odd in self.ODD:
+                    reply = connection.call("HF.SEND", "order", odd, "Place", "q", 1, "p", 1, "s", odd[:12],
+                                            "ID", odd[:60])
+                    self.assertNotIsInstance(reply, resp.Error)
+                    self.assertEqual(connection.call("SET", odd, odd + odd), "OK")
+                self.assertEqual(connection.call("DEL", *self.ODD), len(self.ODD))
+            self.assertEqual(server.terminate(), 0)
+            dumped = subprocess.run([holdfast(), "log", "dump", "--json", server.data_dir], stdout=subprocess.PIPE,
+                                    timeout=60, check=True).stdout
+        lines = [json.loads(line) for line in dumped.decode().splitlines()]
+        self.assertIn("%% caf\u00e9 \u2013", lines[0]["text"])
+        events = [line for line in lines if "event" in line]
+        self.assertEqual([tuple(map(self.had, (line["key"], line["params"]["s"], line["id"]))) for line in events],
+                         [(odd, odd[:12], odd[:60]) for odd in self.ODD])
+        self.assertEqual([(self.had(line["set"]), self.had(line["value"])) for line in lines if "set" in line],
+                         [(odd, odd + odd) for odd in self.ODD])
+        self.assertEqual([self.had(key) for key in lines[-1]["delete"]], self.ODD)
+        # What can be read is not in hex.
+        self.assertEqual([line["key"] for line in events[:4]], [odd.decode() for odd in self.ODD[:4]])
+
+
 class Damage(Directory):
     """Every kind of damage to the log."""
 

@@ -1,0 +1,47 @@
+#include "cli/text.h"
+
+#include <stdio.h>
+
+/* The length of the well-formed UTF-8 character at `text`, or 0. */
+static size_t character_length(struct hf_span text) {
+	uint8_t c = text.data[0];
+	size_t len = c < 0x80		     ? 1
+		     : c >= 0xc2 && c < 0xe0 ? 2
+		     : c >= 0xe0 && c < 0xf0 ? 3
+		     : c >= 0xf0 && c < 0xf5 ? 4
+					     : 0;
+	if (len == 0 || len > text.len)
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if (!hf_text_continues(text.data[i]))
+			return 0;
+	bool overlong = (c == 0xe0 && text.data[1] < 0xa0) || (c == 0xf0 && text.data[1] < 0x90);
+	bool beyond = (c == 0xed && text.data[1] > 0x9f) || (c == 0xf4 && text.data[1] > 0x8f);
+	return overlong || beyond ? 0 : len;
+}
+
+bool hf_text_is_utf8(struct hf_span text) {
+	size_t len = 1;
+	for (size_t at = 0; at < text.len && len > 0; at += len)
+		len = character_length(hf_span(text.data + at, text.len - at));
+	return len > 0;
+}
+
+void hf_text_json(struct hf_span text) {
+	putchar('"');
+	while (text.len > 0) {
+		size_t len = character_length(text);
+		uint8_t c = text.data[0];
+		if (len == 0)
+			fputs("\\ufffd", stdout);
+		else if (c == '"' || c == '\\')
+			printf("\\%c", c);
+		else if (c < ' ' || c == 0x7f)
+			printf("\\u%04x", c);
+		else
+			fwrite(text.data, 1, len, stdout);
+		len = len == 0 ? 1 : len;
+		text = hf_span(text.data + len, text.len - len);
+	}
+	putchar('"');
+}

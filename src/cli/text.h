@@ -1,0 +1,23 @@
+/*
+ * text.h - bytes that others wrote, as they are printed.
+ */
+#ifndef HF_CLI_TEXT_H
+#define HF_CLI_TEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+/* Is this a byte of a UTF-8 character other than its first? */
+static inline bool hf_text_continues(uint8_t c) {
+	return (c & 0xc0) == 0x80;
+}
+
+/* Is all of it well-formed UTF-8? */
+bool hf_text_is_utf8(struct hf_span text);
+
+/* A JSON string, on stdout; bytes that are no UTF-8 become the replacement character. */
+void hf_text_json(struct hf_span text);
+
+#endif
