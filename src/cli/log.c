@@ -256,13 +256,14 @@ static bool prove_snapshot(const struct held *held, uint64_t lsn, struct hf_snap
 static void print_snapshot(const struct hf_snapshot_head *head, uint64_t bytes, bool json) {
 	char name[HF_SNAPSHOT_NAME_SIZE];
 	printf(json ? "{\"snapshot\":\"%s\",\"lsn\":%llu,\"state_hash\":\"%016llx%016llx\","
-		      "\"events\":%llu,\"contracts\":%llu,\"entities\":%llu,\"ids\":%llu,"
-		      "\"bytes\":%llu,\"taken_ns\":%lld}"
+		      "\"events\":%llu,\"contracts\":%llu,\"entities\":%llu,\"plain_keys\":%llu,"
+		      "\"ids\":%llu,\"bytes\":%llu,\"taken_ns\":%lld}"
 		    : "snapshot %s lsn %llu hash %016llx%016llx events %llu contracts %llu "
-		      "entities %llu ids %llu bytes %llu taken %lld",
+		      "entities %llu plain_keys %llu ids %llu bytes %llu taken %lld",
 	       hf_snapshot_name(head->lsn, name), (ull)head->lsn, (ull)head->state_hash[1],
 	       (ull)head->state_hash[0], (ull)head->events, (ull)head->contracts,
-	       (ull)head->entities, (ull)head->ids, (ull)bytes, (long long)head->taken_ns);
+	       (ull)head->entities, (ull)head->plain_keys, (ull)head->ids, (ull)bytes,
+	       (long long)head->taken_ns);
 }
 
 /*

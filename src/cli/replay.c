@@ -38,14 +38,15 @@ static void print_result(struct hf_engine *engine, bool verified, bool json) {
 	double seconds = (double)info.recovered_ns / 1e9;
 	double rate = seconds > 0 ? (double)info.recovered_events / seconds : 0;
 	const char *format = json ? "{\"lsn\":%llu,\"state_hash\":\"%s\",\"events\":%llu,"
-				    "\"entities\":%llu,\"seconds\":%.3f,"
+				    "\"entities\":%llu,\"plain_keys\":%llu,\"seconds\":%.3f,"
 				    "\"events_per_second\":%.0f,\"verified\":%s}\n"
 				  : "lsn         %llu\nstate hash  %s\nevents      %llu\nentities  "
-				    "  %llu\nseconds     %.3f\n"
+				    "  %llu\nplain keys  %llu\nseconds     %.3f\n"
 				    "events/s    %.0f\nverified    %s\n";
 	printf(format, (unsigned long long)reply.lsn, hex,
 	       (unsigned long long)info.recovered_events, (unsigned long long)info.entities,
-	       seconds, rate, json ? (verified ? "true" : "false") : (verified ? "yes" : "no"));
+	       (unsigned long long)info.plain_keys, seconds, rate,
+	       json ? (verified ? "true" : "false") : (verified ? "yes" : "no"));
 }
 
 /* Is what was replayed there at all, up to `until_lsn`? */

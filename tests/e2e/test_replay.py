@@ -130,6 +130,22 @@ class Replay(Directory):
         for part in (str(self.last), whole["state_hash"]):
             self.assertIn(part, text.stdout)
 
+    def test_plain_keys(self):
+        """They are counted, by replay and for each snapshot, as text and as JSON."""
+        with Server() as server:
+            with resp.Connection(server.connect()) as connection:
+                for key in "abc":
+                    connection.call("SET", key, 1)
+                connection.call("DEL", "b")
+                self.assertNotIsInstance(connection.call("HF.SNAPSHOT"), resp.Error)
+            self.assertEqual(server.terminate(), 0)
+            replayed = json.loads(run("replay", server.data_dir, "--json").stdout)
+            self.assertEqual((replayed["events"], replayed["entities"], replayed["plain_keys"]), (4, 0, 2))
+            self.assertRegex(run("replay", server.data_dir).stdout, r"(?m)^plain keys  2$")
+            [snapshot] = json.loads(run("log", "verify", server.data_dir, "--json").stdout)["snapshots"]
+            self.assertEqual((snapshot["entities"], snapshot["plain_keys"], snapshot["ids"]), (0, 2, 0))
+            self.assertIn(" entities 0 plain_keys 2 ids 0 ", run("log", "verify", server.data_dir).stdout)
+
     def test_reads_only(self):
         """The tools change nothing, and work beside a server."""
         before = {path: path.read_bytes() for path in self.data.iterdir()}
