@@ -3,14 +3,15 @@
 
     test_neighbours.py [--idle N] [--each N] [--threads N] [--kinds NAME,...] [--pairs N] [--patience S] [--others N]
 
-Windows without and with a crowd take turns, each of some thousand requests; the crowd comes anew for each. What is
-compared is the median of the windows' p99, calm and hostile. While it is too much, more pairs are taken: the bound is
-on the server, not on one unlucky second. A crowd that is not there, or does not do what it came for, fails the test.
+Windows without and with a crowd take turns, each of some thousand requests, or what came in its time; the crowd comes
+anew for each. What is compared is the median of the windows' p99, calm and hostile, of a number of pairs that is said
+beforehand: the bound is on the server, not on one unlucky second, and no look at the figures ends it. A crowd that is
+not there, or does not do what it came for, fails the test.
 
-A window in which processes that are none of ours took the processors is not counted, nor is its pair; where too few
-are left, the test says so and is skipped. It ends in any case: a kind takes PATIENCE seconds and one pair more, and a
-server that does not answer for ANSWER_S fails it. A server that has a thread for every processor would wait for one as
-often as the crowd: that, too, is said and skipped.
+A window in which processes that are none of ours took the processors is not counted, nor is its pair; nothing else is
+a reason for that. Where PATIENCE seconds went to such pairs, the test says so and is skipped. A server that does not
+answer for ANSWER_S fails it. A server that has a thread for every processor would wait for one as often as the crowd:
+that, too, is said and skipped. test_planted.py has the proof that all this can fail.
 """
 
 import argparse
@@ -34,30 +35,33 @@ from test_crowds import Healthy, grow_big, idle_clients, ROOM  # noqa: E402
 
 GOAL = 2.0
 REQUESTS = 2000  # of a window: 20 are beyond the p99
-WINDOW_S = 8.0  # it ends then, and is not counted
+WINDOW_S = 8.0  # it ends then, and is judged by what came
 SETTLE_S, SETTLES = 0.1, 50
-PAIRS_MIN, PAIRS_MAX = 5, 15
+PAIRS = 9
 ANSWER_S = 20
+
+
+class Window:
+    """What was measured once: the requests' times, what others took of the processors, and what the crowd did."""
+
+    def __init__(self, latencies, others, did):
+        self.latencies, self.others, self.did = sorted(latencies), others, did
+
+    def quantile_ms(self, percent):
+        return self.latencies[len(self.latencies) * percent // 100] * 1e3
+
+    def __str__(self):
+        return "p50 %.2f p99 %.2f ms, %d requests, %s, others %.0f%%" % (
+            self.quantile_ms(50), self.quantile_ms(99), len(self.latencies), work(self.did), self.others * 100)
 
 
 class Figures:
     """What the windows of one kind, calm or hostile, were like."""
 
-    def __init__(self):
-        self.p50, self.p99 = [], []
-        self.did = []  # of each, what the crowd did: a dict
-
-    def add(self, latencies, did):
-        latencies.sort()
-        self.p50.append(latencies[len(latencies) // 2] * 1e3)
-        self.p99.append(latencies[len(latencies) * 99 // 100] * 1e3)
-        self.did.append(did)
-
-    def drop(self):
-        self.p50.pop(), self.p99.pop(), self.did.pop()
-
-    def median(self, name):
-        return statistics.median(did[name] for did in self.did)
+    def __init__(self, windows):
+        self.p50 = [window.quantile_ms(50) for window in windows]
+        self.p99 = [window.quantile_ms(99) for window in windows]
+        self.did = {name: statistics.median(window.did[name] for window in windows) for name in windows[0].did}
 
     def __str__(self):
         return "p50 %.2f p99 %.2f (%.2f to %.2f)" % (
@@ -67,8 +71,8 @@ class Figures:
 class Neighbourhood:
     """A server, its healthy client, and the crowds of one test."""
 
-    def __init__(self, server, args):
-        self.server, self.args = server, args
+    def __init__(self, server):
+        self.server = server
         self.healthy = Healthy(server)
         self.witness = resp.Connection(server.connect())
         for connection in self.healthy.connection, self.witness:
@@ -90,8 +94,8 @@ class Neighbourhood:
             if now["connected_clients"] == 2 and done <= 1:
                 return
 
-    def window(self, pids, figures):
-        """Measures once. False if others had the processors meanwhile."""
+    def window(self, pids):
+        """Measures once."""
         for _ in range(20):
             self.healthy.send()
         load, before = machine.Load([self.server.process.pid, *pids]), self.info()
@@ -99,56 +103,63 @@ class Neighbourhood:
         while (seconds := time.perf_counter() - begin) < WINDOW_S and len(latencies) < REQUESTS:
             latencies.append(self.healthy.send())
         after, others, server = self.info(), load.others(), load.share(self.server.process.pid)
-        did = {
+        return Window(latencies, others, {
             "clients": after["connected_clients"] - 2,
             "commands": (after["total_commands_processed"] - before["total_commands_processed"]
                          - len(latencies) - 1) / seconds,
             "came": (after["total_connections_received"] - before["total_connections_received"]) / seconds,
             "server": server,
-        }
-        figures.add(latencies, did)
-        good = others <= self.args.others and len(latencies) == REQUESTS
-        if self.args.verbose:
-            print("   p50 %.2f p99 %.2f ms, %d requests, %s, others %.0f%%%s" % (
-                figures.p50[-1], figures.p99[-1], len(latencies), work(did), others * 100,
-                "" if good else ": not counted"), flush=True)
-        if not good:
-            figures.drop()
-        return good
+        })
 
-    def pair(self, parts, calm, hostile):
-        """Two windows, counted both or not at all."""
+    def pair(self, kind):
+        """Two windows, one after the other: calm, and beside the kind's crowd."""
         self.settle()
-        if not self.window([], calm):
-            return
-        with crowds.Crowds(self.server.port, parts) as crowd:
+        calm = self.window([])
+        with crowds.Crowds(self.server.port, kind.parts) as crowd:
             time.sleep(SETTLE_S)
-            if not self.window(crowd.pids(), hostile):
-                calm.drop()
+            return calm, self.window(crowd.pids())
 
-    def compare(self, kind):
-        """The ratio of the p99s; None if the machine was too busy."""
-        calm, hostile = Figures(), Figures()
-        ratio = None
-        end = time.monotonic() + self.args.patience
-        while time.monotonic() < end and len(hostile.p99) < PAIRS_MAX:
-            self.pair(kind.parts, calm, hostile)
-            pairs = len(hostile.p99)
-            if pairs < self.args.pairs:
-                continue
-            ratio = statistics.median(hostile.p99) / statistics.median(calm.p99)
-            if ratio <= GOAL:
-                break
-        if ratio is None:
-            print(f"{kind.what}: only {len(hostile.p99)} pairs of windows in which nobody else took the processors",
-                  flush=True)
-            return None
-        did = {name: hostile.median(name) for name in hostile.did[0]}
-        print("%-32s %3.1fx   calm %s   hostile %s ms   %d pairs, %s" % (
-            kind.what, ratio, calm, hostile, len(hostile.p99), work(did)), flush=True)
-        for name, least in kind.least.items():
-            assert did[name] >= least, f"{kind.what}: that was no crowd: {name} {did[name]:.2f}, expected {least}"
-        return ratio
+
+def quiet_pairs(pair, kind, args):
+    """So many in which nobody else took the processors; fewer if that took more than our patience."""
+    pairs, lost_s = [], 0.0
+    while len(pairs) < args.pairs and lost_s <= args.patience:
+        begin = time.monotonic()
+        both = pair(kind)
+        quiet = all(window.others <= args.others for window in both)
+        if quiet:
+            pairs.append(both)
+        else:
+            lost_s += time.monotonic() - begin
+        if args.verbose:
+            for window in both:
+                print(f"   {window}{'' if quiet else ': not counted'}", flush=True)
+    return pairs
+
+
+def compare(pair, kind, args):
+    """The ratio of the p99s; None if the machine was too busy."""
+    pairs = quiet_pairs(pair, kind, args)
+    if len(pairs) < args.pairs:
+        print(f"{kind.what}: only {len(pairs)} pairs of windows in which nobody else took the processors", flush=True)
+        return None
+    calm, hostile = map(Figures, zip(*pairs))
+    ratio = statistics.median(hostile.p99) / statistics.median(calm.p99)
+    print("%-32s %3.1fx   calm %s   hostile %s ms   %d pairs, %s" % (
+        kind.what, ratio, calm, hostile, len(pairs), work(hostile.did)), flush=True)
+    for name, least in kind.least.items():
+        did = hostile.did[name]
+        assert did >= least, f"{kind.what}: that was no crowd: {name} {did:.2f}, expected {least}"
+    return ratio
+
+
+def judge(ratios):
+    """Ends the test, by the ratio of each kind."""
+    over = [f"{name} {ratio:.1f}" for name, ratio in ratios.items() if ratio is not None and ratio > GOAL]
+    assert not over, f"p99 over {GOAL} times the calm one: {', '.join(over)}"
+    unknown = [name for name in ratios if ratios[name] is None]
+    if unknown:
+        skip("other processes use the machine: not measured beside " + ", ".join(unknown))
 
 
 def work(did):
@@ -200,8 +211,8 @@ def main():
     parser.add_argument("--each", type=int, default=1000, help="of the other kinds")
     parser.add_argument("--threads", default="1", help="of the server")
     parser.add_argument("--kinds", help="some of them only")
-    parser.add_argument("--pairs", type=int, default=PAIRS_MIN, help="of windows, at least")
-    parser.add_argument("--patience", type=float, default=60, help="seconds for each kind")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of windows")
+    parser.add_argument("--patience", type=float, default=60, help="seconds that each kind may lose to others")
     parser.add_argument("--others", type=float, default=machine.QUIET, help="what others may take, in processors")
     parser.add_argument("--verbose", action="store_true", help="each window")
     args = parser.parse_args()
@@ -215,14 +226,10 @@ def main():
     ratios = {}
     with Server(contracts=str(ROOT / "examples/order"), args=serve) as server, \
             another_machine(server.data_dir):
-        neighbourhood = Neighbourhood(server, args)
+        neighbourhood = Neighbourhood(server)
         for name in names:
-            ratios[name] = neighbourhood.compare(chosen[name])
-    over = [f"{name} {ratio:.1f}" for name, ratio in ratios.items() if ratio is not None and ratio > GOAL]
-    assert not over, f"p99 over {GOAL} times the calm one: {', '.join(over)}"
-    unknown = [name for name in names if ratios[name] is None]
-    if unknown:
-        skip("other processes use the machine: not measured beside " + ", ".join(unknown))
+            ratios[name] = compare(neighbourhood.pair, chosen[name], args)
+    judge(ratios)
 
 
 if __name__ == "__main__":
