@@ -1,14 +1,27 @@
-"""The planted bugs: (name, file, what stands there, what is put in its place, tests that must catch it).
+"""The planted bugs: (name, file, what stands there, what is put in its place, tests that must catch it[, a Sign]).
 
 Each is a mistake that was made somewhere, or that one of the product's promises depends on not being made. What stands
 there must be in the file exactly once, so that a bug whose place has changed is noticed. A catcher is a test of
-tests/list, or its command with other arguments; the cheapest that catches it is the only one named.
+tests/list, or its command with other arguments; the cheapest that catches it is the only one named. It has to say that
+something is wrong (`catches` in run); a Sign wants just these words of it, or lets it hang.
 """
+import typing
+
 LOG_UNIT, ENGINE_UNIT, INDEX_UNIT = "unit-log", "unit-engine", "unit-index"
 TORTURE, READS = "torture", "torture-reads"
 MACHINE_UNIT, RESP_UNIT, HOSTILE = "unit-machine", "unit-resp", "hostile-crowds"
 SIM, SNAPSHOT, SNAPSHOT_UNIT, PLAIN = "sim --count 200000", "snapshot", "unit-snapshot", "plain"
 STATS_UNIT = "unit-stats"
+
+
+class Sign(typing.NamedTuple):
+    """How the test that catches a bug is known to have seen it."""
+
+    says: str = ""  # a pattern
+    hangs: bool = False
+
+
+HANGS = Sign(hangs=True)
 
 BUGS = [
     # ---- the log: what is acknowledged is on the disk
@@ -19,7 +32,7 @@ BUGS = [
     ("a frame's commit counts one record too few", "src/log/commit.c",
      "atomic_store_explicit(&log->committed, log->flying.last_lsn, memory_order_release);",
      "atomic_store_explicit(&log->committed, log->flying.last_lsn - 1, memory_order_release);",
-     [LOG_UNIT]),
+     [LOG_UNIT], HANGS),
     ("close does not wait for what was appended", "src/log/log.c",
      "	while (ok && hf_log_committed(log) < log->last_lsn)\n		ok = hf_log_wait_frame(log, err);\n",
      "",
@@ -33,7 +46,7 @@ BUGS = [
     ("a frame may reach over its segment's end", "src/log/append.c",
      "	if (position + hf_sector_up(HF_FRAME_HEADER_SIZE + len) > end)",
      "	if (position + hf_sector_up(HF_FRAME_HEADER_SIZE + len) > end + HF_SECTOR)",
-     [SIM]),
+     [SIM], HANGS),
     ("a record may fill the frame beyond its segment's end", "src/log/append.c",
      "log->frame.position + hf_sector_up(used) <= segment_end(log, log->frame.position);",
      "log->frame.position + used <= segment_end(log, log->frame.position) + HF_FRAME_MAX;",
@@ -309,7 +322,7 @@ BUGS = [
     ("history loses its stride", "src/engine/entity.c",
      "		hf_atomic_store(&entity->skip, change->position, HF_RELAXED);",
      "		hf_atomic_store(&entity->skip, change->position - (change->version > 64), HF_RELAXED);",
-     [ENGINE_UNIT]),
+     [ENGINE_UNIT], HANGS),
     ("an entity loses its fields by an upgrade", "src/machine/upgrade.c",
      "		memcpy(ret_block + to->offset, block + from->offset, size);",
      "		memcpy(ret_block + to->offset, block + to->offset, size);",
@@ -438,7 +451,7 @@ BUGS = [
     ("a history does not end where it began", "src/engine/query.c",
      "	if (history->version <= history->to)\n",
      "	if (history->version < history->to)\n",
-     [ENGINE_UNIT]),
+     [ENGINE_UNIT], HANGS),
 
     # ---- snapshots
     ("a request changes an entity that is not saved yet", "src/engine/entity.c",
@@ -472,7 +485,7 @@ BUGS = [
     ("ids of a snapshot are looked up by another seed", "src/engine/recover.c",
      "	engine->hash_seed = loading.head.hash_seed;\n	bool ok",
      "	bool ok",
-     [SNAPSHOT]),
+     [SNAPSHOT], HANGS),
     ("a damaged snapshot is the end", "src/engine/recover.c",
      "		if (why.status == HF_NOMEM) {",
      "		if (why.status == HF_NOMEM || why.status == HF_CORRUPT) {",
@@ -563,7 +576,7 @@ BUGS = [
     ("the breaker never closes", "src/stats/breaker.c",
      "		set_open(seat, false, now_ns);",
      "		set_open(seat, true, now_ns);",
-     ["sim-counting"]),
+     ["sim-counting"], HANGS),
     ("an open breaker counts some things", "src/stats/breaker.c",
      "	seat->hot.cells = counts ? bank->cells : NULL;",
      "	seat->hot.cells = !seat->rests ? bank->cells : NULL;",
