@@ -47,6 +47,9 @@ REFUSED = re.compile(r"-REFUSED shelf:(\S+) (?:is (\w+) \(version (\d+)\)|does n
 NOTFOUND = re.compile(r"-NOTFOUND shelf:(\S+) does not exist$")
 
 
+Counts = collections.namedtuple("Counts", "operations answered events")
+
+
 class Violation(Exception):
     """The history is not linearizable; the message says which lines show it, and why."""
 
@@ -353,7 +356,7 @@ def sweep(operations):
 
 
 def check(lines):
-    """Raises Violation if the history is not linearizable. The number of its operations and of its events."""
+    """Raises Violation if the history is not linearizable; its Counts: one of nothing is linearizable."""
     operations = [Operation(number, line) for number, line in enumerate(lines, 1)]
     facts = Facts(operations)
     for operation in operations:
@@ -363,14 +366,14 @@ def check(lines):
     sweep(list(effects(facts, operations)) + operations)
     wrong = plain.find_wrong(operations)
     require(not wrong, "{1}: {0}", *(wrong or ()))
-    return len(operations), len(facts.by_n)
+    return Counts(len(operations), sum(operation.answered for operation in operations), len(facts.by_n))
 
 
 def main():
     for path in sys.argv[1:]:
         with open(path, encoding="ascii") as file:
             try:
-                print("%s: linearizable: %d operations, %d events" % (path, *check(file)))
+                print("%s: linearizable: %d operations, %d answered, %d events" % (path, *check(file)))
             except Violation as violation:
                 sys.exit(f"{path}: NOT linearizable: {violation}")
 
