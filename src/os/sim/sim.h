@@ -184,6 +184,8 @@ uint64_t sim_damage_count(const struct sim *sim);
 
 /* Lets others run, perhaps. */
 void sim_yield(void);
+/* So much time passes at least, in which others run. */
+void sim_sleep(uint64_t ns);
 /* What is allocated while this is on outlives the process, and never fails. */
 void sim_keep_memory(bool keep);
 /* Waits until the event is signalled, or the flush behind it has completed. */

@@ -221,6 +221,11 @@ void sim_yield(void) {
 	schedule(sim_world());
 }
 
+void sim_sleep(uint64_t ns) {
+	struct sim *sim = sim_world();
+	sim_wait_for(sim, &sim->fibers[sim->fiber], sim->now_ns + ns + 1);
+}
+
 static void preempt(struct sim *sim) {
 	if (sim_once_in(&sim->random, PREEMPT_ONE_IN))
 		schedule(sim);
