@@ -61,14 +61,42 @@ void actor_crowd(struct actor *actor) {
 
 /* ---- opening and closing ---- */
 
+/* Where nothing failed and nothing was damaged, everything must be found as it was left. */
+static void on_notice(void *arg, const char *line) {
+	struct actor *actor = arg;
+	bool of_witness = strstr(line, "acked.hfw is ") != NULL;
+	sim_say("-- %s", line);
+	actor->unwitnessed |= of_witness && strstr(line, "acked.hfw is damaged") != NULL;
+	if (!actor->faults && !actor->damage &&
+	    (of_witness || strstr(line, "this snapshot is not used") != NULL))
+		actor_fail(actor, "nothing was damaged, and it says: %s", line);
+}
+
+/* Opening has the witness know all that was recovered, before it returns. */
+static void begin_commits(struct actor *actor) {
+	actor->commits->last = hf_engine_committed(actor->engine);
+	memset(actor->commits->at_ns, 0,
+	       (actor->commits->last + 1) * sizeof(actor->commits->at_ns[0]));
+}
+
+static void note_commits(struct actor *actor, uint64_t committed) {
+	while (actor->commits->last < committed)
+		actor->commits->at_ns[++actor->commits->last] = sim_time_ns(actor->sim);
+}
+
 bool actor_open(struct actor *actor, struct hf_err *err) {
 	actor->engine = NULL;
+	actor->unwitnessed = false;
+	actor->options.notice = on_notice;
+	actor->options.arg = actor;
 	memset(actor->clients, 0, actor->client_count * sizeof(*actor->clients));
 	struct hf_engine *engine;
 	if (!hf_engine_open(&actor->options, &engine, err))
 		return false;
 	sim_say("-- open, recovered %llu", (unsigned long long)hf_engine_committed(engine));
 	actor->engine = engine;
+	if (actor->commits != NULL)
+		begin_commits(actor);
 	actor->commit_fd = -1;
 	return hf_engine_commit_fd(engine, &actor->commit_fd, err);
 }
@@ -120,6 +148,20 @@ void actor_keep_hash(struct actor *actor) {
 			   (unsigned long long)reply.lsn, (unsigned long long)last);
 }
 
+/* What was answered is on the disk: nothing older may be what recovery began from. */
+static void check_snapshot(const struct actor *actor) {
+	struct hf_engine_info info;
+	if (actor->snapshot_floor == 0 || actor->faults || actor->damage)
+		return;
+	hf_engine_info(actor->engine, &info);
+	if (info.recovered_snapshot_lsn < actor->snapshot_floor)
+		actor_fail(actor,
+			   "a snapshot of LSN %llu was answered, and recovery began from that of "
+			   "%llu",
+			   (unsigned long long)actor->snapshot_floor,
+			   (unsigned long long)info.recovered_snapshot_lsn);
+}
+
 void actor_check_recovered(struct actor *actor) {
 	uint64_t floor = actor->floor, ceiling = actor->ceiling;
 	uint64_t committed = hf_engine_committed(actor->engine);
@@ -131,6 +173,7 @@ void actor_check_recovered(struct actor *actor) {
 			   (unsigned long long)committed, (unsigned long long)ceiling);
 	hf_engine_lock(actor->engine);
 	actor_check_hash(actor, committed);
+	check_snapshot(actor);
 	hf_engine_unlock(actor->engine);
 	model_cut(actor->model, committed);
 	actor->shown = committed;
@@ -431,6 +474,8 @@ static void show(struct actor *actor) {
 	if (committed > actor->model->last)
 		actor_fail(actor, "LSN %llu is committed, and only %llu was sent",
 			   (unsigned long long)committed, (unsigned long long)actor->model->last);
+	if (actor->commits != NULL)
+		note_commits(actor, committed);
 	for (uint32_t i = 0; i < actor->client_count; i++) {
 		struct client *client = &actor->clients[i];
 		if (!client->waits || client->answer.durable_at > committed)
@@ -453,8 +498,13 @@ static void snapshot(struct actor *actor) {
 	struct hf_snapshot_outcome outcome;
 	struct hf_err err;
 	uint64_t ticket;
-	if (actor->model->last == 0 || !hf_engine_snapshot(actor->engine, &ticket, &err) ||
-	    sim_once_in(&actor->random, 2))
+	if (actor->model->last == 0)
+		return;
+	if (!hf_engine_snapshot(actor->engine, &ticket, &err)) {
+		actor->counts->snapshots_refused++;
+		return;
+	}
+	if (sim_once_in(&actor->random, 2))
 		return;
 	if (actor->options.flush == HF_FLUSH_THREAD)
 		hf_engine_snapshot_wait(actor->engine, ticket, &outcome);
@@ -467,6 +517,11 @@ static void snapshot(struct actor *actor) {
 	if (outcome.lsn > hf_engine_committed(actor->engine))
 		actor_fail(actor, "a snapshot of LSN %llu, which is not durable",
 			   (unsigned long long)outcome.lsn);
+	if (outcome.err.status != HF_OK)
+		return;
+	actor->counts->snapshots++;
+	if (outcome.lsn > actor->snapshot_floor)
+		actor->snapshot_floor = outcome.lsn;
 }
 
 bool actor_step(struct actor *actor) {
@@ -507,5 +562,10 @@ void actor_settle(struct actor *actor) {
 		sim_event_wait(actor->commit_fd);
 		poll(actor);
 	}
+	show(actor);
+}
+
+void actor_rest(struct actor *actor) {
+	sim_sleep((uint64_t)sim_below(&actor->random, 100) * 1000000);
 	show(actor);
 }

@@ -19,6 +19,17 @@ struct client {
 	struct model_answer answer;
 };
 
+/* When each LSN was committed, or a little later: when that was first looked at. */
+struct commits {
+	uint64_t last;
+	uint64_t at_ns[MODEL_LSNS];
+};
+
+/* What was done by all actors of a mode's runs; numbers only (main.c adds them up). */
+struct actor_counts {
+	uint64_t snapshots, snapshots_refused; /* answered; one was under way */
+};
+
 struct actor {
 	const char *mode;
 	uint64_t seed; /* of the whole run: what replays it, with the mode */
@@ -35,6 +46,10 @@ struct actor {
 	uint64_t shown; /* no answer that a client saw depends on a later LSN */
 	/* While no engine is open: what must be recovered, and what can be at most. */
 	uint64_t floor, ceiling;
+	uint64_t snapshot_floor;     /* a snapshot of this LSN was answered: it stays, or a newer */
+	struct actor_counts *counts; /* of the mode */
+	struct commits *commits;     /* NULL: nobody asks */
+	bool unwitnessed;	     /* this life was told that the witness is damaged */
 	bool faults; /* a request may fail for a reason of the world's, if it changes nothing */
 	bool damage; /* likewise, because it met damage */
 };
@@ -77,6 +92,8 @@ bool actor_load(struct actor *actor, enum model_contract contract, uint32_t vers
 bool actor_step(struct actor *actor);
 /* Waits until everything is durable, or the engine has stopped. */
 void actor_settle(struct actor *actor);
+/* Does nothing for a while: up to 100 ms of the world's time. */
+void actor_rest(struct actor *actor);
 /* Ends the process where it stands. */
 _Noreturn void actor_crash(struct actor *actor);
 /* Closes the engine; false with `err` if it had failed. */

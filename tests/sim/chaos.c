@@ -114,6 +114,7 @@ static struct world new_world(const char *mode, uint64_t seed, struct totals *to
 			.seed = seed,
 			.model = modes_model(0),
 			.clients = modes_clients(0),
+			.counts = &totals->counts,
 			.sim = sim_new(seed, sim_disk_new()),
 			.options = { .data_dir = "data" },
 			.next_id = 1,
@@ -153,9 +154,11 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 }
 
 static void print(const struct totals *totals) {
-	printf("%llu lives in %llu worlds, %llu faults, %llu processes stopped by one\n",
+	printf("%llu lives in %llu worlds, %llu faults, %llu processes stopped by one; %llu "
+	       "snapshots answered\n",
 	       (unsigned long long)totals->lives, (unsigned long long)totals->runs,
-	       (unsigned long long)totals->faults, (unsigned long long)totals->stops);
+	       (unsigned long long)totals->faults, (unsigned long long)totals->stops,
+	       (unsigned long long)totals->counts.snapshots);
 }
 
 const struct mode chaos_mode = {
@@ -208,9 +211,9 @@ static uint64_t run_nth(uint64_t seed, struct totals *totals) {
 
 static void print_nth(const struct totals *totals) {
 	printf("%llu lives with a fault at their n-th operation or allocation, once or for ever, "
-	       "every n of %llu runs: %llu stopped by it\n",
+	       "every n of %llu runs: %llu stopped by it; %llu snapshots answered\n",
 	       (unsigned long long)totals->faults, (unsigned long long)totals->runs,
-	       (unsigned long long)totals->stops);
+	       (unsigned long long)totals->stops, (unsigned long long)totals->counts.snapshots);
 }
 
 const struct mode nth_mode = {

@@ -20,6 +20,7 @@
 #define DEPTHS 4u
 #define SEEDS_APART 1000000u /* more than the runs of one call */
 #define JOBS_MAX 64u
+#define SNAPSHOTS_FROM 1000u /* a count that so many are too few for may be without */
 
 static const struct mode *const modes[] = { &points_mode, &chaos_mode, &nth_mode, &damage_mode };
 
@@ -149,7 +150,10 @@ static int run_all(const struct mode *mode, uint64_t seed, uint64_t count, uint3
 	double took = seconds() - begin;
 	mode->print(&totals);
 	printf("in %.1f s: %.0f a second\n", took, (double)done(mode, &totals) / took);
-	return 0;
+	if (count < SNAPSHOTS_FROM || totals.counts.snapshots > 0)
+		return 0;
+	fprintf(stderr, "FAILED: of all snapshots that were asked for, none was answered\n");
+	return 1;
 }
 
 static int usage(void) {

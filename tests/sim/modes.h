@@ -10,6 +10,7 @@ struct totals {
 	uint64_t runs, points, events, moments;
 	uint64_t deep, killed, lost_tails; /* of points */
 	uint64_t faults, damages, stops, refusals, unseen, lives;
+	struct actor_counts counts;
 };
 
 /* What a mode's runs are counted in, and how a run is made. */

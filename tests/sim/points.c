@@ -26,7 +26,7 @@ struct scene {
 
 static void on_moment(void *arg, enum sim_op op);
 
-static struct actor points_actor(uint64_t seed, uint32_t depth) {
+static struct actor points_actor(uint64_t seed, uint32_t depth, struct totals *totals) {
 	struct sim_random random = { seed ^ 0x5eed };
 	struct actor actor = {
 		.mode = "points",
@@ -34,6 +34,7 @@ static struct actor points_actor(uint64_t seed, uint32_t depth) {
 		.random = random,
 		.model = modes_model(depth),
 		.clients = modes_clients(depth),
+		.counts = &totals->counts,
 		.options = { .data_dir = "data" },
 		.next_id = 1,
 	};
@@ -88,7 +89,7 @@ static void recover(void *arg) {
 /* One crash point. Owns the disk. */
 static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed, bool killed) {
 	struct scene scene = {
-		.actor = points_actor(parent->actor.seed, parent->depth + 1),
+		.actor = points_actor(parent->actor.seed, parent->depth + 1, parent->totals),
 		.parent = parent,
 		.depth = parent->depth + 1,
 		.totals = parent->totals,
@@ -97,6 +98,7 @@ static void try_point(struct scene *parent, struct sim_disk *disk, uint64_t seed
 	scene.actor.random.state = seed;
 	scene.actor.floor = actor_floor(&parent->actor);
 	scene.actor.ceiling = actor_ceiling(&parent->actor);
+	scene.actor.snapshot_floor = parent->actor.snapshot_floor;
 	scene.actor.keys = parent->actor.keys;
 	scene.actor.next_id = parent->actor.next_id;
 	modes_copy_model(scene.actor.model, parent->actor.model);
@@ -180,7 +182,7 @@ static void live(void *arg) {
 
 /* Returns the hash of all its I/O. */
 static uint64_t run(uint64_t seed, struct totals *totals) {
-	struct scene scene = { .actor = points_actor(seed, 0), .totals = totals };
+	struct scene scene = { .actor = points_actor(seed, 0, totals), .totals = totals };
 	struct actor *actor = &scene.actor;
 	memset(actor->model, 0, offsetof(struct model, records));
 	/* Most are short: a long log takes its time in each of its points, and they are alike. */
@@ -204,10 +206,13 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 
 static void print(const struct totals *totals) {
 	printf("%llu crash points in %llu runs of %llu events: %llu in a recovery, %llu after a "
-	       "kill; %llu lost a tail that nobody was told of\n",
+	       "kill; %llu lost a tail that nobody was told of; %llu snapshots answered, %llu "
+	       "refused\n",
 	       (unsigned long long)totals->points, (unsigned long long)totals->runs,
 	       (unsigned long long)totals->events, (unsigned long long)totals->deep,
-	       (unsigned long long)totals->killed, (unsigned long long)totals->lost_tails);
+	       (unsigned long long)totals->killed, (unsigned long long)totals->lost_tails,
+	       (unsigned long long)totals->counts.snapshots,
+	       (unsigned long long)totals->counts.snapshots_refused);
 }
 
 const struct mode points_mode = {
