@@ -10,9 +10,10 @@
  * keys are saved as entities are; their map is walked behind the arena.
  *
  * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it
- * to the requests. If they fill it all the same, the disk is slower than they are, and they wait
- * for a block to be written, as they do for the log's ring. If that takes too long, the snapshot
- * is given up, not the requests.
+ * to the requests: a slice begins when less than half is full, and copies less than a block takes
+ * (where a line has more plain keys, the next slice goes over the rest). If requests fill it all
+ * the same, the disk is slower than they are, and they wait for a block to be written, as they do
+ * for the log's ring. If that takes too long, the snapshot is given up, not the requests.
  */
 #include "engine/engine_private.h"
 #include "frame/cursor.h"
@@ -42,9 +43,15 @@ struct pass {
 	size_t memory_bytes;
 	const struct chunk *chunk; /* the walk; NULL behind its end */
 	const uint8_t *at, *end;
-	uint64_t place; /* among the plain keys: the next hash */
-	size_t copied;	/* of them, in this slice */
+	uint64_t place;	 /* among the plain keys: the next hash */
+	size_t copied;	 /* of them, in this slice */
+	bool again;	 /* there are more of them in this line than a slice copies */
+	uint64_t images; /* written */
 };
+
+#define IMAGE_MAX (sizeof(struct entity) + HF_PLAIN_VALUE_MAX + HF_KEY_MAX + 7)
+_Static_assert(IMAGE_MAX <= HF_SNAPSHOT_PAYLOAD_MAX / 2 && SLICE_BYTES <= HF_SNAPSHOT_BLOCK_MAX / 4,
+	       "half of the smallest ring has room for all that a slice copies");
 
 /* ---- images: under the lock ------------------------------------------------------------------ */
 
@@ -120,15 +127,25 @@ static void walk_key(void *arg, void *object) {
 	struct entity *entity = object;
 	if (hf_entity_is_saved(entity, pass->engine->saver.mark))
 		return;
+	if (pass->copied >= SLICE_BYTES) {
+		pass->again = true;
+		return;
+	}
 	pass->copied += hf_entity_size(entity);
 	hf_entity_save(pass->engine, entity);
 }
 
+/* A line has no bounds: its values together may be larger than the whole ring. */
 static bool walk_plain(struct pass *pass) {
 	pass->copied = 0;
+	pass->again = false;
 	for (uint32_t i = 0; i < SLICE_STEPS && pass->copied < SLICE_BYTES; i++) {
-		pass->place = hf_objects_walk(pass->engine->plain.map, pass->place, walk_key, pass);
-		if (pass->place == 0)
+		uint64_t next =
+			hf_objects_walk(pass->engine->plain.map, pass->place, walk_key, pass);
+		if (pass->again)
+			return true; /* the next slice passes over what is saved by then */
+		pass->place = next;
+		if (next == 0)
 			return false;
 	}
 	return true;
@@ -287,6 +304,7 @@ static bool write_images(struct pass *pass, bool walking, struct hf_err *err) {
 		if (!hf_snapshot_write(&pass->writer, HF_SNAPSHOT_ENTITIES, block->items,
 				       block->bytes, block->used, err))
 			return false;
+		pass->images += block->items;
 		block->used = block->items = 0;
 		hf_engine_lock(pass->engine);
 		saver->first = (saver->first + 1) % saver->block_count;
@@ -297,11 +315,25 @@ static bool write_images(struct pass *pass, bool walking, struct hf_err *err) {
 	}
 }
 
+/* Some of the walk, under the lock; *ret_walking is false at its end. False: it is given up. */
+static bool copy_some(struct pass *pass, bool ok, bool *ret_walking, struct hf_err *err) {
+	struct saver *saver = &pass->engine->saver;
+	if (!ok)
+		saver->overrun = true;
+	if (!ok || saver->full * 2 < saver->block_count)
+		saver->saving = *ret_walking = walk_slice(pass);
+	/* Behind the walk: of what overruns in its last part, nobody else would hear. */
+	if (ok && saver->overrun)
+		return hf_fail(err, HF_IO,
+			       "events changed entities faster than the disk took their images");
+	return ok;
+}
+
 /*
  * Once begun, the walk goes to its end also when the snapshot is given up, only that nothing is
  * copied any more: behind it, all `saved` bits are equal again.
  */
-static bool write_entities(struct pass *pass, bool ok, struct hf_err *err) {
+static bool walk(struct pass *pass, bool ok, struct hf_err *err) {
 	struct saver *saver = &pass->engine->saver;
 	for (bool walking = true; walking;) {
 		struct hf_err why;
@@ -315,19 +347,19 @@ static bool write_entities(struct pass *pass, bool ok, struct hf_err *err) {
 		}
 		hf_engine_lock(pass->engine);
 		uint64_t since = hf_clock_monotonic_ns();
-		if (ok && saver->overrun)
-			ok = hf_fail(
-				err, HF_IO,
-				"events changed entities faster than the disk took their images");
-		if (!ok)
-			saver->overrun = true;
-		if (!ok || saver->full * 2 < saver->block_count)
-			walking = walk_slice(pass);
-		saver->saving = walking;
+		ok = copy_some(pass, ok, &walking, err);
 		unlock_and_rest(pass, since);
 		ok = ok && write_images(pass, walking, err);
 	}
 	return ok;
+}
+
+static bool write_entities(struct pass *pass, bool ok, struct hf_err *err) {
+	uint64_t count = pass->head.entities + pass->head.plain_keys;
+	return walk(pass, ok, err) &&
+	       (pass->images == count ||
+		hf_fail(err, HF_IO, "it holds %llu of %llu entities and plain keys",
+			(unsigned long long)pass->images, (unsigned long long)count));
 }
 
 /* Some lines of the index, as long as the block has room. False: it is at its end. */

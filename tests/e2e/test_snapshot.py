@@ -30,6 +30,7 @@ ORDER = (ROOT / "examples/order/order.mmd").read_text()
 SEGMENT = ["--segment-size", "1048576"]
 NEVER = ["--snapshot-log", "0"]
 ORDERS = 6000
+LARGE_IN_A_LINE = 34  # of 64 KiB: more than the smallest ring of images takes, 8 blocks of 256 KiB
 SEED = 11
 
 
@@ -96,6 +97,28 @@ def place(connection, numbers):
         connection.send_raw(resp.encode("HF.SEND", "order", "o%s" % number, "Place", "q", 1000000, "p", 1, "s", "ACME",
                                         "ID", "place"))
     return [connection.read() for _ in numbers]
+
+
+def pipeline(connection, commands):
+    """Sends them all; the replies."""
+    connection.send_raw(b"".join(resp.encode(*command) for command in commands))
+    return [connection.read() for _ in commands]
+
+
+def keys_by_line(connection):
+    """Of an empty map: keys of the same home line, by the cursor behind it; that of the last line is 0."""
+    tenth = connection.call("SCAN", 0, "COUNT", 1)[0]  # looks at ten lines
+    lines = {}
+    while len(lines.get(b"0", [])) < LARGE_IN_A_LINE or sum(len(k) >= LARGE_IN_A_LINE for k in lines.values()) < 2:
+        number = sum(map(len, lines.values()))
+        keys = [b"key%d" % number for number in range(number, number + 50)]
+        replies = pipeline(connection, [command for key in keys for command in (
+            ("SET", key, "x"), ("SCAN", 0, "COUNT", 1), ("SCAN", tenth, "COUNT", 1), ("DEL", key))])
+        for key, low, high in zip(keys, replies[1::4], replies[2::4]):
+            shown = [behind for behind, shown in (low, high) if shown == [key]]
+            assert len(shown) == 1, (key, low, high)
+            lines.setdefault(shown[0], []).append(key)
+    return lines
 
 
 class Load:
@@ -356,6 +379,32 @@ class Taken(unittest.TestCase):
             verified = run("replay", server.data_dir, "--verify")
             self.assertEqual(verified.returncode, 0, verified.stderr)
 
+    def test_many_large_values_in_one_line(self):
+        """A home line of the map of plain keys, with more in it than the ring of images takes: in the last line, which
+        ends the walk, and in another one."""
+        with Server(args=self.args) as server:
+            with resp.Connection(server.connect()) as connection:
+                lines = keys_by_line(connection)
+                large = [keys for keys in lines.values() if len(keys) >= LARGE_IN_A_LINE and keys is not lines[b"0"]]
+                for count, keys in enumerate((lines[b"0"], large[0]), start=1):
+                    keys = keys[:LARGE_IN_A_LINE]
+                    self.assertEqual(pipeline(connection, [("SET", key, "v" * 65536) for key in keys]),
+                                     ["OK"] * LARGE_IN_A_LINE)
+                    self.assertEqual(set(connection.call("SCAN", 0, "COUNT", 1000)[1]), set(keys))
+                    lsn, size = connection.call("HF.SNAPSHOT")
+                    self.assertGreater(size, 65536 * LARGE_IN_A_LINE)
+                    self.check_snapshots(server.data_dir, count)
+                    self.assertEqual(connection.call("DEL", *keys), LARGE_IN_A_LINE)
+                figures = info(connection)
+                self.assertEqual((int(figures["snapshot_lsn"]), figures["snapshot_failures"]), (lsn, "0"))
+            self.assertEqual(server.terminate(), 0)
+
+    def check_snapshots(self, data, count):
+        """All of them are what the log makes."""
+        for words in (["replay", data, "--verify"], ["log", "verify", data]):
+            done = run(*words)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(snapshots(data)), count)
 
     def test_one_that_succeeds_ends_the_pause(self):
         """After a failure the policy waits for half a minute, unless somebody else's succeeds before."""
