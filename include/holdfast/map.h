@@ -91,10 +91,10 @@ HF_API void hf_map_exit(struct hf_map_thread *thread);
 
 /*
  * 64-bit keys. All return HF_REFUSED where the thread has not the right, HF_USAGE for the other
- * kind of map, and those that add an entry HF_NOMEM; what else is named at each. To get, and to
- * open a cursor, needs HF_MAP_READ, to put HF_MAP_WRITE, to delete HF_MAP_DELETE; get_or_put,
- * compare_put and update need HF_MAP_READ and HF_MAP_WRITE (record_compare_put, which tells no
- * more than a version, HF_MAP_WRITE alone).
+ * kind of map, and those that add an entry HF_NOMEM; what else is named at each. To get, to open a
+ * cursor, and each step of it need HF_MAP_READ, to put HF_MAP_WRITE, to delete HF_MAP_DELETE;
+ * get_or_put, compare_put and update need HF_MAP_READ and HF_MAP_WRITE (record_compare_put, which
+ * tells no more than a version, HF_MAP_WRITE alone).
  */
 
 /* HF_OK, or HF_NOTFOUND. */
@@ -206,8 +206,9 @@ HF_API enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_m
 					 struct hf_map_cursor **ret);
 /*
  * The next entry, valid until the next call. HF_NOTFOUND: there are no more. HF_STALE: the map has
- * changed (see the mode); so it says from then on, as it does after HF_NOMEM. hf_map_error of the
- * thread says more.
+ * changed (see the mode); so it says from then on, as it does after HF_NOMEM. HF_REFUSED: the
+ * thread has lost HF_MAP_READ since it opened the cursor, which stays where it is. hf_map_error of
+ * the thread says more.
  */
 HF_API enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_entry *ret);
 /* NULL is fine. */
@@ -223,7 +224,11 @@ struct hf_map_access {
 	const char *map, *thread, *operation; /* names; "get", "record_put", ... */
 	uint32_t rights;		      /* that it needs */
 	bool allowed;
-	struct hf_bytes key; /* 64-bit keys: their 8 bytes, one after the other; a cursor: none */
+	/*
+	 * 64-bit keys: their 8 bytes, one after the other. "cursor_next": the entry's that is to be
+	 * shown; none if there is none, as with "cursor_open".
+	 */
+	struct hf_bytes key;
 };
 typedef void hf_map_audit_fn(void *arg, const struct hf_map_access *access);
 /* HF_USAGE: there is another hook; it must be taken off first. */

@@ -282,11 +282,10 @@ static bool is_stale(struct hf_map_cursor *cursor) {
 	return answer;
 }
 
-enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_entry *ret) {
+/* Finds what comes next, and leaves it in `ready`. */
+static enum hf_status find_next(struct hf_map_cursor *cursor) {
 	struct hf_map_thread *thread = cursor->thread;
 	struct hf_map *map = thread->map;
-	images_free(cursor->shown);
-	cursor->shown = NULL;
 	if (is_stale(cursor))
 		return stale(cursor);
 	while (cursor->ready == NULL && cursor->shard < map->shard_mask + 2) {
@@ -301,21 +300,53 @@ enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_en
 		if (is_stale(cursor))
 			return stale(cursor);
 	}
-	struct image *image = cursor->ready;
-	if (image == NULL)
-		return HF_NOTFOUND;
-	cursor->ready = image->next;
-	image->next = NULL;
-	cursor->shown = image;
-	*ret = (struct hf_map_entry){
+	return cursor->ready != NULL ? HF_OK : HF_NOTFOUND;
+}
+
+static struct hf_map_entry entry_in(const struct hf_map *map, const struct image *image) {
+	struct hf_map_entry ret = {
 		.name = { image->bytes, image->key_len },
 		.record = { image->bytes + image->key_len, image->len, image->version },
 	};
-	if (map->kind == HF_MAP_U64) {
-		memcpy(&ret->key, image->bytes, sizeof(ret->key));
-		memcpy(&ret->value, ret->record.data, sizeof(ret->value));
-		if (image->shard == map->shard_mask + 1)
-			ret->key -= HF_MARKS; /* it was in disguise: see place_of */
+	if (map->kind != HF_MAP_U64)
+		return ret;
+	memcpy(&ret.key, image->bytes, sizeof(ret.key));
+	memcpy(&ret.value, ret.record.data, sizeof(ret.value));
+	if (image->shard == map->shard_mask + 1)
+		ret.key -= HF_MARKS; /* it was in disguise: see place_of */
+	return ret;
+}
+
+static bool is_watched(const struct hf_map_thread *thread) {
+	uint32_t shift = thread->map->kind == HF_MAP_U64 ? 0 : HF_WATCH_RECORDS;
+	return HF_UNLIKELY((hf_atomic_load(&thread->watch, HF_RELAXED) & HF_MAP_READ << shift) !=
+			   0);
+}
+
+/* What may not be shown stays where it is: the next step, with the right, begins with it. */
+enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_entry *ret) {
+	struct hf_map_thread *thread = cursor->thread;
+	struct hf_map *map = thread->map;
+	struct hf_map_entry entry = { 0 };
+	images_free(cursor->shown);
+	cursor->shown = NULL;
+	enum hf_status status = find_next(cursor);
+	struct image *image = status == HF_OK ? cursor->ready : NULL;
+	if (image != NULL)
+		entry = entry_in(map, image);
+	if (is_watched(thread)) {
+		struct hf_bytes key = entry.name;
+		if (image != NULL && map->kind == HF_MAP_U64)
+			key = (struct hf_bytes){ &entry.key, sizeof(entry.key) };
+		enum hf_status said = hf_guard(thread, HF_MAP_READ, map->kind, "cursor_next", key);
+		if (said != HF_OK)
+			return said;
 	}
+	if (image == NULL)
+		return status;
+	cursor->ready = image->next;
+	image->next = NULL;
+	cursor->shown = image;
+	*ret = entry;
 	return HF_OK;
 }

@@ -454,10 +454,10 @@ static void snapshot_cursors_show_one_moment(void **state) {
 static void what_cursors_show_can_be_removed(void **state) {
 	for (int i = 0; i < 16; i++) {
 		bool records = i % 2 == 1, back = (i & 2) != 0, owned = (i & 4) != 0;
-		struct hf_map *map = map_new((struct hf_map_options){
-			.kind = records ? HF_MAP_RECORDS : HF_MAP_U64,
-			.shards = (i & 8) != 0 ? 1 : 8,
-			.owned = owned });
+		struct hf_map *map = map_new(
+			(struct hf_map_options){ .kind = records ? HF_MAP_RECORDS : HF_MAP_U64,
+						 .shards = (i & 8) != 0 ? 1 : 8,
+						 .owned = owned });
 		struct hf_map_thread *thread = join(map, "one", ALL);
 		for (uint64_t key = 0; key < 40000; key++)
 			put_any(thread, records, key, key);
@@ -619,6 +619,50 @@ static void the_audit_hook_sees_every_access(void **state) {
 	hf_map_leave(late);
 	hf_map_leave(thread);
 	hf_map_free(map);
+}
+
+/* Also of a cursor that was opened while all was allowed, and nobody listened. */
+static void the_guards_see_each_step_of_a_cursor(void **state) {
+	for (int kind = 0; kind < 2; kind++) {
+		bool records = kind == 1;
+		struct hf_map *map = map_new(
+			(struct hf_map_options){ .kind = records ? HF_MAP_RECORDS : HF_MAP_U64 });
+		struct hf_map_thread *thread = join(map, "one", ALL);
+		struct hf_map_cursor *cursor;
+		struct hf_map_entry entry;
+		struct audited audited = { 0 };
+		uint64_t key, value, shown = 0;
+		char wanted[64];
+		for (uint64_t i = 0; i < 100; i++)
+			put_any(thread, records, i, i);
+		assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor),
+				 HF_OK);
+		assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_OK);
+		assert_int_equal(hf_map_set_audit(map, audit, &audited), HF_OK);
+		hf_map_set_rights(thread, HF_MAP_WRITE);
+		for (int i = 0; i < 2; i++) {
+			assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_REFUSED);
+			assert_string_equal(hf_map_error(thread),
+					    "map 'test': thread 'one' may not read: cursor_next "
+					    "needs a right it does not have");
+		}
+		assert_true(audited.calls == 2 && audited.denied == 2);
+		assert_int_equal(stats_of(map).denied, 2);
+		hf_map_set_rights(thread, HF_MAP_READ);
+		while (hf_map_cursor_next(cursor, &entry) == HF_OK) {
+			read_entry(&entry, records, &key, &value);
+			snprintf(wanted, sizeof(wanted), "test one cursor_next %llu",
+				 (unsigned long long)key);
+			assert_string_equal(audited.last, wanted);
+			shown++;
+		}
+		assert_int_equal(shown, 99);
+		assert_true(audited.calls == 2 + 99 + 1 && audited.denied == 2);
+		assert_int_equal(hf_map_set_audit(map, NULL, NULL), HF_OK);
+		hf_map_cursor_close(cursor);
+		hf_map_leave(thread);
+		hf_map_free(map);
+	}
 }
 
 /* Whatever comes and goes, memory follows what is there. */
@@ -947,6 +991,7 @@ int main(void) {
 		cmocka_unit_test(strict_cursors_refuse_what_has_changed),
 		cmocka_unit_test(a_crowded_snapshot_cursor_is_stale),
 		cmocka_unit_test(the_audit_hook_sees_every_access),
+		cmocka_unit_test(the_guards_see_each_step_of_a_cursor),
 		cmocka_unit_test(memory_comes_back),
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),
