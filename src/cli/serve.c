@@ -307,6 +307,7 @@ static bool serve(struct hf_engine *engine, const struct serve_options *options,
 		.listen = options->listen,
 		.threads = (uint32_t)options->threads,
 		.max_clients = (uint32_t)options->max_clients,
+		.notice = print_notice,
 	};
 	struct hf_server *server = NULL;
 	bool ok = hf_server_open(&server_options, &server, err) &&

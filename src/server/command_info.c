@@ -435,5 +435,5 @@ void hf_cmd_shutdown(struct hf_loop *loop, struct hf_conn *conn,
 		hf_out_errorf(&conn->out, "syntax error");
 		return;
 	}
-	hf_server_stop(loop->server);
+	hf_server_shutdown(loop->server, conn);
 }

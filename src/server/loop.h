@@ -105,6 +105,8 @@ struct hf_server {
 	struct hf_engine *engine;
 	char address[HF_ADDRESS_MAX];
 	uint32_t max_clients;
+	void (*notice)(void *arg, const char *line); /* may be NULL */
+	void *notice_arg;
 	int64_t started_s; /* wall clock */
 	int listen_fd;	   /* -1 once it drains */
 	int stop_fd;	   /* eventfd: hf_server_stop was called */
@@ -121,6 +123,7 @@ struct hf_server {
 	struct hf_conn *conns;
 	uint32_t conn_count;
 	uint64_t accepted; /* numbers the clients */
+	bool shutdown;	   /* a client asked for it, and that was told */
 };
 
 HF_MUST bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err *err);
@@ -152,6 +155,8 @@ void hf_server_accept(struct hf_server *server);
 HF_MUST bool hf_server_adopt(struct hf_server *server, int fd);
 /* No more clients; every loop drains. */
 void hf_server_drain(struct hf_server *server);
+/* A client asks for what hf_server_stop does; the first that does is named in a notice. */
+void hf_server_shutdown(struct hf_server *server, const struct hf_conn *conn);
 /* The connection leaves the server's list. */
 void hf_server_forget(struct hf_server *server, struct hf_conn *conn);
 

@@ -147,6 +147,8 @@ bool hf_server_open(const struct hf_server_options *options, struct hf_server **
 		return hf_fail(err, HF_NOMEM, "no memory for the server");
 	server->engine = options->engine;
 	server->max_clients = options->max_clients;
+	server->notice = options->notice;
+	server->notice_arg = options->notice_arg;
 	server->started_s = hf_clock_wall_ns() / 1000000000;
 	server->listen_fd = server->stop_fd = server->drain_fd = server->spare_fd = -1;
 	server->listen_source.kind = HF_SOURCE_LISTEN;
@@ -229,6 +231,19 @@ bool hf_server_run(struct hf_server *server, struct hf_err *err) {
 
 void hf_server_stop(struct hf_server *server) {
 	signal_fd(server->stop_fd);
+}
+
+void hf_server_shutdown(struct hf_server *server, const struct hf_conn *conn) {
+	char peer[HF_ADDRESS_MAX], line[HF_ADDRESS_MAX + 32];
+	pthread_mutex_lock(&server->mutex);
+	bool first = !server->shutdown;
+	server->shutdown = true;
+	pthread_mutex_unlock(&server->mutex);
+	hf_conn_peer(conn, peer);
+	snprintf(line, sizeof(line), "SHUTDOWN from %s: draining", peer);
+	if (first && server->notice != NULL)
+		server->notice(server->notice_arg, line);
+	hf_server_stop(server);
 }
 
 /* ---- clients ----------------------------------------------------------------------------- */

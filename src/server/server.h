@@ -19,6 +19,9 @@ struct hf_server_options {
 	const char *listen;	  /* "127.0.0.1:7379", "[::1]:7379"; port 0 takes a free one */
 	uint32_t threads;	  /* 1: the caller of hf_server_run does all */
 	uint32_t max_clients;	  /* 1 to HF_CONNECTIONS_MAX */
+	/* Gets what an operator should know, a line without its end, in any thread. May be NULL. */
+	void (*notice)(void *arg, const char *line);
+	void *notice_arg;
 };
 
 #define HF_SERVER_THREADS_MAX 64u

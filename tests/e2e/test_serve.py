@@ -297,6 +297,16 @@ class Stop(unittest.TestCase):
     def test_sigint(self):
         self.drain(signal.SIGINT)
 
+    def test_shutdown(self):
+        """A client asks for it: who that was is told, once."""
+        with Server() as server, resp.Connection(server.connect()) as connection:
+            self.assertIsInstance(connection.call("SHUTDOWN", "NOW"), resp.Error)
+            host, port = connection.sock.getsockname()
+            connection.send_raw(resp.encode("SHUTDOWN") + resp.encode("SHUTDOWN", "NOSAVE"))
+            self.assertEqual(server.wait(), 0)
+            self.assertEqual(server.stderr.splitlines()[-1], f"holdfast: SHUTDOWN from {host}:{port}: draining")
+            self.assertEqual(server.stderr.count("SHUTDOWN"), 1)
+
     def test_idle_clients_do_not_hold_it_up(self):
         with Server() as server:
             clients = [server.connect() for _ in range(20)]
