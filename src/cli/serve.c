@@ -292,6 +292,16 @@ static int fail(const struct hf_err *err) {
 	return HF_EXIT_BAD;
 }
 
+static int fail_to_open(const struct hf_err *err) {
+	struct hf_err whole;
+	if (err->sys_errno != ENOSPC && err->sys_errno != EDQUOT)
+		return fail(err);
+	(void)hf_fail(&whole, err->status,
+		      "%s; a new log begins with two segments: --segment-size makes them smaller",
+		      err->text);
+	return fail(&whole);
+}
+
 /*
  * A start that fails leaves the log as it was: what can be wrong with a contract, and with the
  * address, is found before any contract is logged. Clients may connect, and wait for their turn.
@@ -339,7 +349,7 @@ static int open_and_serve(const struct serve_options *options, struct signals *s
 	struct hf_engine *engine;
 	struct hf_err err;
 	if (!hf_engine_open(&engine_options, &engine, &err))
-		return fail(&err);
+		return fail_to_open(&err);
 	bool served = serve(engine, options, signals, &err);
 	int exit_code = served ? HF_EXIT_GOOD : fail(&err);
 	if (!hf_engine_close(engine, &err) && served)

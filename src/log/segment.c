@@ -36,6 +36,15 @@ static bool write_header(const struct hf_log *log, uint64_t segment, struct hf_f
 	return hf_file_write(file, sector, sizeof(sector), 0, err) && hf_file_sync(file, err);
 }
 
+/* What is in a segment before its first frame. */
+static bool fill_file(const struct hf_log *log, uint64_t segment, const char *making,
+		      struct hf_file *file, struct hf_err *err) {
+	return (hf_file_fill(file, log->segment_size, err) &&
+		hf_file_fit_direct(log->dir, making, file, err) && take_file(file, err) &&
+		write_header(log, segment, file, err)) ||
+	       hf_fail_file(err, log->dir->path, making);
+}
+
 /* Makes the file; touches nothing that the lock guards. */
 static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file *ret,
 		      struct hf_err *err) {
@@ -46,9 +55,7 @@ static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file
 	if (!hf_file_open(log->dir, making, HF_FILE_CREATE, true, &file, err))
 		return false;
 	struct hf_err ignored;
-	bool ok = hf_file_fill(&file, log->segment_size, err) &&
-		  hf_file_fit_direct(log->dir, making, &file, err) && take_file(&file, err) &&
-		  write_header(log, segment, &file, err) &&
+	bool ok = fill_file(log, segment, making, &file, err) &&
 		  hf_dir_rename(log->dir, making, name, err);
 	if (!ok)
 		(void)!hf_dir_remove(log->dir, making, &ignored);
@@ -120,15 +127,13 @@ static bool may_try_again(const struct hf_err *err) {
 	}
 }
 
-static void maker_failed(struct hf_log *log, uint64_t segment, const struct hf_err *err) {
-	char name[HF_SEGMENT_NAME_SIZE];
+static void maker_failed(struct hf_log *log, const struct hf_err *err) {
 	struct hf_err reason;
 	log->maker_failed = true;
 	log->maker_err = *err;
 	if (may_try_again(err))
 		return;
-	hf_fail(&reason, HF_STOPPED, "%s/%s cannot be made: %.400s", log->dir->path,
-		hf_segment_name(segment, name), err->text);
+	hf_fail(&reason, HF_STOPPED, "the next log segment cannot be made: %.600s", err->text);
 	hf_log_stop(log, &reason);
 }
 
@@ -172,7 +177,7 @@ static void maker_main(void *arg) {
 			log->made_segment = segment;
 			log->maker_failed = false;
 		} else {
-			maker_failed(log, segment, &err);
+			maker_failed(log, &err);
 		}
 		hf_cond_broadcast(&log->moved);
 		if (!ok && !log->quit && !hf_log_stopped(log))

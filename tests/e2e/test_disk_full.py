@@ -176,8 +176,12 @@ class FullDisk:
 
     def test_new_log(self):
         """No room for a log's first segment: said, and nothing is left that is in the way later."""
+        self.data.mkdir()
         self.fill()
-        with self.assertRaisesRegex(StartError, "No space left on device"):
+        os.truncate(self.path / "ballast", (self.path / "ballast").stat().st_size - SEGMENT // 4)
+        first = self.data / "log-0000000000000000.hfl"
+        with self.assertRaisesRegex(StartError, f"{first}.making: cannot (reserve|write).*: No space left on device; "
+                                                "a new log begins with two segments: --segment-size"):
             with self.serve():
                 pass
         self.empty()
