@@ -10,6 +10,7 @@
  * before they are used and no sector of a whole frame is, so a frame that a power cut tore has a
  * sector of zeros, and one that was written whole and has rotted since has none.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,17 +56,34 @@ static bool list_segment(void *arg, const char *name, struct hf_err *err) {
 	return true;
 }
 
+/* The first of the segments up to `highest` that is not there, by its name. */
+static const char *first_missing(const struct hf_dir *dir, uint64_t highest, char *buf) {
+	for (uint64_t segment = 0; segment < highest; segment++) {
+		struct hf_file file;
+		struct hf_err err;
+		if (hf_file_open(dir, hf_segment_name(segment, buf), HF_FILE_READ, false, &file,
+				 &err))
+			hf_file_close(&file);
+		else if (err.sys_errno == ENOENT)
+			break;
+	}
+	return buf;
+}
+
 static bool find_segments(struct scanner *scanner, struct hf_err *err) {
 	struct listing listing = { 0 };
 	const struct hf_dir *dir = scanner->options->dir;
+	char name[HF_SEGMENT_NAME_SIZE];
 	if (!hf_dir_list(dir, list_segment, &listing, err))
 		return false;
 	if (listing.count > 0 && listing.highest != listing.count - 1)
 		return hf_fail(
 			err, HF_CORRUPT,
-			"%s: the log has segments up to number %llu, but %llu of them are missing",
+			"%s: the log has segments up to number %llu, but %llu of them are missing, "
+			"first %s",
 			dir->path, (unsigned long long)listing.highest,
-			(unsigned long long)(listing.highest + 1 - listing.count));
+			(unsigned long long)(listing.highest + 1 - listing.count),
+			first_missing(dir, listing.highest, name));
 	/* A log's first segment is in the directory before its witness is made. */
 	if (listing.count == 0 && listing.has_witness)
 		return hf_fail(
