@@ -18,7 +18,8 @@ static const char help[] =
 	"usage: holdfast check FILE... [--json]\n"
 	"\n"
 	"Checks contracts: Mermaid state diagrams with guards, effects and fields. - reads "
-	"standard input.\n"
+	"standard input, which needs\n"
+	"a title, as HF.CONTRACT LOAD does.\n"
 	"\n"
 	"  --json  print one JSON object with every diagnostic, and what each good contract means\n"
 	"\n"
@@ -282,7 +283,8 @@ static void check_file(struct check *check, const char *name) {
 	struct hf_contract *contract = NULL;
 	struct hf_err err;
 	bool is_stdin = strcmp(name, "-") == 0;
-	const char *shown = is_stdin ? "stdin" : name;
+	/* No name, as what comes over the wire has none: every server wants a title then. */
+	const char *shown = is_stdin ? "<stdin>" : name;
 	memset(&check->diagnostics, 0, sizeof(check->diagnostics));
 	check->files++;
 	bool read = read_file(check, name, &err);

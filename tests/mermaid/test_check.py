@@ -44,8 +44,10 @@ def people(folder):
 
 
 def stdin_and_files(folder):
-    check("stdin has no name", 0, run("-", stdin=GOOD.encode())[0])
-    check("stdin", True, "stdin: stdin version 1" in run("-", stdin=GOOD.encode())[1])
+    code, out, err = run("-", stdin=GOOD.encode())
+    check("stdin has no name", (1, "", "<stdin>:1:1: error: the contract has no title"), (code, out, err[:45]))
+    check("stdin", (0, "<stdin>: door version 1: 2 states, 1 event, 0 fields, ok\n", ""),
+          run("-", stdin=b"---\ntitle: door\n---\n" + GOOD.encode()))
     missing = os.path.join(folder, "missing.mmd")
     code, out, err = run(missing)
     check("missing", (1, "", True), (code, out, "missing.mmd: No such file" in err))
