@@ -69,11 +69,11 @@ int main(int argc, char **argv) {
 			return all_written(subcommands[i].run(argc - 1, argv + 1));
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
 		usage(stdout);
-		return HF_EXIT_GOOD;
+		return all_written(HF_EXIT_GOOD);
 	}
 	if (strcmp(name, "--version") == 0) {
 		printf("holdfast %s\n", HF_VERSION);
-		return HF_EXIT_GOOD;
+		return all_written(HF_EXIT_GOOD);
 	}
 	if (argc < 2) {
 		usage(stderr);

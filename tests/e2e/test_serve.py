@@ -355,6 +355,14 @@ class Usage(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertRegex(done.stdout, r"^holdfast \d+\.\d+\.\d+")
 
+    def test_output_that_is_lost(self):
+        """What could not be written where it was to go is no success."""
+        for args in (["--help"], ["--version"], ["check", "--help"]):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([holdfast(), *args], stdout=full, stderr=subprocess.PIPE, check=False)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertIn(b"the output could not be written", done.stderr)
+
     def test_suggestion(self):
         for typo, meant in (("sevre", "serve"), ("chekc", "check"), ("reply", "replay")):
             done = run(typo)
