@@ -65,11 +65,16 @@ static const struct hf_option *find(const char *word, size_t len, const struct h
 bool hf_options_parse(int argc, char **argv, const struct hf_option *options, size_t option_count,
 		      const char *help, int *ret_operands, bool *ret_help, struct hf_err *err) {
 	int operands = 0;
+	bool ended = false;
 	*ret_help = false;
 	for (int i = 1; i < argc; i++) {
 		char *word = argv[i];
-		if (word[0] != '-' || word[1] == '\0') {
+		if (ended || word[0] != '-' || word[1] == '\0') {
 			argv[++operands] = word;
+			continue;
+		}
+		if (strcmp(word, "--") == 0) {
+			ended = true;
 			continue;
 		}
 		if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {

@@ -1,6 +1,6 @@
 /*
  * options.h - command-line options: `--name`, `--name VALUE` or `--name=VALUE`, anywhere among the
- * operands.
+ * operands. What stands behind `--` is an operand, whatever it looks like.
  */
 #ifndef HF_CLI_OPTIONS_H
 #define HF_CLI_OPTIONS_H

@@ -131,7 +131,8 @@ class Bench(unittest.TestCase):
                            (["--events", "18446744073709551617"], "--events 18446744073709551617:"),
                            (["--events", "5", "--events", "0"], "from 1 to 1000000000, not 0"),
                            (["flush", "memry"], "did you mean 'memory'"), ([""], "nothing to measure is called ''"),
-                           (["--"], "unknown option '--'"), (["-e", "1"], "unknown option '-e'")):
+                           (["--", "--json"], "nothing to measure is called '--json'"),
+                           (["-e", "1"], "unknown option '-e'")):
             with self.subTest(args):
                 done = self.run_bench(*args)
                 self.assertEqual((done.returncode, done.stdout), (2, ""))

@@ -382,6 +382,20 @@ class Usage(unittest.TestCase):
                 self.assertNotEqual(done.stderr, "")
                 self.assertEqual(list(pathlib.Path(temp).iterdir()), [])
 
+    def test_end_of_options(self):
+        """Behind -- all are operands, also what looks like an option."""
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            pathlib.Path(temp, "--json").write_text(ORDER)
+            for args in (["--", "--json"], ["--json", "--", "--json"]):
+                done = run("check", *args, cwd=temp)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), args)
+                self.assertEqual(done.stdout.startswith("{"), len(args) > 2)
+            self.assertIn("--: No such file", run("check", "--", "--", cwd=temp).stderr)
+            for command in ("serve", "replay", "log", "bench"):
+                done = run(command, "--", "--nonesuch", "one too many", cwd=temp)
+                self.assertEqual(done.returncode, 2, command)
+                self.assertNotIn("unknown option", done.stderr)
+
     def test_wrong_value(self):
         """The complaint names what was wrong as it was given: the option, or the variable that stands in for it."""
         for name in ("data", "contracts", "listen", "threads"):
