@@ -4,6 +4,7 @@
  * flush asks the disk alone, with the very calls of the log. The others send events through the
  * public calls of holdfast.h: `Fill n 1` with a unique id of 25 bytes, on orders in random order.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -64,7 +65,8 @@ static const char help[] =
 	"              orders in memory, in snapshot and recovery (1000000)\n"
 	"  --each N    events that an order gets in memory and recovery, each with an id (3)\n"
 	"  --no-sync   do not wait for the disk\n"
-	"  --keep      leave the data: DIR/holdfast-bench-...\n"
+	"  --keep      leave the data: DIR/holdfast-bench-..., and tell where (with --json: on "
+	"stderr)\n"
 	"  --json      print one JSON object a line\n"
 	"\n"
 	"Exits 0 if all was done, 1 if not, 2 on wrong usage.\n";
@@ -151,14 +153,17 @@ static void print_table_row(bool titled, const char *mode, const struct figure *
 	printf("\n");
 }
 
-/* `titled`: the columns' titles above it. At once, for those who watch. */
-static void print_row(const struct bench *bench, bool titled, const char *mode,
-		      const struct figure *figures, size_t count) {
+/*
+ * `titled`: the columns' titles above it. At once, for those who watch. Nothing more is measured
+ * where nobody can be told.
+ */
+static bool print_row(const struct bench *bench, bool titled, const char *mode,
+		      const struct figure *figures, size_t count, struct hf_err *err) {
 	if (bench->json)
 		print_json(bench, mode, figures, count);
 	else
 		print_table_row(titled, mode, figures, count);
-	fflush(stdout);
+	return fflush(stdout) == 0 || hf_fail_sys(err, errno, "the output could not be written");
 }
 
 /* ---- measuring --------------------------------------------------------------------------- */
@@ -233,8 +238,7 @@ static bool flush_size(const struct bench *bench, const struct hf_file *written,
 		{ "growing_p50_us", percentile_us(times, bench->count, 500), 1 },
 		{ "growing_p99_us", percentile_us(times, bench->count, 990), 1 },
 	};
-	print_row(bench, size == HF_SECTOR, "flush", figures, 6);
-	return true;
+	return print_row(bench, size == HF_SECTOR, "flush", figures, 6, err);
 }
 
 static bool flush_sizes(const struct bench *bench, void *block, uint64_t *times,
@@ -420,8 +424,7 @@ static bool send_events(const struct bench *bench, struct feed *feed, uint64_t *
 		{ "p99_us", percentile_us(times, bench->count, 990), 2 },
 		{ "p999_us", percentile_us(times, bench->count, 999), 2 },
 	};
-	print_row(bench, true, "send", figures, 5);
-	return true;
+	return print_row(bench, true, "send", figures, 5, err);
 }
 
 static bool send_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
@@ -468,8 +471,7 @@ static bool measure_submits(const struct bench *bench, struct feed *feed, const 
 		{ "seconds", seconds, 3 },
 		{ "cpu_us", cpu_us / (double)bench->count, 4 },
 	};
-	print_row(bench, true, name, figures, 4);
-	return true;
+	return print_row(bench, true, name, figures, 4, err);
 }
 
 static bool submit_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
@@ -523,8 +525,7 @@ static bool memory_body(const struct bench *bench, struct feed *feed, struct hf_
 		{ "resident_bytes_each", ((double)after - (double)before) / (double)bench->count,
 		  1 },
 	};
-	print_row(bench, true, "memory", figures, 3);
-	return true;
+	return print_row(bench, true, "memory", figures, 3, err);
 }
 
 static bool bench_memory(const struct bench *bench, struct hf_err *err) {
@@ -591,8 +592,7 @@ static bool measure_snapshots(const struct bench *bench, struct feed *feed, uint
 		{ "resident_mb", (double)after / 1e6, 1 },
 		{ "more_mb", ((double)during - (double)after) / 1e6, 1 },
 	};
-	print_row(bench, !taking, taking ? "taking" : "calm", figures, 7);
-	return true;
+	return print_row(bench, !taking, taking ? "taking" : "calm", figures, 7, err);
 }
 
 static bool snapshot_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
@@ -708,8 +708,8 @@ static bool measure_gets(const struct bench *bench, struct feed *feed, uint64_t 
 		{ "p999_us", percentile_us(times, all, 999), 2 },
 		{ "events_meanwhile", (double)submitted, 0 },
 	};
-	print_row(bench, count == 1 && !writing, writing ? "written" : "get", figures, 6);
-	return true;
+	return print_row(bench, count == 1 && !writing, writing ? "written" : "get", figures, 6,
+			 err);
 }
 
 static bool get_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
@@ -792,8 +792,7 @@ static bool bench_recovery(const struct bench *bench, struct hf_err *err) {
 		{ "log_seconds", by_log, 3 },
 		{ "snapshot_seconds", by_snapshot, 3 },
 	};
-	print_row(bench, true, "recovery", figures, 6);
-	return true;
+	return print_row(bench, true, "recovery", figures, 6, err);
 }
 
 /* ---- the command ------------------------------------------------------------------------- */
@@ -902,8 +901,8 @@ static bool run_mode(const struct mode *mode, const struct bench_options *option
 		options->keep || (hf_dir_list(&bench.dir, remove_entry, &bench.dir, &removal) &&
 				  hf_dir_remove_dir(parent, name, &removal));
 	hf_dir_close(&bench.dir);
-	if (options->keep && !options->json)
-		printf("kept %s\n", path);
+	if (options->keep) /* behind a failure, too; no row of JSON */
+		fprintf(options->json ? stderr : stdout, "kept %s\n", path);
 	if (ok && !removed)
 		*err = removal;
 	return ok && removed;
@@ -937,7 +936,9 @@ int hf_cli_bench(int argc, char **argv) {
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGHUP);
 	sigprocmask(SIG_BLOCK, &stops, &old);
-	signal(SIGXFSZ, SIG_IGN); /* a write past a file size limit fails, and it is told */
+	/* A write past a file size limit fails, and it is told; so does one that nobody reads. */
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
 	int code = run_modes(&options, &err) ? HF_EXIT_GOOD : hf_cli_fail("bench", &err);
 	sigprocmask(SIG_SETMASK, &old, NULL); /* one that came ends the process here, by itself */
 	return code;

@@ -44,6 +44,8 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         left = list(self.dir.iterdir())
         self.assertEqual(len(left), 1 if "--keep" in args else 0)
+        for path in left:
+            self.assertIn(f"kept ./{path.name}\n", done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()], left[0] if left else None
 
     def assert_rising(self, *figures):
@@ -117,6 +119,19 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("holdfast bench: cannot reserve 16777216 bytes: File too large", done.stderr)
         self.assertEqual([], list(self.dir.iterdir()))
+
+    def test_nobody_reads(self):
+        """An output that is closed, or full, ends it with the reason, and what it wrote is removed."""
+        for mode in ("flush", "send"):
+            reader, writer = os.pipe()
+            os.close(reader)
+            with os.fdopen(writer, "wb") as closed, open("/dev/full", "wb") as full:
+                for output, why in ((closed, "Broken pipe"), (full, "No space left on device")):
+                    done = subprocess.run([holdfast(), "bench", mode, "--events", "3"], stdout=output,
+                                          stderr=subprocess.PIPE, text=True, timeout=60, cwd=self.dir, check=False)
+                    self.assertEqual(done.returncode, 1)
+                    self.assertIn(f"holdfast bench: the output could not be written: {why}\n", done.stderr)
+                    self.assertEqual([], list(self.dir.iterdir()))
 
     def test_usage(self):
         for args, said in ((["flus"], "did you mean 'flush'"), (["--events", "0"], "from 1 to 1000000000, not 0"),
