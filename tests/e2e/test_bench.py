@@ -90,6 +90,36 @@ class Bench(unittest.TestCase):
         self.assertEqual((row["orders"], row["events"], row["synced"]), (20000, 60000, False))
         self.assertEqual(events_in(left), 3 * ORDERS + 60000)
 
+    def test_snapshot(self):
+        """Requests while it is calm, and while snapshots are taken; the two rows have the same members."""
+        rows, left = self.rows("snapshot", "--events", 3000, "--keep", "--no-sync")
+        self.assertEqual([(row["bench"], row["orders"]) for row in rows], [("calm", 3000), ("taking", 3000)])
+        self.assertEqual(list(rows[0]), list(rows[1]))
+        self.assertEqual(rows[0]["snapshots"], 0)
+        self.assertGreater(rows[1]["snapshots"], 0)
+        for row in rows:
+            self.assertGreater(row["events_per_second"], 0)
+            self.assert_rising(row["p50_us"], row["p99_us"])
+            self.assertGreater(row["resident_mb"], 0)
+            self.assertIn("more_mb", row)
+        self.assertIn(len(list(left.glob("snapshot-*.hfs"))), (1, 2))
+        self.assertEqual(events_in(left), 3000 + 2 * (500_000 + 5000))
+
+    def test_recovery(self):
+        """By the log and by a snapshot: as many ids as events."""
+        [row], left = self.rows("recovery", "--events", 2000, "--each", 4, "--keep", "--no-sync")
+        self.assertEqual((row["bench"], row["orders"], row["ids"]), ("recovery", 2000, 8000))
+        for kind in ("log", "snapshot"):
+            self.assertGreater(row[kind + "_seconds"], 0)
+            size = sum(path.stat().st_size for path in left.glob(kind + "-*"))
+            self.assertAlmostEqual(row[kind + "_mb"], size / 1e6, delta=0.1)
+        self.assertEqual(events_in(left), 8000)
+        [kept] = left.glob("snapshot-*.hfs")
+        proven = subprocess.run([holdfast(), "log", "verify", "--json", left], capture_output=True, text=True,
+                                timeout=60, check=True)
+        [snapshot] = json.loads(proven.stdout)["snapshots"]
+        self.assertEqual((snapshot["snapshot"], snapshot["entities"], snapshot["ids"]), (kept.name, 2000, 8000))
+
     def test_contract(self):
         """The contract in the binary is the example's text."""
         _, left = self.rows("send", "--events", 1, "--keep")
