@@ -79,10 +79,7 @@ static struct hf_span source_line(const struct check *check, uint32_t number) {
 	return hf_span(check->text + start, end - start);
 }
 
-/*
- * The source line, and under it a mark from the column on. What a terminal would obey is shown as
- * ?.
- */
+/* The source line, and under it a mark from the column on. */
 static void print_source(const struct check *check, const struct hf_diagnostic *diagnostic) {
 	struct hf_span line = source_line(check, diagnostic->line);
 	size_t first = diagnostic->column > LINE_SHOWN_MAX / 2
@@ -93,10 +90,7 @@ static void print_source(const struct check *check, const struct hf_diagnostic *
 	if (first > line.len)
 		return;
 	fprintf(stderr, "%5" PRIu32 " | ", diagnostic->line);
-	for (size_t i = first; i < end; i++) {
-		uint8_t c = line.data[i];
-		fputc((c < ' ' && c != '\t') || c == 0x7f ? '?' : c, stderr);
-	}
+	hf_text_show(stderr, hf_span(line.data + first, end - first));
 	fprintf(stderr, "\n      | ");
 	for (size_t i = first; i < marked; i++)
 		if (i >= line.len || !hf_text_continues(line.data[i]))
@@ -111,13 +105,19 @@ static void print_source(const struct check *check, const struct hf_diagnostic *
 static void print_diagnostic(const struct check *check, const char *name,
 			     const struct hf_diagnostic *diagnostic) {
 	bool error = diagnostic->severity == HF_SEVERITY_ERROR;
-	fprintf(stderr, "%s%s:%" PRIu32 ":%" PRIu32 ":%s %s%s:%s %s [%s]\n", colour(check, BOLD),
-		name, diagnostic->line, diagnostic->column, colour(check, PLAIN),
-		colour(check, error ? RED : YELLOW), error ? "error" : "warning",
-		colour(check, PLAIN), diagnostic->message, diagnostic->code);
+	fputs(colour(check, BOLD), stderr);
+	hf_text_show(stderr, hf_span_of(name));
+	fprintf(stderr, ":%" PRIu32 ":%" PRIu32 ":%s %s%s:%s ", diagnostic->line,
+		diagnostic->column, colour(check, PLAIN), colour(check, error ? RED : YELLOW),
+		error ? "error" : "warning", colour(check, PLAIN));
+	hf_text_show(stderr, hf_span_of(diagnostic->message));
+	fprintf(stderr, " [%s]\n", diagnostic->code);
 	print_source(check, diagnostic);
-	if (diagnostic->help[0] != '\0')
-		fprintf(stderr, "      = help: %s\n", diagnostic->help);
+	if (diagnostic->help[0] == '\0')
+		return;
+	fputs("      = help: ", stderr);
+	hf_text_show(stderr, hf_span_of(diagnostic->help));
+	fputc('\n', stderr);
 }
 
 static const char *plural(uint32_t count) {
@@ -130,16 +130,19 @@ static void print_people(const struct check *check, const char *name,
 	for (uint32_t i = 0; i < all->count; i++)
 		print_diagnostic(check, name, &all->items[i]);
 	uint32_t found = all->error_count + all->warning_count;
-	if (found > all->count)
-		fprintf(stderr, "%s: and %" PRIu32 " more\n", name, found - all->count);
+	if (found > all->count) {
+		hf_text_show(stderr, hf_span_of(name));
+		fprintf(stderr, ": and %" PRIu32 " more\n", found - all->count);
+	}
 	if (contract == NULL)
 		return;
 	uint32_t states = contract->state_count - 1u, events = contract->event_count;
 	uint32_t fields = contract->field_count;
-	printf("%s: %s version %" PRIu64 ": %" PRIu32 " state%s, %" PRIu32 " event%s, %" PRIu32
+	hf_text_show(stdout, hf_span_of(name));
+	printf(": %s version %" PRIu64 ": %" PRIu32 " state%s, %" PRIu32 " event%s, %" PRIu32
 	       " field%s, ok\n",
-	       name, contract->name, contract->version, states, plural(states), events,
-	       plural(events), fields, plural(fields));
+	       contract->name, contract->version, states, plural(states), events, plural(events),
+	       fields, plural(fields));
 }
 
 /* ---- for programs ---- */
@@ -298,7 +301,7 @@ static void check_file(struct check *check, const char *name) {
 	else
 		print_people(check, shown, contract);
 	if (silent && !check->json)
-		fprintf(stderr, "holdfast check: %s\n", err.text);
+		(void)hf_cli_fail("check", &err);
 	hf_contract_free(contract);
 }
 

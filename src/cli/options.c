@@ -5,6 +5,7 @@
 
 #include "base/span.h"
 #include "cli/cli.h"
+#include "cli/text.h"
 
 #define WORD_MAX 32u
 
@@ -106,6 +107,8 @@ bool hf_option_u64(const char *option, const char *value, uint64_t *ret, struct 
 }
 
 int hf_cli_fail(const char *subcommand, const struct hf_err *err) {
-	fprintf(stderr, "holdfast %s: %s\n", subcommand, err->text);
+	fprintf(stderr, "holdfast %s: ", subcommand);
+	hf_text_show(stderr, hf_span_of(err->text));
+	fputc('\n', stderr);
 	return err->status == HF_USAGE ? HF_EXIT_USAGE : HF_EXIT_BAD;
 }

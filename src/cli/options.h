@@ -33,7 +33,7 @@ const char *hf_closest(const char *typed, const char *const *names, size_t count
 HF_MUST bool hf_option_u64(const char *option, const char *value, uint64_t *ret,
 			   struct hf_err *err);
 
-/* Prints "holdfast NAME: message" and returns the exit code for it. */
+/* Prints "holdfast NAME: message" as hf_text_show does, and returns the exit code for it. */
 int hf_cli_fail(const char *subcommand, const struct hf_err *err);
 
 #endif

@@ -1,7 +1,5 @@
 #include "cli/text.h"
 
-#include <stdio.h>
-
 /* The length of the well-formed UTF-8 character at `text`, or 0. */
 static size_t character_length(struct hf_span text) {
 	uint8_t c = text.data[0];
@@ -44,4 +42,15 @@ void hf_text_json(struct hf_span text) {
 		text = hf_span(text.data + len, text.len - len);
 	}
 	putchar('"');
+}
+
+void hf_text_show(FILE *to, struct hf_span text) {
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.data[i];
+		/* U+0080 to U+009F, of two bytes, begin with c2. */
+		bool high = c == 0xc2 && i + 1 < text.len && text.data[i + 1] >= 0x80 &&
+			    text.data[i + 1] < 0xa0;
+		fputc((c < ' ' && c != '\t') || c == 0x7f || high ? '?' : c, to);
+		i += high;
+	}
 }

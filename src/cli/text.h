@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/span.h"
 
@@ -19,5 +20,8 @@ bool hf_text_is_utf8(struct hf_span text);
 
 /* A JSON string, on stdout; bytes that are no UTF-8 become the replacement character. */
 void hf_text_json(struct hf_span text);
+
+/* As it is, but ? for each character that a terminal would obey; tabs stay. */
+void hf_text_show(FILE *to, struct hf_span text);
 
 #endif

@@ -75,6 +75,24 @@ def programs(folder):
     check("nothing that a terminal obeys", False, "\x1b" in run(ugly)[2])
 
 
+def names(folder):
+    """A file's name is no more to be obeyed by a terminal than its text is."""
+    odd = "a\x1b]0;x\x07\x9b\t\n\u00e9.mmd"
+    shown = os.path.join(folder, "a?]0;x??\t?\u00e9.mmd")
+    for text, code in ((GOOD, 1), ("---\ntitle: good\n---\n" + GOOD, 0), (BAD * 30, 1)):
+        with open(os.path.join(folder, odd), "w", encoding="utf-8") as out:
+            out.write(text)
+        got, out, err = run(os.path.join(folder, odd))
+        lines = [line for line in (out + err).splitlines() if shown in line]
+        check("odd name", (code, True, False, False), (got, bool(lines), "\x1b" in out + err, "\x9b" in out + err))
+    check("odd name that is not there", (1, "", f"holdfast check: {shown}x: No such file or directory"),
+          tuple(run(os.path.join(folder, odd + "x")))[:2] + (run(os.path.join(folder, odd + "x"))[2].splitlines()[0],))
+    good = os.path.join(folder, "good.mmd")
+    with open(good, "w", encoding="utf-8") as out:
+        out.write("stateDiagram-v2\n    [*] --> A\n    A --> B : \u009b go now\n    B --> [*]\n")
+    check("source", False, "\x9b" in run(good)[2])
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, text in (("good", GOOD.encode()), ("bad", BAD.encode()), ("ugly", UGLY)):
@@ -83,6 +101,7 @@ def main():
         people(folder)
         stdin_and_files(folder)
         programs(folder)
+        names(folder)
     for line in failures:
         print(line)
     return 1 if failures else 0
