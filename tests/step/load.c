@@ -76,12 +76,16 @@ static void wait_for(struct hf_engine *engine, uint64_t lsn, struct shared *shar
 	shared->acknowledged = hf_engine_committed(engine);
 }
 
-static uint64_t position(struct hf_engine *engine) {
+static struct hf_engine_info info_of(struct hf_engine *engine) {
 	struct hf_engine_info info;
 	hf_engine_lock(engine);
 	hf_engine_info(engine, &info);
 	hf_engine_unlock(engine);
-	return info.log_bytes;
+	return info;
+}
+
+static uint64_t position(struct hf_engine *engine) {
+	return info_of(engine).log_bytes;
 }
 
 /* Up to where a single sector is left of the first segment. */
@@ -108,6 +112,7 @@ _Noreturn void load_run(const char *dir, const struct plan *plan, struct shared 
 	uint64_t first = plan->at_segment_end ? fill_segment(engine, shared) : 0;
 	shared->first_event = first;
 	shared->begin_position = position(engine);
+	shared->io_uring = info_of(engine).io_uring;
 	raise(SIGSTOP);
 	struct shared *liar = plan->lie ? shared : NULL;
 	send_group(engine, first, plan->group, liar);

@@ -23,6 +23,7 @@ struct plan {
 struct shared {
 	_Atomic uint64_t acknowledged; /* highest LSN */
 	_Atomic bool finished;
+	bool io_uring;		 /* is what writes the log; otherwise a thread */
 	uint64_t first_event;	 /* of the path; those before are acknowledged when it begins */
 	uint64_t begin_position; /* in the log */
 };

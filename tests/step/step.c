@@ -203,6 +203,12 @@ static void kill_child(struct run *run) {
 		;
 }
 
+static _Noreturn void skip(struct run *run, const char *why) {
+	printf("SKIP: %s\n", why);
+	clean_up(run);
+	exit(SKIPPED);
+}
+
 /* Starts the child and lets it run to the beginning of the path; there, all its threads stand. */
 static bool start(struct run *run) {
 	files_remove(run->data_dir);
@@ -219,11 +225,8 @@ static bool start(struct run *run) {
 		load_run(run->data_dir, &run->plan, run->shared);
 	}
 	int signal = 0, status;
-	if (waitpid(run->child, &status, __WALL) != run->child || !WIFSTOPPED(status)) {
-		puts("SKIP: ptrace is not allowed here");
-		clean_up(run);
-		exit(SKIPPED);
-	}
+	if (waitpid(run->child, &status, __WALL) != run->child || !WIFSTOPPED(status))
+		skip(run, "ptrace is not allowed here");
 	know_thread(run, run->child);
 	trace(PTRACE_SETOPTIONS, run->child, PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);
 	trace(PTRACE_CONT, run->child, 0);
@@ -234,6 +237,10 @@ static bool start(struct run *run) {
 		if (thread == run->child && signal == SIGSTOP)
 			break;
 		trace(PTRACE_CONT, thread, signal == SIGTRAP || signal == SIGSTOP ? 0 : signal);
+	}
+	if (run->plan.flush == HF_FLUSH_AUTO && !run->shared->io_uring) {
+		kill_child(run);
+		skip(run, "needs io_uring, which is not available here");
 	}
 	for (uint32_t i = 0; i < run->thread_count; i++) {
 		if (run->threads[i] == run->child)
@@ -330,7 +337,7 @@ static bool run_plan(struct run *run, uint64_t kills) {
 	}
 	printf("%s, 2 groups of %u%s: %llu instructions, %llu system calls: %u states of the disk, "
 	       "each recovered from; %llu kills\n",
-	       run->plan.flush == HF_FLUSH_THREAD ? "log thread" : "io_uring", run->plan.group,
+	       run->shared->io_uring ? "io_uring" : "log thread", run->plan.group,
 	       run->plan.at_segment_end ? " into the next segment" : "", (ull)instructions,
 	       (ull)system_calls, run->state_count, (ull)kills);
 	return true;
