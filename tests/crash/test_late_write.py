@@ -14,7 +14,6 @@ import contextlib
 import os
 import pathlib
 import sys
-import tempfile
 import threading
 import time
 
@@ -65,18 +64,9 @@ class Brake:
 @contextlib.contextmanager
 def disk():
     """(path, device) of an ext4 of its own."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-test-") as directory:
-        image, path = os.path.join(directory, "image"), os.path.join(directory, "mnt")
-        os.mkdir(path)
-        with open(image, "wb") as file:
-            file.truncate(64 << 20)
-        run("mkfs.ext4", "-q", "-m", "0", image)
-        run("mount", "-o", "loop", image, path)
-        try:
-            device = os.stat(path).st_dev
-            yield pathlib.Path(path), f"{os.major(device)}:{os.minor(device)}"
-        finally:
-            run("umount", "-l", path)
+    with mounts.small_ext4() as path:
+        device = os.stat(path).st_dev
+        yield path, f"{os.major(device)}:{os.minor(device)}"
 
 
 def why_not():
@@ -139,7 +129,7 @@ def main():
     with disk() as (path, device), Brake(device) as brake:
         data = path / "data"
         with Server(data=data, args=SEGMENTS) as first:
-            if "io_uring" not in first.stderr:
+            if not first.uses_io_uring():
                 skip("needs io_uring: a write by a thread ends before its process does")
             took = leave_behind(first, brake)
         print(f"killed in {took:.3f} s; its write is on its way")

@@ -1,7 +1,9 @@
 """File systems of a test's own: they go when it ends, however it ends."""
 
+import contextlib
 import ctypes
 import os
+import pathlib
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +24,22 @@ def own_mounts():
     if libc.unshare(clone_newns) != 0:
         raise OSError("no mount namespace: " + os.strerror(ctypes.get_errno()))
     run("mount", "--make-rprivate", "/")
+
+
+@contextlib.contextmanager
+def small_ext4(size=64 << 20):
+    """The path of an ext4 of our own, on a loop device. OSError where that is not allowed."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-test-") as directory:
+        image, path = os.path.join(directory, "image"), os.path.join(directory, "mnt")
+        os.mkdir(path)
+        with open(image, "wb") as file:
+            file.truncate(size)
+        run("mkfs.ext4", "-q", "-m", "0", image)
+        run("mount", "-o", "loop", image, path)
+        try:
+            yield pathlib.Path(path)
+        finally:
+            run("umount", "-l", path)
 
 
 def why_not(*tools):

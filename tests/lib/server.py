@@ -106,6 +106,10 @@ class Server:
         with self._changed:
             return "".join(self._lines)
 
+    def uses_io_uring(self):
+        """Whether it writes the log with io_uring, as it said at its start; otherwise with plain calls in a thread."""
+        return ", io_uring, " in self.stderr
+
     def command(self):
         """The full command line."""
         line = [holdfast(), "serve", "--data", self.data_dir, "--listen", self.listen]
