@@ -31,7 +31,7 @@ import crowds  # noqa: E402
 import machine  # noqa: E402
 import resp  # noqa: E402
 from server import Server, skip  # noqa: E402
-from test_crowds import Healthy, grow_big, idle_clients, ROOM  # noqa: E402
+from test_crowds import Healthy, demand_all_idle, grow_big, idle_clients, ROOM  # noqa: E402
 
 GOAL = 2.0
 REQUESTS = 2000  # of a window: 20 are beyond the p99
@@ -230,6 +230,7 @@ def main():
         for name in names:
             ratios[name] = compare(neighbourhood.pair, chosen[name], args)
     judge(ratios)
+    demand_all_idle(idle, args.idle)
 
 
 if __name__ == "__main__":
