@@ -125,15 +125,19 @@ bool hf_snapshot_finish(struct hf_snapshot_writer *writer, uint8_t *block, struc
 				hf_snapshot_name(writer->lsn, name), err);
 	if (!ok)
 		return false;
+	writer->renamed = true;
 	hf_file_close(&writer->file);
 	return hf_dir_sync(writer->dir, err);
 }
 
 void hf_snapshot_give_up(struct hf_snapshot_writer *writer) {
-	char making[HF_SNAPSHOT_NAME_SIZE + 8];
-	struct hf_err ignored; /* renamed already; or still there, and the next start removes it */
+	char name[HF_SNAPSHOT_NAME_SIZE + 8];
+	struct hf_err ignored; /* it stays: whole, or the next start removes it */
 	hf_file_close(&writer->file);
-	(void)!hf_dir_remove(writer->dir, making_name(writer->lsn, making), &ignored);
+	(void)!hf_dir_remove(writer->dir,
+			     writer->renamed ? hf_snapshot_name(writer->lsn, name)
+					     : making_name(writer->lsn, name),
+			     &ignored);
 }
 
 /* ---- reading ---- */

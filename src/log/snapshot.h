@@ -92,6 +92,7 @@ struct hf_snapshot_writer {
 	struct hf_file file;
 	uint64_t lsn, index, bytes;
 	uint32_t crc;
+	bool renamed; /* it has its real name */
 	/* Called after each piece of a block, which took so long to write; may be NULL. */
 	void (*rest)(void *arg, uint64_t wrote_ns);
 	void *arg;

@@ -2,6 +2,7 @@
  * Snapshot files: what was written is read back proven; every flipped byte and every cut is found;
  * a file given up leaves nothing; only the two that are kept stay.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -211,6 +212,27 @@ static void one_given_up_leaves_nothing(void **state) {
 	hf_snapshot_give_up(&writer);
 }
 
+/* The directory cannot be synced: what has its real name by then is taken away again. */
+static void one_given_up_after_its_renaming_leaves_nothing(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_snapshot_writer writer;
+	struct hf_dir unsynced = fixture->dir;
+	uint64_t lsns[HF_SNAPSHOTS_LISTED];
+	uint32_t count;
+	write_blocks(fixture, LSN, &writer);
+	unsynced.fd = open(fixture->path, O_PATH | O_DIRECTORY); /* good for all but that */
+	assert_true(unsynced.fd >= 0);
+	writer.dir = &unsynced;
+	assert_false(hf_snapshot_finish(&writer, fixture->block, &fixture->err));
+	assert_non_null(strstr(fixture->err.text, "cannot sync directory"));
+	assert_true(hf_snapshot_list(&fixture->dir, lsns, &count, &fixture->err));
+	assert_int_equal(count, 1);
+	hf_snapshot_give_up(&writer);
+	close(unsynced.fd);
+	assert_true(hf_snapshot_list(&fixture->dir, lsns, &count, &fixture->err));
+	assert_int_equal(count, 0);
+}
+
 static void the_newest_two_are_kept(void **state) {
 	struct fixture *fixture = *state;
 	uint64_t lsns[HF_SNAPSHOTS_LISTED];
@@ -235,6 +257,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(a_block_of_another_place_is_found, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(one_given_up_leaves_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_given_up_after_its_renaming_leaves_nothing,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_newest_two_are_kept, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
