@@ -83,6 +83,13 @@ void hf_entity_save(struct hf_engine *engine, struct entity *entity) {
 		saver->overrun = true;
 }
 
+/* Nothing is copied any more, and who waits for a block need not. */
+static void stop_copying(struct hf_engine *engine) {
+	engine->saver.overrun = true;
+	if (engine->saver.waiting > 0)
+		hf_log_wake(engine->log);
+}
+
 bool hf_saver_make_room(struct hf_engine *engine) {
 	struct saver *saver = &engine->saver;
 	uint64_t until = 0;
@@ -91,7 +98,7 @@ bool hf_saver_make_room(struct hf_engine *engine) {
 		if (until == 0)
 			until = now + ROOM_WAIT_NS;
 		if (now >= until) {
-			saver->overrun = true;
+			stop_copying(engine);
 			break;
 		}
 		saver->waiting++;
@@ -319,7 +326,7 @@ static bool write_images(struct pass *pass, bool walking, struct hf_err *err) {
 static bool copy_some(struct pass *pass, bool ok, bool *ret_walking, struct hf_err *err) {
 	struct saver *saver = &pass->engine->saver;
 	if (!ok)
-		saver->overrun = true;
+		stop_copying(pass->engine);
 	if (!ok || saver->full * 2 < saver->block_count)
 		saver->saving = *ret_walking = walk_slice(pass);
 	/* Behind the walk: of what overruns in its last part, nobody else would hear. */
@@ -342,6 +349,7 @@ static bool walk(struct pass *pass, bool ok, struct hf_err *err) {
 				*err = why;
 			hf_engine_lock(pass->engine);
 			saver->saving = false; /* nobody will look at the bits again */
+			stop_copying(pass->engine);
 			hf_engine_unlock(pass->engine);
 			return false;
 		}
