@@ -373,6 +373,8 @@ struct hf_object_kind hf_plain_kind(struct hf_engine *engine);
  * if it had to, and let go of the lock.
  */
 bool hf_saver_make_room(struct hf_engine *engine);
+/* As hf_log_make_room, and room for an image as well if a snapshot is taken. */
+HF_MUST bool hf_engine_make_room(struct hf_engine *engine, size_t body_max, struct hf_err *err);
 /* Copies an entity that is not saved yet. */
 void hf_entity_save(struct hf_engine *engine, struct entity *entity);
 /*

@@ -202,9 +202,7 @@ static bool make_room(struct hf_engine *engine, size_t body_max, struct hf_reply
 		hf_reply_err(engine, &err, 0, ret);
 		return false;
 	}
-	if (engine->saver.saving)
-		hf_saver_make_room(engine);
-	if (hf_log_make_room(engine->log, body_max, &err))
+	if (hf_engine_make_room(engine, body_max, &err))
 		return true;
 	hf_reply_err(engine, &err, 0, ret);
 	return false;

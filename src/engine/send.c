@@ -331,9 +331,7 @@ static void judge(struct hf_engine *engine, const struct hf_send *send, struct j
 		return;
 	}
 	/* First of all: this may wait, and others are judged and applied meanwhile. */
-	if (engine->saver.saving)
-		hf_saver_make_room(engine);
-	bool has_room = hf_log_make_room(engine->log, HF_EVENT_BODY_MAX, &no_room);
+	bool has_room = hf_engine_make_room(engine, HF_EVENT_BODY_MAX, &no_room);
 	if (!address(engine, send, &change, &family, ret))
 		return;
 

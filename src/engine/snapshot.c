@@ -108,6 +108,15 @@ bool hf_saver_make_room(struct hf_engine *engine) {
 	return until != 0;
 }
 
+bool hf_engine_make_room(struct hf_engine *engine, size_t body_max, struct hf_err *err) {
+	/* A wait for one of them may cost the other. */
+	do
+		if (!hf_log_make_room(engine->log, body_max, err))
+			return false;
+	while (engine->saver.saving && hf_saver_make_room(engine));
+	return true;
+}
+
 /* Some of the walk. False: it is at its end. */
 static bool walk_entities(struct pass *pass) {
 	struct hf_engine *engine = pass->engine;

@@ -72,7 +72,7 @@ BUGS = [
      "		engine->now_ns = now_ns;",
      ["sim-chaos"]),
     ("requests are judged before the wait for room", "src/engine/send.c",
-     "	bool has_room = hf_log_make_room(engine->log, HF_EVENT_BODY_MAX, &no_room);\n",
+     "	bool has_room = hf_engine_make_room(engine, HF_EVENT_BODY_MAX, &no_room);\n",
      "	bool has_room = true;\n",
      [ENGINE_UNIT]),
 
