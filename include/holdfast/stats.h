@@ -119,8 +119,10 @@ HF_API void hf_stats_wake(struct hf_stats_thread *thread);
 
 /*
  * Of a thread's handle that several threads use under a lock: how a snapshot gets its quiescent
- * point when nobody comes by. `pass` takes the lock, calls hf_stats_quiescent, and lets go. It is
- * called by hf_stats_take, which must not be called under that lock then. Once, after joining.
+ * point when nobody comes by. `pass` takes the lock if it is free at this moment, calls
+ * hf_stats_quiescent, and lets go; it must not wait for the lock, for hf_stats_take, which calls it
+ * again and again until its deadline, would wait with it. What is locked until then is late. Once,
+ * after joining.
  *
  * A snapshot that was under way when the handle left may still call `pass`, once. So the handle
  * leaves under the same lock, under which `pass` must be able to see that it has, and then leaves

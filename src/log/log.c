@@ -235,6 +235,10 @@ void hf_log_lock(struct hf_log *log) {
 	hf_mutex_lock(&log->lock);
 }
 
+bool hf_log_try_lock(struct hf_log *log) {
+	return hf_mutex_try_lock(&log->lock);
+}
+
 void hf_log_unlock(struct hf_log *log) {
 	hf_mutex_unlock(&log->lock);
 }

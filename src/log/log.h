@@ -126,6 +126,8 @@ HF_MUST bool hf_log_open(const struct hf_log_options *options, struct hf_log **r
 HF_MUST bool hf_log_close(struct hf_log *log, struct hf_err *err);
 
 void hf_log_lock(struct hf_log *log);
+/* False: somebody has it, or is waiting for it. */
+HF_MUST bool hf_log_try_lock(struct hf_log *log);
 void hf_log_unlock(struct hf_log *log);
 
 /*

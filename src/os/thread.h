@@ -54,6 +54,8 @@ void hf_thread_give_way(void);
 void hf_mutex_init(struct hf_mutex *mutex);
 void hf_mutex_fini(struct hf_mutex *mutex);
 void hf_mutex_lock(struct hf_mutex *mutex);
+/* False: somebody has it, or is waiting for it. */
+HF_MUST bool hf_mutex_try_lock(struct hf_mutex *mutex);
 void hf_mutex_unlock(struct hf_mutex *mutex);
 
 void hf_cond_init(struct hf_cond *cond);

@@ -384,8 +384,9 @@ static bool wait_a_while(struct hf_stats *stats, uint64_t ns, uint64_t end_ns) {
 }
 
 /*
- * Goes and gets the quiescent points of shared handles. Without the mutex: whoever has their lock
- * may want it. So the handle may have left by the time of the call, which stats.h tells its owner.
+ * Goes and gets the quiescent points of those shared handles whose lock is free. Without the mutex:
+ * whoever has their lock may want it. So the handle may have left by the time of the call, which
+ * stats.h tells its owner.
  */
 static void pass_shared(struct hf_stats *stats) {
 	for (uint32_t i = 0; i < stats->seat_count; i++) {
@@ -410,6 +411,7 @@ static bool settle(struct hf_stats *stats, uint64_t end_ns) {
 		if (!wait_a_while(stats, step_ns, end_ns))
 			return false;
 		step_ns = 2 * step_ns < POLL_MAX_NS ? 2 * step_ns : POLL_MAX_NS;
+		pass_shared(stats);
 	}
 	collect(stats);
 	return true;

@@ -42,12 +42,14 @@ void hf_mutex_init(struct hf_mutex *mutex) {
 void hf_mutex_fini(struct hf_mutex *mutex) {
 }
 
-void hf_mutex_lock(struct hf_mutex *mutex) {
+bool hf_mutex_try_lock(struct hf_mutex *mutex) {
 	uint32_t *word = (uint32_t *)(void *)mutex, free = 0;
-	while (!hf_atomic_cas(word, &free, 1u, HF_ACQUIRE, HF_RELAXED)) {
-		free = 0;
+	return hf_atomic_cas(word, &free, 1u, HF_ACQUIRE, HF_RELAXED);
+}
+
+void hf_mutex_lock(struct hf_mutex *mutex) {
+	while (!hf_mutex_try_lock(mutex))
 		hf_cpu_relax();
-	}
 }
 
 void hf_mutex_unlock(struct hf_mutex *mutex) {

@@ -161,7 +161,8 @@ static void end_three(void *state) {
 /* a's handle goes around under a lock: a snapshot may come for it at any time. */
 static void pass_under_lock(void *arg) {
 	struct state *s = arg;
-	hf_mutex_lock(&s->lock);
+	if (!hf_mutex_try_lock(&s->lock))
+		return;
 	if (s->a != NULL)
 		hf_stats_quiescent(s->a);
 	hf_mutex_unlock(&s->lock);

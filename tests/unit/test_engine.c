@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "engine/engine.h"
+#include "holdfast/stats.h"
 #include "machine/machine.h"
 
 static const char order_v1[] =
@@ -418,6 +419,27 @@ static void who_asked_for_a_snapshot_is_told_of_that_one(void **state) {
 	assert_int_equal(outcome.err.status, HF_IO);
 }
 
+/* Whoever has the lock, and however long. */
+static void the_figures_do_not_wait_for_the_lock_beyond_their_deadline(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_stats *stats = hf_engine_stats(fixture->engine);
+	struct hf_stats_snapshot *snapshot;
+	struct hf_stats_about about;
+	struct hf_err *err = &fixture->err;
+	size_t cap = sizeof(err->text);
+	assert_int_equal(hf_stats_snapshot_new(stats, &snapshot, err->text, cap), HF_OK);
+	hf_engine_lock(fixture->engine);
+	assert_int_equal(hf_stats_take(stats, NULL, 1000000, snapshot, err->text, cap), HF_OK);
+	hf_engine_unlock(fixture->engine);
+	hf_stats_about(snapshot, &about);
+	assert_true(!about.fresh && about.late == 1);
+	assert_string_equal(hf_stats_late(snapshot, 0), "sequencer");
+	assert_int_equal(hf_stats_take(stats, NULL, UINT64_MAX, snapshot, err->text, cap), HF_OK);
+	hf_stats_about(snapshot, &about);
+	assert_true(about.fresh);
+	hf_stats_snapshot_free(snapshot);
+}
+
 static const char timed[] = "---\ntitle: timed\n---\n"
 			    "stateDiagram-v2\n"
 			    "    %% version 1\n"
@@ -780,6 +802,9 @@ int main(void) {
 		BOTH(a_contract_is_upgraded_only_where_nothing_is_stranded),
 		BOTH(order_of_entities_does_not_change_the_hash),
 		BOTH(a_failed_write_stops_everything),
+		cmocka_unit_test_setup_teardown(
+			the_figures_do_not_wait_for_the_lock_beyond_their_deadline, set_up,
+			tear_down),
 		cmocka_unit_test_setup_teardown(a_wait_for_room_does_not_part_judging_and_applying,
 						set_up_threaded, tear_down),
 	};

@@ -593,7 +593,8 @@ struct shared {
 
 static void pass_shared(void *arg) {
 	struct shared *shared = arg;
-	hf_mutex_lock(&shared->lock);
+	if (!hf_mutex_try_lock(&shared->lock))
+		return;
 	hf_stats_quiescent(shared->thread);
 	hf_mutex_unlock(&shared->lock);
 }
@@ -659,6 +660,43 @@ static void a_handle_may_be_shared_under_a_lock(void **state) {
 	assert_int_equal(summary.count, 3 * WORKERS * (ROUNDS / 10));
 	for (uint32_t i = 0; i < WORKERS; i++)
 		hf_thread_join(&threads[i]);
+	hf_stats_leave(shared.thread);
+	hf_mutex_fini(&shared.lock);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(shared.stats);
+}
+
+/* Has the lock for a while, as told, and nobody takes it again after that. */
+static void hold_the_lock(void *arg) {
+	struct shared *shared = arg;
+	hf_mutex_lock(&shared->lock);
+	hf_atomic_store(&shared->running, 1, HF_RELEASE);
+	uint64_t end_ns = hf_clock_monotonic_ns() + 30 * MS;
+	while (hf_clock_monotonic_ns() < end_ns)
+		hf_thread_yield();
+	hf_mutex_unlock(&shared->lock);
+}
+
+static void a_lock_that_is_taken_is_waited_for_until_the_deadline(void **state) {
+	struct shared shared = { .stats = new_stats() };
+	struct hf_thread holder;
+	struct hf_err err;
+	struct hf_stats_snapshot *snapshot = new_snapshot(shared.stats);
+	struct hf_stats_about about;
+	hf_mutex_init(&shared.lock);
+	shared.thread = join(shared.stats, "shared");
+	hf_stats_share(shared.thread, pass_shared, &shared);
+	hf_mutex_lock(&shared.lock);
+	assert_int_equal(hf_stats_take(shared.stats, NULL, MS, snapshot, why, sizeof(why)), HF_OK);
+	hf_mutex_unlock(&shared.lock);
+	hf_stats_about(snapshot, &about);
+	assert_true(!about.fresh && about.late == 1);
+	assert_string_equal(hf_stats_late(snapshot, 0), "shared");
+	assert_true(hf_thread_start(&holder, hold_the_lock, &shared, &err));
+	while (hf_atomic_load(&shared.running, HF_ACQUIRE) == 0)
+		hf_thread_yield();
+	take(shared.stats, NULL, snapshot);
+	hf_thread_join(&holder);
 	hf_stats_leave(shared.thread);
 	hf_mutex_fini(&shared.lock);
 	hf_stats_snapshot_free(snapshot);
@@ -808,6 +846,7 @@ int main(void) {
 		cmocka_unit_test(no_effect_comes_before_its_cause),
 		cmocka_unit_test(a_sum_beyond_64_bits_keeps_its_carry),
 		cmocka_unit_test(a_handle_may_be_shared_under_a_lock),
+		cmocka_unit_test(a_lock_that_is_taken_is_waited_for_until_the_deadline),
 		cmocka_unit_test(what_finds_no_room_in_the_archive_is_counted),
 		cmocka_unit_test(an_archiver_may_wait_for_ever),
 		cmocka_unit_test(a_bad_archiver_is_refused),

@@ -126,15 +126,19 @@ static void lock_in_turn(struct hf_mutex *mutex) {
  * there is one without the mutex, nobody takes it but in their order.
  */
 void hf_mutex_lock(struct hf_mutex *mutex) {
+	if (hf_mutex_try_lock(mutex))
+		return;
 	if (!has_queue(mutex)) {
-		if (pthread_mutex_trylock(&mutex->handle) == 0)
-			return;
 		/* A wall clock that jumps costs patience, no more. TSan knows no other one. */
 		struct timespec until = in_ns(CLOCK_REALTIME, PATIENCE_NS);
 		if (pthread_mutex_timedlock(&mutex->handle, &until) == 0)
 			return;
 	}
 	lock_in_turn(mutex);
+}
+
+bool hf_mutex_try_lock(struct hf_mutex *mutex) {
+	return !has_queue(mutex) && pthread_mutex_trylock(&mutex->handle) == 0;
 }
 
 void hf_mutex_unlock(struct hf_mutex *mutex) {

@@ -306,6 +306,15 @@ void hf_mutex_lock(struct hf_mutex *mutex) {
 	lock(sim, (struct sim_mutex *)mutex);
 }
 
+bool hf_mutex_try_lock(struct hf_mutex *mutex) {
+	struct sim *sim = sim_world();
+	preempt(sim);
+	if (((struct sim_mutex *)mutex)->owner != 0)
+		return false;
+	lock(sim, (struct sim_mutex *)mutex);
+	return true;
+}
+
 void hf_mutex_unlock(struct hf_mutex *mutex) {
 	struct sim *sim = sim_world();
 	unlock(sim, (struct sim_mutex *)mutex);
