@@ -61,7 +61,7 @@ void hf_loop_leave_stats(struct hf_loop *loop) {
 }
 
 void hf_loop_take_figures(struct hf_loop *loop) {
-	/* Without memory they are those of the last time, which `fresh` would tell. */
+	/* Without memory they are those of the last time, and not fresh. */
 	(void)hf_stats_take(hf_engine_stats(loop->engine), loop->counting, TAKE_NS, loop->figures,
 			    NULL, 0);
 }

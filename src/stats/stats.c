@@ -440,6 +440,8 @@ enum hf_status hf_stats_take(struct hf_stats *stats, struct hf_stats_thread *sel
 	}
 	bool ok = hf_stats_fill(snapshot, fresh, &why);
 	hf_mutex_unlock(&stats->mutex);
+	if (!ok)
+		snapshot->about.fresh = false;
 	if (awake)
 		hf_stats_wake(self);
 	return ok ? HF_OK : hf_err_tell(&why, err, err_cap);

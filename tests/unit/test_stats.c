@@ -20,6 +20,15 @@
 
 static char why[768];
 
+/* Memory, until it runs out: what hf_memory_new asks for is asked for here (meson.build). */
+static bool without_memory;
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_calloc(size_t count, size_t size) {
+	return without_memory ? NULL : __real_calloc(count, size);
+}
+
 static struct hf_stats *new_stats(void) {
 	struct hf_stats *stats;
 	/* A test may be run on a busy machine, or a slow one: no breaker here. */
@@ -405,6 +414,31 @@ static void a_late_thread_is_told(void **state) {
 	take(stats, self, snapshot);
 	assert_int_equal(hf_stats_count(snapshot, c), 1 + 300 + 40);
 	hf_stats_leave(self);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(stats);
+}
+
+static void without_memory_the_last_values_are_not_fresh(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_thread *thread = join(stats, "main");
+	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
+	struct hf_counter c = counter(stats, "c");
+	struct hf_histogram h = histogram(stats, "h");
+	struct hf_stats_about about;
+	hf_count(thread, c, 1);
+	take(stats, thread, snapshot);
+	hf_count(thread, c, 41);
+	hf_record(thread, h, 5);
+	without_memory = true;
+	enum hf_status status = hf_stats_take(stats, thread, LONG_NS, snapshot, why, sizeof(why));
+	without_memory = false;
+	assert_int_equal(status, HF_NOMEM);
+	hf_stats_about(snapshot, &about);
+	assert_true(!about.fresh && about.number == 1);
+	assert_int_equal(hf_stats_count(snapshot, c), 1);
+	take(stats, thread, snapshot);
+	assert_int_equal(hf_stats_count(snapshot, c), 42);
+	hf_stats_leave(thread);
 	hf_stats_snapshot_free(snapshot);
 	hf_stats_free(stats);
 }
@@ -842,6 +876,7 @@ int main(void) {
 		cmocka_unit_test(a_gauge_is_the_sum_of_its_threads),
 		cmocka_unit_test(what_a_thread_counted_stays_when_it_leaves),
 		cmocka_unit_test(a_late_thread_is_told),
+		cmocka_unit_test(without_memory_the_last_values_are_not_fresh),
 		cmocka_unit_test(a_snapshot_is_exact_while_threads_count),
 		cmocka_unit_test(no_effect_comes_before_its_cause),
 		cmocka_unit_test(a_sum_beyond_64_bits_keeps_its_carry),
