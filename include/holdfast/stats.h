@@ -131,9 +131,13 @@ HF_API void hf_stats_wake(struct hf_stats_thread *thread);
  */
 HF_API void hf_stats_share(struct hf_stats_thread *thread, void (*pass)(void *arg), void *arg);
 
-/* Not for direct use: memory for an octave, or NULL, and that the breaker let something pass by. */
+/*
+ * Not for direct use: memory for an octave, or NULL; that the breaker let something pass by; where
+ * gauges are, also then.
+ */
 HF_API uint64_t *hf_stats_octave(struct hf_stats_thread *thread, uint32_t slot, uint32_t octave);
 HF_API void hf_stats_skip(struct hf_stats_thread *thread);
+HF_API uint64_t *hf_stats_gauges(struct hf_stats_thread *thread);
 
 /* Counts n (modulo 2^64). */
 static inline void hf_count(struct hf_stats_thread *thread, struct hf_counter counter, uint64_t n) {
@@ -143,14 +147,16 @@ static inline void hf_count(struct hf_stats_thread *thread, struct hf_counter co
 		hf_stats_skip(thread);
 }
 
-/* The thread's value of a gauge. A snapshot has the sum of all threads' values. */
+/*
+ * The thread's value of a gauge. A snapshot has the sum of all threads' values. The breaker lets
+ * none pass by: a gauge that is not set again would be wrong from then on.
+ */
 static inline void hf_gauge_set(struct hf_stats_thread *thread, struct hf_gauge gauge,
 				int64_t value) {
-	if (__builtin_expect(thread->counts == NULL, 0)) {
-		hf_stats_skip(thread);
-		return;
-	}
-	thread->counts[gauge.slot] += (uint64_t)value - thread->levels[gauge.slot];
+	uint64_t *counts = thread->counts;
+	if (__builtin_expect(counts == NULL, 0))
+		counts = hf_stats_gauges(thread);
+	counts[gauge.slot] += (uint64_t)value - thread->levels[gauge.slot];
 	thread->levels[gauge.slot] = (uint64_t)value;
 }
 
@@ -228,7 +234,7 @@ struct hf_stats_about {
 	uint32_t threads; /* that are joined */
 	uint32_t late;	  /* of them, those that were waited for in vain */
 	/* The breaker. What it let pass by is in no snapshot. */
-	uint32_t open;	   /* threads that do not count at present */
+	uint32_t open;	   /* threads that do not count at present, but for gauges */
 	uint64_t openings; /* so far */
 	uint64_t skipped;  /* counts that were not made */
 };

@@ -3,7 +3,8 @@
  *
  * The sample is counting as it is done: additions (of nothing) to real slots, between two readings
  * of the clock, which are what measuring a duration costs. What makes them slow is a machine that
- * swaps, a host that takes the processor away again and again, a clock source that traps.
+ * swaps, a host that takes the processor away again and again, a clock source that traps. Gauges
+ * are set all the same: one that was missed may not be set again for long.
  */
 #include "base/atomic.h"
 #include "os/clock.h"
@@ -30,6 +31,12 @@ void hf_stats_skip(struct hf_stats_thread *thread) {
 	struct seat *seat = (struct seat *)thread;
 	HF_ASSERT(!seat->rests); /* a thread that rests does not count */
 	hf_atomic_store(&seat->skipped, seat->skipped + 1, HF_RELAXED);
+}
+
+uint64_t *hf_stats_gauges(struct hf_stats_thread *thread) {
+	struct seat *seat = (struct seat *)thread;
+	HF_ASSERT(!seat->rests); /* a thread that rests does not count */
+	return seat->banks[seat->current % 2].counts;
 }
 
 /* Adds nothing to slots that are next to each other; each time to others. */

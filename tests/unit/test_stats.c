@@ -14,6 +14,7 @@
 #include "holdfast/stats.h"
 #include "os/clock.h"
 #include "os/thread.h"
+#include "stats/stats_private.h"
 
 #define MS 1000000u
 #define LONG_NS 20000000000u /* a thread that is later than this does not come */
@@ -439,6 +440,61 @@ static void without_memory_the_last_values_are_not_fresh(void **state) {
 	take(stats, thread, snapshot);
 	assert_int_equal(hf_stats_count(snapshot, c), 42);
 	hf_stats_leave(thread);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(stats);
+}
+
+/* ---- the breaker ----------------------------------------------------------------------------- */
+
+/* From now on each sample is slow, or none. */
+static void be_slow(struct hf_stats *stats, bool slow) {
+	stats->slow_ns = slow ? 0 : UINT64_MAX;
+}
+
+static void open_breaker(struct hf_stats_thread *thread) {
+	struct seat *seat = (struct seat *)thread;
+	be_slow(seat->stats, true);
+	while (!seat->open)
+		hf_stats_quiescent(thread);
+}
+
+static void close_breaker(struct hf_stats_thread *thread) {
+	struct seat *seat = (struct seat *)thread;
+	be_slow(seat->stats, false);
+	while (seat->open)
+		hf_stats_quiescent(thread);
+}
+
+static void gauges_are_right_whatever_the_breaker_does(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_thread *thread = join(stats, "main");
+	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
+	struct hf_stats_about about;
+	struct hf_counter c = counter(stats, "c");
+	struct hf_gauge g;
+	assert_int_equal(hf_stats_gauge(stats, "g", &g, NULL, 0), HF_OK);
+	hf_gauge_set(thread, g, 100);
+	hf_count(thread, c, 1);
+	open_breaker(thread);
+	take(stats, thread, snapshot);
+	assert_int_equal(hf_stats_level(snapshot, g), 100);
+	hf_gauge_set(thread, g, 3);
+	hf_count(thread, c, 1);
+	take(stats, thread, snapshot);
+	hf_stats_about(snapshot, &about);
+	assert_true(about.open == 1 && about.skipped == 1);
+	assert_int_equal(hf_stats_level(snapshot, g), 3);
+	close_breaker(thread);
+	hf_count(thread, c, 1);
+	take(stats, thread, snapshot);
+	assert_int_equal(hf_stats_level(snapshot, g), 3);
+	assert_int_equal(hf_stats_count(snapshot, c), 2);
+	/* Nor is one left over that was set meanwhile, when its thread leaves. */
+	open_breaker(thread);
+	hf_gauge_set(thread, g, 50);
+	hf_stats_leave(thread);
+	take(stats, NULL, snapshot);
+	assert_int_equal(hf_stats_level(snapshot, g), 0);
 	hf_stats_snapshot_free(snapshot);
 	hf_stats_free(stats);
 }
@@ -877,6 +933,7 @@ int main(void) {
 		cmocka_unit_test(what_a_thread_counted_stays_when_it_leaves),
 		cmocka_unit_test(a_late_thread_is_told),
 		cmocka_unit_test(without_memory_the_last_values_are_not_fresh),
+		cmocka_unit_test(gauges_are_right_whatever_the_breaker_does),
 		cmocka_unit_test(a_snapshot_is_exact_while_threads_count),
 		cmocka_unit_test(no_effect_comes_before_its_cause),
 		cmocka_unit_test(a_sum_beyond_64_bits_keeps_its_carry),
