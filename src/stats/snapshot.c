@@ -139,7 +139,8 @@ uint64_t hf_stats_quantile(const struct hf_stats_snapshot *snapshot, struct hf_h
 	double wanted = q * (double)count;
 	/* How many values are not above the one that is looked for, itself included. */
 	uint64_t rank = wanted >= (double)count ? count : wanted > 1 ? (uint64_t)wanted : 1;
-	if (rank < count && (double)rank < wanted)
+	/* A part k/n of n values are k, also where k/n and its product were rounded up. */
+	if (rank < count && wanted - (double)rank > wanted * 0x1p-51)
 		rank++;
 	if (rank == count)
 		return cells->max;

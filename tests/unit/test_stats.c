@@ -251,6 +251,39 @@ static void quantiles_are_right_within_0_4_percent(void **state) {
 	quantiles_of(2, 64);
 }
 
+static uint64_t to_256(uint64_t i, uint64_t *seed) {
+	return i < 256 ? i * 77 % 256 : next_random(seed) % 256;
+}
+
+/* A part k/n of n values: not one more, nor one less, however k/n is rounded. */
+static void quantiles_below_256_are_exact(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_thread *thread = join(stats, "main");
+	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
+	struct hf_histogram h = histogram(stats, "h");
+	uint64_t values[2000], seed = 1;
+	for (uint32_t n = 1; n <= 2000; n++) {
+		uint64_t value = to_256(n - 1, &seed);
+		uint32_t at = n - 1;
+		for (; at > 0 && values[at - 1] > value; at--)
+			values[at] = values[at - 1];
+		values[at] = value;
+		hf_record(thread, h, value);
+		take(stats, thread, snapshot);
+		for (uint32_t k = 1; k <= n; k++)
+			if (hf_stats_quantile(snapshot, h, (double)k / n) != values[k - 1])
+				fail_msg("%u of %u: not %llu", k, n,
+					 (unsigned long long)values[k - 1]);
+	}
+	/* As such parts are written, and one between two. */
+	assert_int_equal(hf_stats_quantile(snapshot, h, 0.07), values[139]);
+	assert_int_equal(hf_stats_quantile(snapshot, h, 0.55), values[1099]);
+	assert_int_equal(hf_stats_quantile(snapshot, h, 0.07001), values[140]);
+	hf_stats_leave(thread);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(stats);
+}
+
 static void histograms_are_merged(void **state) {
 	struct hf_stats *stats = new_stats();
 	struct hf_stats_thread *thread = join(stats, "main");
@@ -927,6 +960,7 @@ int main(void) {
 		cmocka_unit_test(items_come_in_the_order_of_registration),
 		cmocka_unit_test(buckets_cover_every_value),
 		cmocka_unit_test(quantiles_are_right_within_0_4_percent),
+		cmocka_unit_test(quantiles_below_256_are_exact),
 		cmocka_unit_test(histograms_are_merged),
 		cmocka_unit_test(a_value_that_is_recorded_no_times_is_none),
 		cmocka_unit_test(a_gauge_is_the_sum_of_its_threads),
