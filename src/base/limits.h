@@ -82,6 +82,7 @@
 /* Their breaker */
 #define HF_STATS_SLOW_NS_DEFAULT 100u	 /* a count, on average over a sample */
 #define HF_STATS_SAMPLE_EVERY 1024u	 /* quiescent points of a thread */
+#define HF_STATS_SAMPLE_SOON 16u	 /* ... after a slow one */
 #define HF_STATS_SLOW_SAMPLES 4u	 /* in a row, and it opens */
 #define HF_STATS_PAUSE_MIN_NS 100000000u /* until it tries again; doubled if that is slow, too */
 #define HF_STATS_PAUSE_MAX_NS 10000000000u

@@ -50,33 +50,55 @@ static void count_nothing(struct seat *seat) {
 	}
 }
 
+static void begin_pause(struct seat *seat, uint64_t now_ns) {
+	seat->close_at_ns = now_ns + seat->pause_ns;
+	seat->until_sample = seat->away = 1;
+}
+
 static void set_open(struct seat *seat, bool open, uint64_t now_ns) {
 	seat->open = open;
 	seat->slow = 0;
-	seat->close_at_ns = now_ns + seat->pause_ns;
+	if (open)
+		begin_pause(seat, now_ns);
 	hf_atomic_store(&seat->told_open, open, HF_RELAXED);
 	if (open)
 		hf_atomic_store(&seat->openings, seat->openings + 1, HF_RELAXED);
 	hf_seat_point(seat);
 }
 
+/*
+ * A pause is one of time, and a thread may pass a quiescent point a second, or a hundred million.
+ * The second must not look at a clock that may be what is slow each time. So from one look to the
+ * next there are twice as many: the pause is exceeded by no more than itself, or one interval.
+ */
+static bool pause_is_over(struct seat *seat, uint64_t now_ns) {
+	if (now_ns >= seat->close_at_ns)
+		return true;
+	if (seat->away < HF_STATS_SAMPLE_EVERY)
+		seat->away *= 2;
+	seat->until_sample = seat->away;
+	return false;
+}
+
 void hf_breaker_sample(struct seat *seat) {
 	seat->until_sample = HF_STATS_SAMPLE_EVERY;
 	uint64_t begun_ns = hf_clock_monotonic_ns();
-	if (seat->open && begun_ns < seat->close_at_ns)
+	if (seat->open && !pause_is_over(seat, begun_ns))
 		return;
 	count_nothing(seat);
 	uint64_t now_ns = hf_clock_monotonic_ns();
-	bool slow = (now_ns - begun_ns) / PROBES > seat->stats->slow_ns;
+	bool slow = (now_ns - begun_ns + PROBES - 1) / PROBES > seat->stats->slow_ns;
 	if (!seat->open) {
 		seat->slow = slow ? seat->slow + 1 : 0;
+		if (slow)
+			seat->until_sample = HF_STATS_SAMPLE_SOON;
 		if (seat->slow == HF_STATS_SLOW_SAMPLES)
 			set_open(seat, true, now_ns);
 	} else if (slow) {
 		seat->pause_ns *= 2;
 		if (seat->pause_ns > HF_STATS_PAUSE_MAX_NS)
 			seat->pause_ns = HF_STATS_PAUSE_MAX_NS;
-		seat->close_at_ns = now_ns + seat->pause_ns;
+		begin_pause(seat, now_ns);
 	} else {
 		seat->pause_ns = HF_STATS_PAUSE_MIN_NS;
 		set_open(seat, false, now_ns);

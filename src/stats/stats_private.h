@@ -36,6 +36,7 @@ struct seat {
 
 	/* The breaker's; the thread's own. */
 	uint32_t until_sample; /* quiescent points */
+	uint32_t away;	       /* open: the next look at the clock is so many of them away */
 	uint32_t probed;       /* slot */
 	uint32_t slow;	       /* samples in a row */
 	bool open;
@@ -126,7 +127,7 @@ HF_MUST bool hf_stats_fill(struct hf_stats_snapshot *snapshot, bool fresh, struc
 /* ---- breaker.c */
 
 void hf_breaker_init(struct seat *seat);
-/* At a quiescent point, once in HF_STATS_SAMPLE_EVERY. */
+/* At a quiescent point, when `until_sample` is over. */
 void hf_breaker_sample(struct seat *seat);
 /* Where the thread counts from now on. */
 void hf_seat_point(struct seat *seat);

@@ -532,6 +532,33 @@ static void gauges_are_right_whatever_the_breaker_does(void **state) {
 	hf_stats_free(stats);
 }
 
+/* Also of a thread that has few quiescent points. */
+static void the_breaker_closes_by_time(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_thread *thread = join(stats, "main");
+	struct seat *seat = (struct seat *)thread;
+	uint64_t begin_ns = hf_clock_monotonic_ns();
+	open_breaker(thread);
+	be_slow(stats, false);
+	uint32_t points = 0;
+	for (; seat->open; points++) {
+		uint64_t next_ns = hf_clock_monotonic_ns() + 40 * MS;
+		while (hf_clock_monotonic_ns() < next_ns)
+			hf_thread_nap();
+		hf_stats_quiescent(thread);
+	}
+	/* Looks after 40 ms, 120 ms, at the latest. */
+	assert_in_range(points, 1, 3);
+	assert_true(hf_clock_monotonic_ns() - begin_ns >= HF_STATS_PAUSE_MIN_NS);
+	/* Four slow samples in a row, not all at once; as soon as the first comes. */
+	be_slow(stats, true);
+	for (points = 0; !seat->open; points++)
+		hf_stats_quiescent(thread);
+	assert_in_range(points, 3 * HF_STATS_SAMPLE_SOON, 2 * HF_STATS_SAMPLE_EVERY);
+	hf_stats_leave(thread);
+	hf_stats_free(stats);
+}
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 #define WORKERS 4u
@@ -968,6 +995,7 @@ int main(void) {
 		cmocka_unit_test(a_late_thread_is_told),
 		cmocka_unit_test(without_memory_the_last_values_are_not_fresh),
 		cmocka_unit_test(gauges_are_right_whatever_the_breaker_does),
+		cmocka_unit_test(the_breaker_closes_by_time),
 		cmocka_unit_test(a_snapshot_is_exact_while_threads_count),
 		cmocka_unit_test(no_effect_comes_before_its_cause),
 		cmocka_unit_test(a_sum_beyond_64_bits_keeps_its_carry),
