@@ -47,7 +47,7 @@ struct hf_bytes {
 };
 
 struct hf_options {
-	const char *data_dir;  /* made if it is not there */
+	const char *data_dir;  /* made if it is not there, but its parent is not */
 	uint64_t segment_size; /* bytes of one log segment; 0: the default */
 	bool no_sync;	       /* benchmarks only: acknowledges before the disk has it */
 	/* A snapshot after so many bytes of log, at least; 0: the default, UINT64_MAX: never. */

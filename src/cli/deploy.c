@@ -2,9 +2,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "cli/options.h"
@@ -24,11 +27,28 @@ static const char *path_of(const struct hf_deployment *deployment, uint32_t i, c
 	return buf;
 }
 
+/* NULL with an error. A pipe that nobody writes to would be waited for. */
+static FILE *open_regular(const char *path, struct hf_err *err) {
+	struct stat status;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	bool known = fd >= 0 && fstat(fd, &status) == 0;
+	FILE *file = known && S_ISREG(status.st_mode) ? fdopen(fd, "r") : NULL;
+	if (file != NULL)
+		return file;
+	if (known && !S_ISREG(status.st_mode))
+		(void)hf_fail(err, HF_IO, "%s is not a regular file: a contract is", path);
+	else
+		(void)hf_fail_sys(err, errno, "cannot read %s", path);
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
 /* Reads a file of at most HF_CONTRACT_TEXT_MAX bytes into `buf`, which has room for one more. */
 static bool read_text(const char *path, uint8_t *buf, size_t *ret_len, struct hf_err *err) {
-	FILE *file = fopen(path, "re");
+	FILE *file = open_regular(path, err);
 	if (file == NULL)
-		return hf_fail_sys(err, errno, "cannot read %s", path);
+		return false;
 	*ret_len = fread(buf, 1, HF_CONTRACT_TEXT_MAX + 1, file);
 	bool failed = ferror(file) != 0;
 	int read_errno = errno;

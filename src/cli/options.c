@@ -70,6 +70,8 @@ bool hf_options_parse(int argc, char **argv, const struct hf_option *options, si
 	*ret_help = false;
 	for (int i = 1; i < argc; i++) {
 		char *word = argv[i];
+		if (word[0] == '\0')
+			return hf_fail(err, HF_USAGE, "an argument is empty; try --help");
 		if (ended || word[0] != '-' || word[1] == '\0') {
 			argv[++operands] = word;
 			continue;
@@ -94,6 +96,8 @@ bool hf_options_parse(int argc, char **argv, const struct hf_option *options, si
 			return hf_fail(err, HF_USAGE, "%s needs a value", option->name);
 		if (option->value != NULL)
 			*option->value = equals != NULL ? equals + 1 : argv[++i];
+		if (option->value != NULL && (*option->value)[0] == '\0')
+			return hf_fail(err, HF_USAGE, "%s is empty; try --help", option->name);
 		if (option->flag != NULL)
 			*option->flag = true;
 	}

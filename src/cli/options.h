@@ -19,8 +19,8 @@ struct hf_option {
 
 /*
  * Takes the options out of argv[1..], which is left with the operands; `ret_operands` counts them.
- * `--help` prints `help` on stdout and sets `ret_help`. False (HF_USAGE): what is wrong, with the
- * option that may have been meant.
+ * `--help` prints `help` on stdout and sets `ret_help`. False (HF_USAGE): what is wrong (an operand
+ * or a value that is empty is), with the option that may have been meant.
  */
 HF_MUST bool hf_options_parse(int argc, char **argv, const struct hf_option *options,
 			      size_t option_count, const char *help, int *ret_operands,

@@ -62,18 +62,25 @@ static const char *name_of(const char *option, const char *variable, const char 
 	return value != NULL && value == getenv(variable) ? variable : option;
 }
 
-/* `text` may be NULL: the default is taken. Nothing has an empty name. */
-static bool check_not_empty(const char *option, const char *variable, const char *text,
-			    struct hf_err *err) {
+/* `text` may be NULL: there is none. The options were looked at when they were parsed. */
+static bool check_not_empty(const char *variable, const char *text, struct hf_err *err) {
 	return text == NULL || text[0] != '\0' ||
-	       hf_fail(err, HF_USAGE, "%s is empty; try --help", name_of(option, variable, text));
+	       hf_fail(err, HF_USAGE, "%s is empty; try --help", variable);
 }
 
 static bool check_none_empty(const struct spelled *spelled, struct hf_err *err) {
-	return check_not_empty("--data", "HOLDFAST_DATA", spelled->data, err) &&
-	       check_not_empty("--contracts", "HOLDFAST_CONTRACTS", spelled->contracts, err) &&
-	       check_not_empty("--listen", "HOLDFAST_LISTEN", spelled->listen, err) &&
-	       check_not_empty("--threads", "HOLDFAST_THREADS", spelled->threads, err);
+	return check_not_empty("HOLDFAST_DATA", spelled->data, err) &&
+	       check_not_empty("HOLDFAST_CONTRACTS", spelled->contracts, err) &&
+	       check_not_empty("HOLDFAST_LISTEN", spelled->listen, err) &&
+	       check_not_empty("HOLDFAST_THREADS", spelled->threads, err);
+}
+
+static bool read_listen(const char *text, const char **ret, struct hf_err *err) {
+	struct hf_err why;
+	*ret = text != NULL ? text : "127.0.0.1:7379";
+	return hf_server_check_listen(*ret, &why) ||
+	       hf_fail(err, HF_USAGE, "%s: %s", name_of("--listen", "HOLDFAST_LISTEN", text),
+		       why.text);
 }
 
 /* `text` may be NULL: *ret keeps the default. */
@@ -146,9 +153,8 @@ static bool read_options(int argc, char **argv, struct serve_options *ret, bool 
 			       argv[1]);
 	ret->data_dir = spelled.data != NULL ? spelled.data : "./holdfast-data";
 	ret->contracts_dir = spelled.contracts;
-	ret->listen = spelled.listen != NULL ? spelled.listen : "127.0.0.1:7379";
 	const char *threads = name_of("--threads", "HOLDFAST_THREADS", spelled.threads);
-	return check_none_empty(&spelled, err) && hf_server_check_listen(ret->listen, err) &&
+	return check_none_empty(&spelled, err) && read_listen(spelled.listen, &ret->listen, err) &&
 	       read_number(threads, spelled.threads, 1, HF_SERVER_THREADS_MAX, &ret->threads,
 			   err) &&
 	       read_number("--max-clients", spelled.max_clients, 1, HF_CONNECTIONS_MAX,

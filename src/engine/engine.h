@@ -30,7 +30,7 @@ enum hf_flush_mode {
 };
 
 struct hf_engine_options {
-	const char *data_dir; /* made if it is not there */
+	const char *data_dir; /* made if it is not there, but its parent is not */
 	enum hf_flush_mode flush;
 	bool no_sync;	       /* benchmarks only: acknowledges before the disk has it */
 	uint64_t segment_size; /* 0: the default */

@@ -19,8 +19,8 @@ struct hf_dir {
 };
 
 /*
- * Opens a directory; with `create`, makes it if it is not there, and syncs its parent. Closed with
- * hf_dir_close.
+ * Opens a directory; with `create`, makes it if it is not there (its parent must be), and syncs
+ * its parent. Closed with hf_dir_close.
  */
 HF_MUST bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_err *err);
 /*

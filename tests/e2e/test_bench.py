@@ -170,12 +170,12 @@ class Bench(unittest.TestCase):
                            (["--each", "0"], "--each takes a number from 1 to 1000, not 0"),
                            (["memory", "--each=1001"], "from 1 to 1000, not 1001"),
                            (["recovery", "--each", "-1"], "--each -1: a whole number is wanted"),
-                           (["--each", " 3"], "whole number"), (["--each="], "whole number"),
+                           (["--each", " 3"], "whole number"), (["--each="], "--each is empty"),
                            (["--each", "0x3"], "whole number"), (["--each"], "--each needs a value"),
                            (["--events", "1000000001"], "from 1 to 1000000000, not 1000000001"),
                            (["--events", "18446744073709551617"], "--events 18446744073709551617:"),
                            (["--events", "5", "--events", "0"], "from 1 to 1000000000, not 0"),
-                           (["flush", "memry"], "did you mean 'memory'"), ([""], "nothing to measure is called ''"),
+                           (["flush", "memry"], "did you mean 'memory'"), ([""], "an argument is empty"),
                            (["--", "--json"], "nothing to measure is called '--json'"),
                            (["-e", "1"], "unknown option '-e'")):
             with self.subTest(args):

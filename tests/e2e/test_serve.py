@@ -406,12 +406,42 @@ class Usage(unittest.TestCase):
                     done = run("serve", "--max-clients", "0", *args, env=env)  # it would not start anyway
                     self.assertEqual(done.returncode, 2)
                     self.assertEqual(done.stderr, f"holdfast serve: {wrong} is empty; try --help\n")
+        for args, env, named in (((), {"HOLDFAST_LISTEN": "1"}, "HOLDFAST_LISTEN"),
+                                 (("--listen", "1"), {"HOLDFAST_LISTEN": "2"}, "--listen"),
+                                 (("--listen", "localhost:a"), {}, "--listen")):
+            self.assertRegex(run("serve", *args, env=env).stderr, f"^holdfast serve: {named}: .* is not a")
         for value in ("0", "many"):
             self.assertIn(" HOLDFAST_THREADS ", run("serve", env={"HOLDFAST_THREADS": value}).stderr)
             self.assertIn(" --threads ", run("serve", "--threads", value, env={"HOLDFAST_THREADS": "1"}).stderr)
         # An option counts more than what stands in for it.
         self.assertIn("--max-clients", run("serve", "--threads", "1", "--max-clients", "0",
                                            env={"HOLDFAST_THREADS": ""}).stderr)
+
+    def test_empty_argument(self):
+        for args in (["log", "dump", ""], ["log", "verify", ""], ["replay", ""], ["check", ""],
+                     ["bench", "--data", ""]):
+            done = run(*args)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), args)
+            self.assertIn("--data is empty" if args[0] == "bench" else "an argument is empty", done.stderr)
+
+    def test_missing_parent(self):
+        """Of the data directory, only the last part is made."""
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            done = run("serve", "--listen", "127.0.0.1:0", "--data", temp + "/a/b")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"cannot make directory {temp}/a/b, whose parent must be there: ", done.stderr)
+
+    def test_contract_that_is_no_file(self):
+        """A pipe that nobody writes to is not waited for."""
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            contracts = pathlib.Path(temp, "contracts")
+            contracts.mkdir()
+            (contracts / "a.mmd").mkdir()
+            os.mkfifo(contracts / "b.mmd")
+            done = run("serve", "--listen", "127.0.0.1:0", "--data", temp + "/data", "--contracts", contracts)
+            self.assertEqual(done.returncode, 1)
+            for name in ("a.mmd", "b.mmd"):
+                self.assertIn(f"{contracts / name} is not a regular file: a contract is", done.stderr)
 
     def test_missing_contracts(self):
         with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:

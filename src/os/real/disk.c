@@ -46,7 +46,8 @@ bool hf_dir_open(const char *path, bool create, struct hf_dir *ret, struct hf_er
 	if (create) {
 		bool made = mkdir(path, 0777) == 0;
 		if (!made && errno != EEXIST)
-			return hf_fail_sys(err, errno, "cannot make directory %s", path);
+			return hf_fail_sys(err, errno, "cannot make directory %s%s", path,
+					   errno == ENOENT ? ", whose parent must be there" : "");
 		/* Also of one that was there: its maker may have been killed before this. */
 		if (!sync_parent(path, made, err))
 			return false;
