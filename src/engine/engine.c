@@ -86,7 +86,7 @@ static bool open_log(struct hf_engine *engine, const struct hf_engine_options *o
 	if (!hf_log_open(&log, &engine->log, err))
 		return false;
 	engine->recovered_events = engine->events;
-	if (hf_verify_ids(engine, err) &&
+	if (hf_verify_ids(engine, err) && hf_snapshot_compare_unlike(engine, err) &&
 	    (options->read_only || hf_snapshots_start(engine, options, err)))
 		return true;
 	struct hf_err ignored; /* nothing was written that could fail to become durable */

@@ -181,6 +181,8 @@ struct hf_engine {
 
 	uint64_t snapshots_ahead[HF_SNAPSHOTS_LISTED]; /* verify: to be compared, oldest last */
 	uint32_t snapshots_ahead_count;
+	uint64_t snapshots_unlike[HF_SNAPSHOTS_LISTED]; /* verify: compared, but for the ids */
+	uint32_t snapshots_unlike_count;
 	struct id_pair *id_pairs; /* verify: to be compared when the log can be read */
 	uint64_t id_pair_count, id_pair_room;
 
@@ -409,11 +411,16 @@ HF_MUST bool hf_snapshot_recover(struct hf_engine *engine, const uint64_t *lsns,
 				 struct hf_log_place *ret_place, struct hf_err *err);
 
 /*
- * Compares a snapshot with what the log up to its LSN has made: each entity, each id (if the engine
- * has its seed), all totals.
+ * Compares a snapshot with what the log up to its LSN has made: each entity, each id, all totals.
+ * The ids of one whose seed the engine has not wait for hf_snapshot_compare_unlike.
  */
 HF_MUST bool hf_snapshot_compare(struct hf_engine *engine, uint64_t lsn, struct hf_err *err);
-/* Before anything is in memory: the seed of the newest snapshot, so that ids can be compared. */
+/* When the log can be read: compares those ids with it, each by its record. */
+HF_MUST bool hf_snapshot_compare_unlike(struct hf_engine *engine, struct hf_err *err);
+/*
+ * Before anything is in memory: the seed of the newest snapshot, so that ids can be compared
+ * quickly.
+ */
 void hf_snapshot_take_seed(struct hf_engine *engine, const uint64_t *lsns, uint32_t count);
 
 /* ---- replay.c */

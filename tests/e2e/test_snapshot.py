@@ -581,6 +581,31 @@ class Kept(unittest.TestCase):
         self.assertEqual(verified.returncode, 1)
         self.assertIn("this id is not as the log makes it", verified.stderr)
 
+    def test_of_another_seed(self):
+        """A start from the log alone hashes ids anew: those of a snapshot that is put back are compared, too."""
+        newest, before = snapshots(self.data)
+        aside = self.data / "aside"
+        aside.mkdir()
+        for path in (newest, before):
+            path.rename(aside / path.name)
+        with self.start() as server, resp.Connection(server.connect()) as connection:
+            place(connection, ["later"])
+            later = connection.call("HF.SNAPSHOT")[0]
+        self.assertEqual([path.name for path in snapshots(self.data)], ["snapshot-%016x.hfs" % later])
+        for path in (newest, before):
+            (aside / path.name).rename(path)
+        aside.rmdir()
+        verified = run("replay", self.data, "--verify")
+        self.assertEqual((verified.returncode, verified.stderr), (0, ""))
+        for path in (newest, before):
+            for offset in (2, 7):  # a byte of an id's hash; one of its position
+                forge(path, kind=4, offset=offset)
+                verified = run("replay", self.data, "--verify")
+                self.assertEqual(verified.returncode, 1)
+                self.assertRegex(verified.stderr, rf"{path.name} offset \d+: this id is not as the log makes it")
+                self.assertEqual(run("replay", self.data, "--verify", "--until", self.lsns[2] - 1).returncode, 0)
+                forge(path, kind=4, offset=offset)
+
     def test_rot_behind_a_snapshot(self):
         """In old events it is met by who needs them; an operator is told of each place once, not at each request."""
         log = min(self.data.glob("log-*"))
