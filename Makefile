@@ -12,7 +12,7 @@ help:
 	@echo 'make            builds the release: build/src/cli/holdfast and libholdfast'
 	@echo 'make demo       serves a diagram, sends events, refuses one, pulls the plug, comes back'
 	@echo 'make test       the quick tests: minutes.   tests/run NAME... runs just some'
-	@echo 'make test-full  all tests: the quick ones, then about seven hours on two cores'
+	@echo 'make test-full  all tests: the quick ones, then nine to ten hours on two cores'
 	@echo 'make bench      the table of figures, beside Redis'
 	@echo 'make bench-stats  what counting and the ring cost'
 	@echo 'make bench-map  the concurrent map, beside others'
