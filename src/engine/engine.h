@@ -214,8 +214,9 @@ void hf_engine_plain_delete(struct hf_engine *engine, const struct hf_span *keys
 			    uint64_t *ret_deleted, struct hf_reply *ret);
 /*
  * The keys of one bucket, from cursor 0 on; returns the next cursor, 0 at the end. A key that is
- * there all the while is called at least once.
+ * there all the while is called at least once. Any cursor below HF_PLAIN_CURSORS is good.
  */
+#define HF_PLAIN_CURSORS ((uint64_t)1 << HF_MAP_BITS_MAX)
 typedef void hf_plain_key_fn(void *arg, struct hf_span key);
 uint64_t hf_engine_plain_scan(struct hf_engine *engine, uint64_t cursor, hf_plain_key_fn *key,
 			      void *arg, struct hf_reply *ret);

@@ -374,5 +374,7 @@ uint64_t hf_engine_plain_scan(struct hf_engine *engine, uint64_t cursor, hf_plai
 			      void *arg, struct hf_reply *ret) {
 	struct scan scan = { key, arg };
 	*ret = (struct hf_reply){ .status = HF_OK, .durable_at = hf_log_last(engine->log) };
-	return hf_objects_walk(engine->plain.map, cursor, scan_key, &scan);
+	/* As small as can be: clients keep it in a double, or in an int64_t. */
+	return hf_objects_walk(engine->plain.map, cursor * HF_OBJECTS_WALK_STEP, scan_key, &scan) /
+	       HF_OBJECTS_WALK_STEP;
 }

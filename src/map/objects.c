@@ -148,6 +148,7 @@ uint64_t hf_objects_walk(struct hf_map *map, uint64_t from, hf_object_visit_fn *
 	struct visit each = { visit, arg };
 	uint64_t last = hf_shard_line_last(shard_of(map), from);
 	(void)hf_shard_each(map, shard_of(map), from, last, show, &each);
+	HF_ASSERT((last + 1) % HF_OBJECTS_WALK_STEP == 0);
 	return last + 1;
 }
 

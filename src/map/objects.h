@@ -17,6 +17,7 @@
 
 #include "base/allocator.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "holdfast/map.h"
 
 struct hf_object_kind {
@@ -71,9 +72,11 @@ void hf_object_retire(struct hf_map *map, void *object, size_t bytes);
 
 /*
  * Some of the objects, in the order of their hashes: those from hash `from` on that share a line.
- * Returns where to go on, 0 at the end. The writer's; in between anything may change, and an object
- * that is there all the while is visited exactly once.
+ * Returns where to go on, 0 at the end; a multiple of HF_OBJECTS_WALK_STEP, as a line ends there in
+ * the largest of tables, too. The writer's; in between anything may change, and an object that is
+ * there all the while is visited exactly once.
  */
+#define HF_OBJECTS_WALK_STEP ((uint64_t)1 << (64 - HF_MAP_BITS_MAX))
 typedef void hf_object_visit_fn(void *arg, void *object);
 uint64_t hf_objects_walk(struct hf_map *map, uint64_t from, hf_object_visit_fn *visit, void *arg);
 

@@ -6,8 +6,8 @@
 #include "server/command.h"
 #include "server/glob.h"
 
-#define SCAN_COUNT_DEFAULT 10u
-#define SCAN_COUNT_MAX 250u /* COUNT is a hint; so many take a fraction of a millisecond */
+#define SCAN_COUNT_DEFAULT 10
+#define SCAN_COUNT_MAX 250 /* COUNT is a hint; so many take a fraction of a millisecond */
 #define SCAN_LINES_MAX 10u  /* looked at, for each key that is wanted */
 
 static void reply_failure(struct hf_conn *conn, const struct hf_reply *reply) {
@@ -296,6 +296,7 @@ static void show_key(void *arg, struct hf_span key) {
 static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command *request,
 			      struct scan *scan, struct hf_glob *glob) {
 	struct hf_err err;
+	int64_t count = SCAN_COUNT_DEFAULT;
 	for (uint32_t i = 2; i < request->argc; i += 2) {
 		struct hf_span option = request->argv[i];
 		struct hf_span value =
@@ -313,16 +314,15 @@ static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command
 		} else if (hf_span_is_nocase(option, "type")) {
 			scan->strings = hf_span_is_nocase(value, "string");
 		} else if (hf_span_is_nocase(option, "count") &&
-			   !hf_span_u64(value, &scan->count)) {
+			   !hf_span_i64(value, &count)) {
 			hf_out_errorf(&conn->out, "value is not an integer or out of range");
 			return false;
-		} else if (!hf_span_is_nocase(option, "count") || scan->count == 0) {
+		} else if (!hf_span_is_nocase(option, "count") || count < 1) {
 			hf_out_errorf(&conn->out, "syntax error");
 			return false;
 		}
 	}
-	if (scan->count > SCAN_COUNT_MAX)
-		scan->count = SCAN_COUNT_MAX;
+	scan->count = count > SCAN_COUNT_MAX ? SCAN_COUNT_MAX : (uint64_t)count;
 	return true;
 }
 
@@ -340,11 +340,11 @@ static uint64_t walk(struct hf_loop *loop, struct scan *scan, uint64_t cursor,
 void hf_cmd_scan(struct hf_loop *loop, struct hf_conn *conn,
 		 const struct hf_resp_command *request) {
 	struct hf_out *out = &conn->out;
-	struct scan scan = { .count = SCAN_COUNT_DEFAULT, .strings = true };
+	struct scan scan = { .strings = true };
 	struct hf_glob glob;
 	struct hf_reply reply;
 	uint64_t cursor;
-	if (!hf_span_u64(request->argv[1], &cursor)) {
+	if (!hf_span_u64(request->argv[1], &cursor) || cursor >= HF_PLAIN_CURSORS) {
 		hf_out_errorf(out, "invalid cursor");
 		return;
 	}

@@ -39,6 +39,7 @@ PATTERNS = [b"*", b"?", b"n*", b"n[0-3]", b"n[^0-3]*", b"[ab]", b"*:*", b"key*by
 KEY_MAX, VALUE_MAX = 255, 65536
 DEL_MAX = 131048  # bytes of one DEL's keys, one more for each
 PATTERN_MAX, PATTERNS_MAX = 1024, 64
+CURSORS = 1 << 40  # all of SCAN's are below
 
 
 class Redis:
@@ -77,7 +78,8 @@ def command(rng):
         [b"EXISTS", *some], [b"MGET", *some], [b"INCR", key], [b"INCR", key], [b"INCRBY", key, value],
         [b"INCRBY", key, b"%d" % rng.randrange(-100, 100)], [b"TYPE", key], [b"DBSIZE"],
         rng.choice([[b"GET"], [b"SET", key], [b"MGET"], [b"INCRBY", key], [b"SCAN"], [b"SCAN", b"x"],
-                    [b"SCAN", b"0", b"COUNT"], [b"SCAN", b"0", b"COUNT", b"0"], [b"SCAN", b"0", b"what", b"1"]]),
+                    [b"SCAN", b"0", b"COUNT"], [b"SCAN", b"0", b"COUNT", b"0"], [b"SCAN", b"0", b"COUNT", b"-1"],
+                    [b"SCAN", b"0", b"COUNT", b"x"], [b"SCAN", b"0", b"what", b"1"]]),
     ])
 
 
@@ -213,6 +215,7 @@ def check_deletes_in_scan_order(count=30000):
                 cursor, found = b"0", []
                 while cursor != b"0" or not found:
                     cursor, some = connection.call("SCAN", cursor, "COUNT", 250)
+                    assert int(cursor) < CURSORS, cursor
                     found += some
                 assert sorted(found) == sorted(keys)
                 stay, go = found[count - kept:], found[:count - kept]
@@ -327,6 +330,22 @@ def check_patterns():
         assert connection.call("HF.STATS", b"x", b"stats.fres?") == [b"stats.fresh", 1]
 
 
+def check_scan_arguments():
+    """A cursor fits into a double, and what is none is refused; COUNT is a number from 1 on."""
+    with Server(args=["--segment-size", "1048576"]) as server, resp.Connection(server.connect()) as connection:
+        connection.call("SET", "key", "value")
+        for cursor in 0, 1, CURSORS - 1:
+            assert isinstance(connection.call("SCAN", cursor), list), cursor
+        for cursor in CURSORS, 1 << 63, (1 << 64) - 1, 1 << 64, -1, "x":
+            assert connection.call("SCAN", cursor) == "ERR invalid cursor", cursor
+        for count in -1, 0, -(1 << 63):
+            assert connection.call("SCAN", 0, "COUNT", count) == "ERR syntax error", count
+        for count in "x", "", 1 << 63, 1 << 64:
+            reply = connection.call("SCAN", 0, "COUNT", count)
+            assert reply == "ERR value is not an integer or out of range", (count, reply)
+        assert connection.call("SCAN", 0, "COUNT", (1 << 63) - 1) == [b"0", [b"key"]]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--examples", type=int, default=6)
@@ -334,6 +353,7 @@ def main():
     args = parser.parse_args()
     check_limits()
     check_patterns()
+    check_scan_arguments()
     check_deletes_in_scan_order()
     if shutil.which("redis-server") is None:
         skip("redis-server is not installed (tools/setup test)")
