@@ -176,15 +176,32 @@ static void check_finals(struct graph *graph) {
 	}
 }
 
+static bool has_way_out(const struct source *source, const struct state *state) {
+	bool ret = state->end;
+	for (uint32_t i = 0; i < source->path_count && !ret; i++)
+		ret = source->paths[i].to != state && mc_path_leaves(&source->paths[i], state);
+	return ret;
+}
+
 static void check_state(struct graph *graph, const struct state *state) {
 	struct source *source = graph->source;
 	struct shown name = mc_show(source, state->name);
-	if (!graph->reached[state->index])
+	bool reached = graph->reached[state->index];
+	/* A later version retires a state so: who is in it lives on, and nobody comes. */
+	bool retired = !reached && source->version > 1 && has_way_out(source, state);
+	if (!reached && !retired)
 		mc_help_on(
 			mc_error_at(source, "unreachable", state->name, "no event leads to %s",
 				    name.text),
 			"draw an arrow to it, or take it away; a misspelt name makes a new state");
-	else if (source->has_end && !graph->ends[state->index])
+	else if (retired)
+		mc_help_on(mc_warning_at(source, "unreachable", state->name,
+					 "no event leads to %s: nothing will be in it but what is "
+					 "already",
+					 name.text),
+			   "draw an arrow to it if it is not being retired; a misspelt name makes "
+			   "a new state");
+	if ((reached || retired) && source->has_end && !graph->ends[state->index])
 		mc_help_on(mc_error_at(source, "no-end", state->name,
 				       "no end can be reached from %s", name.text),
 			   "draw %s --> [*] if it is an end, or an arrow that leads on", name.text);

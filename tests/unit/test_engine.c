@@ -645,6 +645,44 @@ static void a_contract_is_upgraded_only_where_nothing_is_stranded(void **state) 
 	assert_int_equal(load(fixture, order_v1), HF_REFUSED); /* an older version */
 }
 
+/* Nothing leads to them any more, and those who are in them live on: also an end. */
+static void states_are_retired_with_entities_in_them(void **state) {
+	struct fixture *fixture = *state;
+	char v2[2048], v3[2048], a[2048], b[2048];
+	edit(a, sizeof(a), order_v1, "version 1", "version 2");
+	edit(v2, sizeof(v2), a, "    Filled --> [*]\n",
+	     "    Open --> Held : Hold\n    Held --> Open : Resume\n    Filled --> [*]\n");
+	assert_int_equal(load(fixture, v2), HF_OK);
+	for (const char *key = "1"; key != NULL; key = *key == '1' ? "2" : NULL)
+		send_event(fixture, key, "Place", "q=5 s=A");
+	send_event(fixture, "1", "Hold", "");
+	send_event(fixture, "2", "Cancel", "");
+	assert_counts(fixture, "Open=0 Filled=0 Cancelled=1 Held=1 ");
+
+	edit(a, sizeof(a), v2, "version 2", "version 3");
+	edit(b, sizeof(b), a, "    Open --> Cancelled : Cancel\n", "");
+	edit(v3, sizeof(v3), b, "    Open --> Held : Hold\n", "");
+	assert_int_equal(load(fixture, edit(a, sizeof(a), v3, "    Held --> Open : Resume\n", "")),
+			 HF_REFUSED);
+	assert_text(fixture, "keep the state, with arrows that lead out of it");
+	if (load(fixture, v3) != HF_OK)
+		fail_msg("%s", fixture->reply.text);
+	reopen(fixture);
+	assert_counts(fixture, "Open=0 Filled=0 Held=1 Cancelled=1 ");
+	send_event(fixture, "1", "Resume", "");
+	assert_ok(fixture, "Open", 3);
+	send_event(fixture, "1", "Hold", "");
+	assert_int_equal(fixture->reply.status, HF_BADEVENT);
+	send_event(fixture, "2", "Resume", "");
+	assert_int_equal(fixture->reply.status, HF_REFUSED);
+	reopen(fixture);
+	assert_counts(fixture, "Open=1 Filled=0 Held=0 Cancelled=1 ");
+	/* Empty, it may go. */
+	edit(a, sizeof(a), v3, "version 3", "version 4");
+	assert_int_equal(load(fixture, edit(b, sizeof(b), a, "    Held --> Open : Resume\n", "")),
+			 HF_OK);
+}
+
 static void order_of_entities_does_not_change_the_hash(void **state) {
 	struct fixture *fixture = *state;
 	uint8_t empty[16], forth[16], back[16];
@@ -800,6 +838,7 @@ int main(void) {
 		BOTH(history_is_found_from_any_version),
 		BOTH(history_goes_on_while_events_come),
 		BOTH(a_contract_is_upgraded_only_where_nothing_is_stranded),
+		BOTH(states_are_retired_with_entities_in_them),
 		BOTH(order_of_entities_does_not_change_the_hash),
 		BOTH(a_failed_write_stops_everything),
 		cmocka_unit_test_setup_teardown(

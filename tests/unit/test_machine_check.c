@@ -331,6 +331,15 @@ static void beginnings_and_ends(void **state) {
 		     LIFE("A --> C : x\nstate C {\n[*] --> D\nD --> [*]\n}\nC --> [*]\n"
 			  "@C --> A$ : back\n"));
 	expect_error("unreachable", LIFE("@C$ --> B : x\n"));
+	expect_error("unreachable", LIFE("@C$ --> [*]\n"));
+	/* A later version may retire a state: nothing leads to it, but out of it. */
+	expect_warning("unreachable", LIFE("%% version 2\n@C$ --> B : x\n"));
+	expect_warning("unreachable", LIFE("%% version 2\n@C$ --> [*]\n"));
+	expect_warning("unreachable", LIFE("%% version 2\nA --> D : x\nstate D {\n[*] --> E\n"
+					   "@C$ --> E : y\n}\nD --> B : z\n"));
+	expect_error("unreachable", LIFE("%% version 2\n@C$ --> C : x\n"));
+	expect_error("unreachable", LIFE("%% version 2\nstate @C$\n"));
+	expect_error("unreachable", LIFE("%% version 2\nstate @c$ <<choice>>\nc --> B\n"));
 	expect_error("no-end", LIFE("A --> @C$ : x\nC --> C : y\n"));
 	expect_warning("no-end", "@stateDiagram-v2$\n[*] --> A\nA --> A : x\n");
 }
