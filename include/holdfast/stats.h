@@ -310,7 +310,10 @@ struct hf_archiver_info {
 HF_API enum hf_status hf_archiver_start(const struct hf_archiver_options *options,
 					struct hf_archiver **ret, char *err, size_t err_cap);
 HF_API void hf_archiver_info(struct hf_archiver *archiver, struct hf_archiver_info *ret);
-/* Writes what waits, tells how it was (ret may be NULL), and lets go. */
+/*
+ * Writes what waits, tells how it was (ret may be NULL), and lets go. A snapshot that is being
+ * taken waits no longer: who has not come by until now is late in it.
+ */
 HF_API void hf_archiver_stop(struct hf_archiver *archiver, struct hf_archiver_info *ret);
 
 #ifdef __cplusplus

@@ -11,6 +11,7 @@ struct hf_archiver {
 	struct hf_thread taker, workers[HF_ARCHIVER_WORKERS_MAX];
 	uint32_t worker_count;
 	bool taker_runs;
+	bool cancel; /* what it waits for in hf_stats_take_until; that has its own mutex */
 
 	struct hf_mutex mutex; /* guards what follows */
 	struct hf_cond moved;
@@ -51,8 +52,9 @@ static void take(void *arg) {
 		next_ns = hf_later_ns(now_ns, options->period_ns);
 		struct hf_stats_snapshot *snapshot = archiver->spare[--archiver->spare_count];
 		hf_mutex_unlock(&archiver->mutex);
-		enum hf_status status = hf_stats_take(options->stats, NULL, options->deadline_ns,
-						      snapshot, NULL, 0);
+		enum hf_status status =
+			hf_stats_take_until(options->stats, NULL, options->deadline_ns,
+					    &archiver->cancel, snapshot, NULL, 0);
 		hf_mutex_lock(&archiver->mutex);
 		if (status == HF_OK) {
 			offer(archiver, snapshot);
@@ -159,6 +161,7 @@ static void tell_all(struct hf_archiver *archiver, bool *what) {
 
 void hf_archiver_stop(struct hf_archiver *archiver, struct hf_archiver_info *ret) {
 	tell_all(archiver, &archiver->stop);
+	hf_stats_cancel(archiver->options.stats, &archiver->cancel);
 	if (archiver->taker_runs)
 		hf_thread_join(&archiver->taker);
 	tell_all(archiver, &archiver->ended);

@@ -1,6 +1,6 @@
 /*
- * stats.c - keys, threads, and how all their counts become one snapshot. Read `hf_stats_take` and
- * `hf_stats_quiescent` first; README.md has the argument why it is exact.
+ * stats.c - keys, threads, and how all their counts become one snapshot. Read hf_stats_take_until
+ * and hf_stats_quiescent first; README.md has the argument why it is exact.
  */
 #include "holdfast/stats.h"
 
@@ -374,10 +374,16 @@ static void collect(struct hf_stats *stats) {
 	stats->total_ns = stats->flip_ns;
 }
 
-/* Lets go of the mutex for `ns`, but not beyond `end_ns`; false if that is over. */
-static bool wait_a_while(struct hf_stats *stats, uint64_t ns, uint64_t end_ns) {
-	uint64_t now_ns = hf_clock_monotonic_ns();
-	if (now_ns >= end_ns)
+/* How long a snapshot may wait. */
+struct patience {
+	uint64_t end_ns;
+	const bool *cancel; /* under the mutex; NULL: only until then */
+};
+
+/* Lets go of the mutex for `ns`, but not beyond what `patience` has; false if that is over. */
+static bool wait_a_while(struct hf_stats *stats, uint64_t ns, const struct patience *patience) {
+	uint64_t now_ns = hf_clock_monotonic_ns(), end_ns = patience->end_ns;
+	if (now_ns >= end_ns || (patience->cancel != NULL && *patience->cancel))
 		return false;
 	hf_cond_wait_ns(&stats->moved, &stats->mutex, ns < end_ns - now_ns ? ns : end_ns - now_ns);
 	return true;
@@ -401,14 +407,14 @@ static void pass_shared(struct hf_stats *stats) {
 	}
 }
 
-/* Waits, until `end_ns`, for who has not seen the flip yet, and collects. */
-static bool settle(struct hf_stats *stats, uint64_t end_ns) {
+/* Waits for who has not seen the flip yet, and collects. */
+static bool settle(struct hf_stats *stats, const struct patience *patience) {
 	uint64_t step_ns = POLL_MIN_NS;
 	if (stats->settled == stats->epoch)
 		return true;
 	pass_shared(stats);
 	while (!all_have_seen(stats)) {
-		if (!wait_a_while(stats, step_ns, end_ns))
+		if (!wait_a_while(stats, step_ns, patience))
 			return false;
 		step_ns = 2 * step_ns < POLL_MAX_NS ? 2 * step_ns : POLL_MAX_NS;
 		pass_shared(stats);
@@ -417,23 +423,31 @@ static bool settle(struct hf_stats *stats, uint64_t end_ns) {
 	return true;
 }
 
-enum hf_status hf_stats_take(struct hf_stats *stats, struct hf_stats_thread *self,
-			     uint64_t deadline_ns, struct hf_stats_snapshot *snapshot, char *err,
-			     size_t err_cap) {
+void hf_stats_cancel(struct hf_stats *stats, bool *cancel) {
+	hf_mutex_lock(&stats->mutex);
+	*cancel = true;
+	hf_cond_broadcast(&stats->moved);
+	hf_mutex_unlock(&stats->mutex);
+}
+
+enum hf_status hf_stats_take_until(struct hf_stats *stats, struct hf_stats_thread *self,
+				   uint64_t deadline_ns, const bool *cancel,
+				   struct hf_stats_snapshot *snapshot, char *err, size_t err_cap) {
 	struct hf_err why;
-	uint64_t end_ns = hf_later_ns(hf_clock_monotonic_ns(), deadline_ns);
+	const struct patience patience = { hf_later_ns(hf_clock_monotonic_ns(), deadline_ns),
+					   cancel };
 	bool awake = self != NULL && !((struct seat *)self)->rests, fresh = false;
 	if (awake)
 		hf_stats_rest(self);
 	hf_mutex_lock(&stats->mutex);
-	while (stats->taking && wait_a_while(stats, WAIT_NS, end_ns))
+	while (stats->taking && wait_a_while(stats, WAIT_NS, &patience))
 		continue;
 	if (!stats->taking) {
 		stats->taking = true;
 		/* What an earlier call waited for in vain comes first. */
-		if (settle(stats, end_ns)) {
+		if (settle(stats, &patience)) {
 			flip(stats);
-			fresh = settle(stats, end_ns);
+			fresh = settle(stats, &patience);
 		}
 		stats->taking = false;
 		hf_cond_broadcast(&stats->moved);
@@ -445,4 +459,10 @@ enum hf_status hf_stats_take(struct hf_stats *stats, struct hf_stats_thread *sel
 	if (awake)
 		hf_stats_wake(self);
 	return ok ? HF_OK : hf_err_tell(&why, err, err_cap);
+}
+
+enum hf_status hf_stats_take(struct hf_stats *stats, struct hf_stats_thread *self,
+			     uint64_t deadline_ns, struct hf_stats_snapshot *snapshot, char *err,
+			     size_t err_cap) {
+	return hf_stats_take_until(stats, self, deadline_ns, NULL, snapshot, err, err_cap);
 }

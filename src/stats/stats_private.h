@@ -102,6 +102,17 @@ static inline uint64_t hf_later_ns(uint64_t now_ns, uint64_t by_ns) {
 	return by_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + by_ns;
 }
 
+/* ---- stats.c */
+
+/*
+ * As hf_stats_take, but hf_stats_cancel of the same `cancel` (NULL: none) ends the wait, as the
+ * deadline does.
+ */
+enum hf_status hf_stats_take_until(struct hf_stats *stats, struct hf_stats_thread *self,
+				   uint64_t deadline_ns, const bool *cancel,
+				   struct hf_stats_snapshot *snapshot, char *err, size_t err_cap);
+void hf_stats_cancel(struct hf_stats *stats, bool *cancel);
+
 /* ---- memory.c */
 
 /* Bytes of a bank's two arrays. */

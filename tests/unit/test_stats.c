@@ -961,6 +961,34 @@ static void an_archiver_may_wait_for_ever(void **state) {
 	hf_stats_free(stats);
 }
 
+/* Nor must it be waited for: the thread that is late may be the one that stops the archiver. */
+static void an_archiver_that_waits_for_a_thread_can_be_stopped(void **state) {
+	struct hf_stats *stats = new_stats();
+	struct hf_stats_thread *late = join(stats, "late");
+	struct shelf shelf = { .c = counter(stats, "c") };
+	struct hf_archiver *archiver;
+	struct hf_archiver_info info;
+	const struct hf_archiver_options options = { .stats = stats,
+						     .period_ns = MS / 10,
+						     .deadline_ns = LONG_NS,
+						     .queue = 1,
+						     .workers = 1,
+						     .write = put_on_shelf,
+						     .arg = &shelf };
+	hf_mutex_init(&shelf.mutex);
+	assert_int_equal(hf_archiver_start(&options, &archiver, why, sizeof(why)), HF_OK);
+	/* Until it has begun a snapshot, for which it waits now. */
+	while (hf_atomic_load(&stats->epoch, HF_RELAXED) == 1)
+		hf_thread_yield();
+	uint64_t begin_ns = hf_clock_monotonic_ns();
+	hf_archiver_stop(archiver, &info);
+	assert_true(hf_clock_monotonic_ns() - begin_ns < LONG_NS / 4);
+	assert_int_equal(info.written + info.dropped, 1);
+	hf_stats_leave(late);
+	hf_mutex_fini(&shelf.mutex);
+	hf_stats_free(stats);
+}
+
 static void a_bad_archiver_is_refused(void **state) {
 	struct hf_stats *stats = new_stats();
 	struct hf_archiver *archiver;
@@ -1003,6 +1031,7 @@ int main(void) {
 		cmocka_unit_test(a_lock_that_is_taken_is_waited_for_until_the_deadline),
 		cmocka_unit_test(what_finds_no_room_in_the_archive_is_counted),
 		cmocka_unit_test(an_archiver_may_wait_for_ever),
+		cmocka_unit_test(an_archiver_that_waits_for_a_thread_can_be_stopped),
 		cmocka_unit_test(a_bad_archiver_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
