@@ -95,13 +95,13 @@ static bool read_number(const uint8_t **at, const uint8_t *end, int64_t *ret) {
 	if (cr == NULL || cr + 1 == end)
 		return false;
 	bool negative = *line == '-';
-	int64_t value = 0;
+	uint64_t value = 0;
 	HF_ASSERT(cr[1] == '\n' && cr > line + negative && cr - line <= 20);
 	for (const uint8_t *digit = line + negative; digit < cr; digit++) {
 		HF_ASSERT(*digit >= '0' && *digit <= '9');
-		value = (int64_t)((uint64_t)value * 10 + (uint64_t)(*digit - '0'));
+		value = value * 10 + (uint64_t)(*digit - '0');
 	}
-	*ret = negative ? -value : value;
+	*ret = (int64_t)(negative ? -value : value);
 	*at = cr + 2;
 	return true;
 }
