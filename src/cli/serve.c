@@ -24,18 +24,20 @@ static const char help[] =
 	"  --data DIR           where the log is kept (./holdfast-data)\n"
 	"  --contracts DIR      loads every *.mmd of DIR; without it, serves those in the log\n"
 	"  --listen ADDR:PORT   where clients connect (127.0.0.1:7379); port 0 takes a free one\n"
-	"  --threads N          network threads (1: network and sequencer are one thread)\n"
+	"  --threads N          network threads, at most 64 (1: network and sequencer are one)\n"
 	"  --max-clients N      connections at a time (10000)\n"
-	"  --segment-size N     bytes of one log file (67108864)\n"
+	"  --segment-size N     bytes of one log file of a new log (67108864): from 1048576 to\n"
+	"                       1073741824, in multiples of 4096\n"
 	"  --snapshot-log N     a snapshot after N bytes of log, at least (268435456); 0: not so\n"
 	"  --snapshot-every N   a snapshot after N seconds, if anything was logged; 0: not so (0)\n"
-	"  --flush auto|thread  who writes the log: io_uring in the sequencer, or a thread\n"
+	"  --flush auto|thread  who writes the log: io_uring in the sequencer, or a thread;\n"
+	"                       with more than one network thread it is always a thread\n"
 	"  --no-sync            for benchmarks only: acknowledges before the disk has it\n"
 	"  --help               this text\n"
 	"\n"
 	"HOLDFAST_DATA, HOLDFAST_CONTRACTS, HOLDFAST_LISTEN and HOLDFAST_THREADS stand in for the\n"
-	"options of those names. SIGTERM and SIGINT drain and exit 0, a second one exits at "
-	"once.\n";
+	"options of those names. SIGTERM, SIGINT and SIGHUP drain and exit 0; a second one,\n"
+	"but for SIGHUP, exits at once.\n";
 
 /* ---- options ----------------------------------------------------------------------------- */
 
@@ -179,19 +181,22 @@ struct signals {
 
 /*
  * The first signal drains the server, the next one ends the process; so does the first if
- * nothing is served yet.
+ * nothing is served yet. A terminal that closes may send SIGHUP twice, and means it once.
  */
 static void *wait_for_signals(void *arg) {
 	struct signals *signals = arg;
-	for (bool draining = false;; draining = true) {
+	bool draining = false;
+	for (;;) {
 		int signal_number;
-		if (sigwait(&signals->set, &signal_number) != 0)
+		if (sigwait(&signals->set, &signal_number) != 0 ||
+		    (draining && signal_number == SIGHUP))
 			continue;
 		pthread_mutex_lock(&signals->mutex);
 		if (draining || signals->server == NULL)
 			_exit(128 + signal_number);
 		fprintf(stderr, "holdfast: %s: draining\n", strsignal(signal_number));
 		hf_server_stop(signals->server);
+		draining = true;
 		pthread_mutex_unlock(&signals->mutex);
 	}
 }
@@ -210,6 +215,9 @@ static bool catch_signals(struct signals *signals, struct hf_err *err) {
 	sigemptyset(&signals->set);
 	sigaddset(&signals->set, SIGTERM);
 	sigaddset(&signals->set, SIGINT);
+	struct sigaction hangup;
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup */
+		sigaddset(&signals->set, SIGHUP);
 	int rc = pthread_sigmask(SIG_BLOCK, &signals->set, NULL);
 	if (rc == 0)
 		rc = pthread_create(&signals->thread, NULL, wait_for_signals, signals);

@@ -256,8 +256,15 @@ class Files(unittest.TestCase):
         self.assertIn(f"{self.OWN} files only, and needs {self.OWN} beside its clients", str(raised.exception))
 
 
+class NoHangUp(Server):
+    """One that outlives its terminal."""
+
+    def command(self):
+        return ["nohup", *super().command()]
+
+
 class Stop(unittest.TestCase):
-    """SIGTERM and SIGINT drain."""
+    """SIGTERM, SIGINT and SIGHUP drain."""
 
     def drain(self, signum):
         """Whatever was applied was answered before the end, and the other way round."""
@@ -269,6 +276,9 @@ class Stop(unittest.TestCase):
             sender.start()
             replies = [connection.read() for _ in range(100)]
             server.process.send_signal(signum)
+            if signum == signal.SIGHUP:  # a closed terminal's may come twice
+                time.sleep(0.02)
+                server.process.send_signal(signum)
             time.sleep(0.3)  # replies wait in the sockets, and so do commands that nobody will read
             try:
                 while True:
@@ -296,6 +306,18 @@ class Stop(unittest.TestCase):
 
     def test_sigint(self):
         self.drain(signal.SIGINT)
+
+    def test_sighup(self):
+        self.drain(signal.SIGHUP)
+
+    def test_nohup(self):
+        with NoHangUp() as server:
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
+            with resp.Connection(server.connect()) as connection:
+                self.assertEqual(connection.call("PING"), "PONG")
+            self.assertEqual(server.terminate(), 0)
+            self.assertNotIn("Hangup", server.stderr)
 
     def test_shutdown(self):
         """A client asks for it: who that was is told, once."""
