@@ -187,7 +187,8 @@ HF_API enum hf_status hf_map_record_delete(struct hf_map_thread *thread, struct 
 enum hf_map_cursor_mode {
 	/*
 	 * The set of the moment of opening, whatever is changed meanwhile. What is changed is kept
-	 * as it was until the cursor has passed it: up to 65,536 entries, then the cursor is stale.
+	 * as it was until the cursor has passed it: up to 65,536 entries, and 64 MiB of them (or
+	 * one); then the cursor is stale.
 	 */
 	HF_MAP_CURSOR_SNAPSHOT,
 	/* Stale as soon as anything changes. */
@@ -245,7 +246,7 @@ HF_API bool hf_map_settle(struct hf_map_thread *thread);
 
 struct hf_map_stats {
 	uint64_t entries;
-	uint64_t bytes;	  /* held */
+	uint64_t bytes;	  /* held, by cursors, too */
 	uint64_t resizes; /* tables that were emptied into another, since the map was made */
 	uint64_t moving;  /* shards with a table in motion */
 	uint64_t waiting; /* removed, but not yet out of every reader's sight */

@@ -104,8 +104,9 @@
 #define HF_MAP_MOVE_LINES 4u  /* a write moves at least so many lines of a table in motion */
 #define HF_MAP_WARM_LINES 64u /* ... and makes so many of the next table ready: a page */
 #define HF_MAP_RECORD_MAX 65535u
-#define HF_MAP_CURSOR_IMAGES 65536u /* entries that a snapshot cursor keeps as they were */
-#define HF_MAP_PATIENCE_MS 1000u    /* default: how long a writer waits for a stuck reader */
+#define HF_MAP_CURSOR_IMAGES 65536u   /* entries that a snapshot cursor keeps as they were */
+#define HF_MAP_CURSOR_BYTES 67108864u /* ... and so many bytes of them, if more than one */
+#define HF_MAP_PATIENCE_MS 1000u      /* default: how long a writer waits for a stuck reader */
 
 /* Snapshots */
 #define HF_SNAPSHOT_LOG_DEFAULT 268435456u /* bytes of log after which one is taken */

@@ -28,6 +28,7 @@ struct hf_map_cursor {
 	uint64_t shard, hash;
 	bool stale, crowded; /* under cursor_lock */
 	uint32_t images;
+	uint64_t bytes;		      /* of those */
 	struct image *changed[HEADS]; /* what has changed since, as it was; by the upper hash */
 	struct image *ready, *last;   /* to be shown next */
 	struct image *shown;	      /* last: valid until the next step */
@@ -37,10 +38,19 @@ static uint32_t head_of(uint64_t hash) {
 	return (uint32_t)(hash >> (64 - HEAD_BITS));
 }
 
-static struct image *image_new(const struct hf_entry *entry, bool there) {
-	struct image *image = hf_memory_new(sizeof(*image) + entry->key_len + entry->len);
+static size_t entry_bytes(const struct hf_entry *entry) {
+	return sizeof(struct image) + entry->key_len + entry->len;
+}
+
+static size_t image_bytes(const struct image *image) {
+	return sizeof(*image) + image->key_len + image->len;
+}
+
+static struct image *image_new(struct hf_map *map, const struct hf_entry *entry, bool there) {
+	struct image *image = hf_memory_new(entry_bytes(entry));
 	if (image == NULL)
 		return NULL;
+	hf_atomic_fetch_add(&map->cursor_bytes, entry_bytes(entry), HF_RELAXED);
 	image->shard = entry->shard;
 	image->hash = entry->hash;
 	image->version = entry->version;
@@ -51,6 +61,15 @@ static struct image *image_new(const struct hf_entry *entry, bool there) {
 	if (entry->len != 0)
 		memcpy(image->bytes + entry->key_len, entry->data, entry->len);
 	return image;
+}
+
+static void images_free(struct hf_map *map, struct image *image) {
+	while (image != NULL) {
+		struct image *next = image->next;
+		hf_atomic_fetch_sub(&map->cursor_bytes, image_bytes(image), HF_RELAXED);
+		hf_memory_free(image);
+		image = next;
+	}
 }
 
 static const struct image *find_changed(const struct hf_map_cursor *cursor,
@@ -65,13 +84,20 @@ static const struct image *find_changed(const struct hf_map_cursor *cursor,
 
 /* ---- what writers do, with the shard's lock, while a cursor is open */
 
+/* One it may have, however large. */
+static bool has_room(const struct hf_map_cursor *cursor, const struct hf_entry *entry) {
+	return cursor->images == 0 || (cursor->images < HF_MAP_CURSOR_IMAGES &&
+				       cursor->bytes + entry_bytes(entry) <= HF_MAP_CURSOR_BYTES);
+}
+
 static void keep(struct hf_map_cursor *cursor, const struct hf_entry *entry, bool there) {
 	bool seen = entry->shard < cursor->shard ||
 		    (entry->shard == cursor->shard && entry->hash < cursor->hash);
 	if (seen || cursor->stale || find_changed(cursor, entry) != NULL)
 		return;
-	struct image *image =
-		cursor->images < HF_MAP_CURSOR_IMAGES ? image_new(entry, there) : NULL;
+	struct image *image = NULL;
+	if (has_room(cursor, entry))
+		image = image_new(cursor->thread->map, entry, there);
 	if (image == NULL) {
 		cursor->stale = cursor->crowded = true;
 		return;
@@ -79,6 +105,7 @@ static void keep(struct hf_map_cursor *cursor, const struct hf_entry *entry, boo
 	image->next = cursor->changed[head_of(entry->hash)];
 	cursor->changed[head_of(entry->hash)] = image;
 	cursor->images++;
+	cursor->bytes += image_bytes(image);
 }
 
 void hf_cursors_note(struct hf_map *map, const struct hf_entry *entry, bool there) {
@@ -136,6 +163,16 @@ static void enlist(struct hf_map *map, struct hf_map_cursor *cursor) {
 		hf_shard_unlock(map, &map->shards[i]);
 }
 
+static void cursor_free(struct hf_map_cursor *cursor) {
+	struct hf_map *map = cursor->thread->map;
+	for (uint32_t i = 0; i < HEADS; i++)
+		images_free(map, cursor->changed[i]);
+	images_free(map, cursor->ready);
+	images_free(map, cursor->shown);
+	hf_atomic_fetch_sub(&map->cursor_bytes, sizeof(*cursor), HF_RELAXED);
+	hf_memory_free(cursor);
+}
+
 enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_map_cursor_mode mode,
 				  struct hf_map_cursor **ret) {
 	struct hf_map *map = thread->map;
@@ -154,6 +191,7 @@ enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_map_curs
 		hf_fail(&thread->err, HF_NOMEM, "out of memory: no cursor of map '%s'", map->name);
 		return HF_NOMEM;
 	}
+	hf_atomic_fetch_add(&map->cursor_bytes, sizeof(*cursor), HF_RELAXED);
 	cursor->thread = thread;
 	cursor->mode = mode;
 	hf_lock(&map->cursor_count_lock);
@@ -166,19 +204,11 @@ enum hf_status hf_map_cursor_open(struct hf_map_thread *thread, enum hf_map_curs
 		freeze_all(map, false);
 	hf_unlock(&map->cursor_count_lock);
 	if (!ok) {
-		hf_memory_free(cursor);
+		cursor_free(cursor);
 		return thread->err.status;
 	}
 	*ret = cursor;
 	return HF_OK;
-}
-
-static void images_free(struct image *image) {
-	while (image != NULL) {
-		struct image *next = image->next;
-		hf_memory_free(image);
-		image = next;
-	}
 }
 
 void hf_map_cursor_close(struct hf_map_cursor *cursor) {
@@ -195,11 +225,7 @@ void hf_map_cursor_close(struct hf_map_cursor *cursor) {
 	if (--map->cursor_count == 0)
 		freeze_all(map, false);
 	hf_unlock(&map->cursor_count_lock);
-	for (uint32_t i = 0; i < HEADS; i++)
-		images_free(cursor->changed[i]);
-	images_free(cursor->ready);
-	images_free(cursor->shown);
-	hf_memory_free(cursor);
+	cursor_free(cursor);
 }
 
 /* ---- a step */
@@ -219,7 +245,8 @@ static bool show(struct hf_map_cursor *cursor, struct image *image) {
 static bool take_entry(void *arg, uint64_t hash, const uint64_t *slot) {
 	struct hf_map_cursor *cursor = arg;
 	struct hf_entry entry = hf_entry_of(cursor->thread->map, cursor->shard, hash, slot);
-	return find_changed(cursor, &entry) != NULL || show(cursor, image_new(&entry, true));
+	return find_changed(cursor, &entry) != NULL ||
+	       show(cursor, image_new(cursor->thread->map, &entry, true));
 }
 
 /* Those that have changed, as they were. They are not needed any more: nothing looks back. */
@@ -236,10 +263,12 @@ static void take_changed(struct hf_map_cursor *cursor, uint64_t from, uint64_t l
 			}
 			*at = image->next;
 			cursor->images--;
+			cursor->bytes -= image_bytes(image);
+			image->next = NULL;
 			if (image->there)
 				(void)show(cursor, image);
 			else
-				hf_memory_free(image);
+				images_free(cursor->thread->map, image);
 		}
 	}
 }
@@ -328,7 +357,7 @@ enum hf_status hf_map_cursor_next(struct hf_map_cursor *cursor, struct hf_map_en
 	struct hf_map_thread *thread = cursor->thread;
 	struct hf_map *map = thread->map;
 	struct hf_map_entry entry = { 0 };
-	images_free(cursor->shown);
+	images_free(map, cursor->shown);
 	cursor->shown = NULL;
 	enum hf_status status = find_next(cursor);
 	struct image *image = status == HF_OK ? cursor->ready : NULL;

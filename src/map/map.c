@@ -258,7 +258,8 @@ bool hf_map_settle(struct hf_map_thread *thread) {
 
 void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret) {
 	*ret = (struct hf_map_stats){
-		.bytes = hf_pieces_bytes(&map->pieces) + map->shard_bytes + sizeof(*map),
+		.bytes = hf_pieces_bytes(&map->pieces) + map->shard_bytes + sizeof(*map) +
+			 hf_atomic_load(&map->cursor_bytes, HF_RELAXED),
 		.waits = hf_atomic_load(&map->waits, HF_RELAXED),
 	};
 	for (uint32_t i = 0; i < map->shard_mask + 2; i++) {

@@ -90,6 +90,7 @@ struct hf_map {
 	 * after a shard's); their number, and what follows from it, under cursor_count_lock. */
 	struct hf_map_cursor *cursors;
 	uint32_t cursor_lock, cursor_count_lock, cursor_count;
+	uint64_t cursor_bytes; /* atomic: what all of them hold */
 	hf_map_audit_fn *audit;
 	void *audit_arg;
 	void *shard_memory;

@@ -573,6 +573,37 @@ static void a_crowded_snapshot_cursor_is_stale(void **state) {
 	hf_map_free(map);
 }
 
+/* However few entries it is of. And the map says what it holds. */
+static void a_snapshot_cursor_that_holds_much_is_stale(void **state) {
+	static const uint8_t large[60000];
+	const uint64_t some = 100, all = HF_MAP_CURSOR_BYTES / sizeof(large) + 2;
+	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	struct hf_map_cursor *cursor;
+	struct hf_map_entry entry;
+	struct hf_bytes data = { large, sizeof(large) };
+	for (uint64_t i = 0; i < all; i++)
+		assert_int_equal(hf_map_record_put(thread, (struct hf_bytes){ &i, 8 }, data, NULL),
+				 HF_OK);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
+	for (uint64_t i = 0; i < some; i++)
+		put_any(thread, true, i, i);
+	uint64_t bytes = stats_of(map).bytes;
+	hf_map_cursor_close(cursor);
+	assert_true(stats_of(map).bytes + some * sizeof(large) <= bytes);
+	for (uint64_t i = 0; i < all; i++)
+		assert_int_equal(hf_map_record_put(thread, (struct hf_bytes){ &i, 8 }, data, NULL),
+				 HF_OK);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
+	for (uint64_t i = 0; i < all; i++)
+		put_any(thread, true, i, i);
+	assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_STALE);
+	assert_non_null(strstr(hf_map_error(thread), "too much has changed"));
+	hf_map_cursor_close(cursor);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 /* ---- guards */
 
 struct audited {
@@ -990,6 +1021,7 @@ int main(void) {
 		cmocka_unit_test(one_end_of_the_hashes_can_stay),
 		cmocka_unit_test(strict_cursors_refuse_what_has_changed),
 		cmocka_unit_test(a_crowded_snapshot_cursor_is_stale),
+		cmocka_unit_test(a_snapshot_cursor_that_holds_much_is_stale),
 		cmocka_unit_test(the_audit_hook_sees_every_access),
 		cmocka_unit_test(the_guards_see_each_step_of_a_cursor),
 		cmocka_unit_test(memory_comes_back),
