@@ -5,7 +5,7 @@
  * events an entity may take; every event is judged, logged, applied exactly
  * once, and acknowledged only when it is durable.
  *
- * Thread rules: one `struct holdfast` may be used from any number of threads.
+ * Thread rules: one `struct hf_db` may be used from any number of threads.
  * Strings are UTF-8 or raw bytes with an explicit length; nothing is kept
  * after a call returns unless it says so.
  */
@@ -93,7 +93,9 @@ HF_API enum hf_status hf_open(const struct hf_options *options, struct hf_db **r
 			      size_t err_cap);
 /*
  * Makes durable what was accepted, completes what was submitted, and lets go. No other call may be
- * under way.
+ * under way. `db` is gone afterwards, also after a failure: HF_STOPPED (the log had failed, or what
+ * was accepted could not be made durable), HF_IO. `err` (of err_cap bytes) gets the reason; the
+ * next hf_open finds what became durable.
  */
 HF_API enum hf_status hf_close(struct hf_db *db, char *err, size_t err_cap);
 
@@ -127,7 +129,10 @@ HF_API enum hf_status hf_submit(struct hf_db *db, const struct hf_request *reque
  */
 HF_API enum hf_status hf_submit_many(struct hf_db *db, const struct hf_request *requests,
 				     size_t count, hf_done_fn *done, void *const *args);
-/* Waits until everything submitted has completed. */
+/*
+ * Waits until everything submitted has completed. HF_STOPPED: the log failed, and each `done` was
+ * told what became of its request.
+ */
 HF_API enum hf_status hf_drain(struct hf_db *db);
 
 /* One field of an entity, or one param of an event, as text. Valid during the callback. */
@@ -145,7 +150,11 @@ struct hf_past {
 };
 /* Called under the lock of `db`: it must not call back into it, and if it takes long, all wait. */
 typedef void hf_past_fn(void *arg, const struct hf_past *past);
-/* The events of versions [from, from + count), oldest first; count <= 1000. */
+/*
+ * The events of versions [from, from + count), as many of them as there are, oldest first; they
+ * begin at 1, and from 0 is from 1. `each` must not be NULL. HF_NOTFOUND; HF_TOOBIG: count is over
+ * 1000; HF_IO, HF_CORRUPT: the log could not be read there, and `each` has had those before.
+ */
 HF_API enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
 				 uint64_t from, uint64_t count, hf_past_fn *each, void *arg,
 				 struct hf_result *ret);
@@ -156,7 +165,8 @@ HF_API enum hf_status hf_hash(struct hf_db *db, uint8_t ret_hash[16], struct hf_
 /*
  * Takes a snapshot of everything up to ret->lsn and returns when it is on disk; other calls go on
  * meanwhile. A later hf_open begins with it, and replays only the log behind it. HF_REFUSED: one is
- * under way.
+ * under way. HF_NOTFOUND: nothing has been logged yet. HF_IO, HF_NOMEM, HF_STOPPED: it could not be
+ * taken; the log is as it was.
  */
 HF_API enum hf_status hf_snapshot(struct hf_db *db, struct hf_result *ret);
 

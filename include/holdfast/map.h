@@ -63,7 +63,8 @@ struct hf_map_thread;
 
 /*
  * `err` (of err_cap bytes) gets the reason of a failure: HF_USAGE, HF_TOOBIG (more than 2^40 are
- * expected), HF_NOMEM.
+ * expected), HF_NOMEM, HF_IO (the system gives no random bytes for the seed, or no thread for the
+ * helper).
  */
 HF_API enum hf_status hf_map_new(const struct hf_map_options *options, struct hf_map **ret,
 				 char *err, size_t err_cap);

@@ -282,9 +282,25 @@ static void history_shows_what_was_sent(void **state) {
 				    &fixture->result),
 			 HF_OK);
 	assert_int_equal(next, 153);
+	next = 1;
+	assert_int_equal(hf_history(fixture->db, text("counter"), text("h"), 0, 3, on_past, &next,
+				    &fixture->result),
+			 HF_OK);
+	assert_int_equal(next, 4); /* from 0 is from 1 */
 	assert_int_equal(hf_history(fixture->db, text("counter"), text("h"), 1, 1001, on_past,
 				    &next, &fixture->result),
 			 HF_TOOBIG);
+}
+
+static void an_empty_database_has_no_snapshot(void **state) {
+	struct fixture *fixture = *state;
+	char path[80];
+	snprintf(path, sizeof(path), "%s/empty", fixture->path);
+	struct hf_options options = { .data_dir = path, .segment_size = 1 << 20 };
+	struct hf_db *empty;
+	assert_int_equal(hf_open(&options, &empty, fixture->err, sizeof(fixture->err)), HF_OK);
+	assert_int_equal(hf_snapshot(empty, &fixture->result), HF_NOTFOUND);
+	assert_int_equal(hf_close(empty, fixture->err, sizeof(fixture->err)), HF_OK);
 }
 
 /* A zeroed struct is how a program begins; what it leaves out is named, and nothing is made. */
@@ -345,6 +361,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(many_at_once_are_as_many_one_by_one, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(history_shows_what_was_sent, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_empty_database_has_no_snapshot, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(what_is_left_out_is_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_second_process_is_turned_away, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_forked_child_holds_nothing_back, set_up,
