@@ -5,12 +5,15 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -818,6 +821,120 @@ static void a_wait_for_room_does_not_part_judging_and_applying(void **state) {
 	reopen(fixture);
 }
 
+/* ---- a disk that waits ------------------------------------------------------------------- */
+
+/* Writes to files of such a name wait while theirs is shut. These stand before libc's. */
+static struct gate {
+	const char *name;
+	_Atomic bool shut;
+	_Atomic uint32_t waiting;
+} gates[] = { { .name = "/snapshot-" }, { .name = "/log-" } };
+static struct gate *const snapshot_gate = &gates[0], *const log_gate = &gates[1];
+
+static void pass_gates(int fd) {
+	char link[64], path[256];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t len = readlink(link, path, sizeof(path) - 1);
+	path[len < 0 ? 0 : len] = '\0';
+	for (size_t i = 0; i < sizeof(gates) / sizeof(gates[0]); i++) {
+		if (!gates[i].shut || strstr(path, gates[i].name) == NULL)
+			continue;
+		gates[i].waiting++;
+		while (gates[i].shut)
+			usleep(1000);
+		gates[i].waiting--;
+	}
+}
+
+ssize_t pwrite(int fd, const void *from, size_t len, off_t offset) {
+	pass_gates(fd);
+	return syscall(SYS_pwrite64, fd, from, len, offset);
+}
+
+ssize_t pwritev2(int fd, const struct iovec *from, int count, off_t offset, int flags) {
+	pass_gates(fd);
+	return syscall(SYS_pwritev2, fd, from, count, (long)offset, 0L, flags);
+}
+
+#define SETTERS 40
+
+struct setter {
+	struct fixture *fixture;
+	_Atomic uint32_t *begun, *over;
+	uint32_t from, count; /* keys by number */
+	enum hf_status status;
+};
+
+static void *set_some(void *arg) {
+	static uint8_t value[HF_PLAIN_VALUE_MAX];
+	struct setter *setter = arg;
+	struct hf_engine *engine = setter->fixture->engine;
+	for (uint32_t i = 0; i < setter->count; i++) {
+		char key[16];
+		bool is_set;
+		struct hf_reply reply;
+		snprintf(key, sizeof(key), "key %u", setter->from + i);
+		struct hf_plain_set set = { .key = hf_span_of(key),
+					    .value = hf_span(value, sizeof(value)) };
+		(*setter->begun)++;
+		hf_engine_lock(engine);
+		hf_engine_plain_set(engine, &set, NULL, NULL, &is_set, &reply);
+		hf_engine_unlock(engine);
+		setter->status = reply.status;
+		(*setter->over)++;
+	}
+	return NULL;
+}
+
+/* Until `count` has not moved for so long. */
+static void wait_for_rest(const _Atomic uint32_t *count, useconds_t us) {
+	for (uint32_t before = UINT32_MAX; before != *count; usleep(us))
+		before = *count;
+}
+
+/*
+ * The log is full, and there is room for images. Many wait for the log; each of them found that
+ * room, but it is not enough for all: they wait for it, too, and the snapshot is not given up.
+ */
+static void a_wait_for_the_log_does_not_cost_the_room_for_an_image(void **state) {
+	struct fixture *fixture = *state;
+	_Atomic uint32_t begun = 0, over = 0, filled = 0;
+	struct setter first = { fixture, &begun, &over, 0, SETTERS, HF_OK }, setters[SETTERS];
+	struct setter filler = { fixture, &begun, &filled, 1000, 300, HF_OK };
+	pthread_t threads[SETTERS], filling;
+	struct hf_snapshot_outcome outcome;
+	uint64_t ticket;
+	set_some(&first);
+	snapshot_gate->shut = true;
+	assert_true(hf_engine_snapshot(fixture->engine, &ticket, &fixture->err));
+	while (snapshot_gate->waiting == 0)
+		usleep(1000);
+	log_gate->shut = true;
+	pthread_create(&filling, NULL, set_some, &filler);
+	wait_for_rest(&filled, 200000);
+	assert_true(filled < filler.count && log_gate->waiting > 0);
+	begun = over = 0;
+	for (uint32_t i = 0; i < SETTERS; i++) {
+		setters[i] = (struct setter){ fixture, &begun, &over, i, 1, HF_OK };
+		pthread_create(&threads[i], NULL, set_some, &setters[i]);
+	}
+	wait_for_rest(&begun, 200000);
+	assert_int_equal(begun, SETTERS);
+	assert_int_equal(over, 0);
+	log_gate->shut = false;
+	wait_for_rest(&over, 100000); /* a wait for an image gives up after a second */
+	snapshot_gate->shut = false;
+	for (uint32_t i = 0; i < SETTERS; i++)
+		pthread_join(threads[i], NULL);
+	pthread_join(filling, NULL);
+	for (uint32_t i = 0; i < SETTERS; i++)
+		assert_int_equal(setters[i].status, HF_OK);
+	hf_engine_snapshot_wait(fixture->engine, ticket, &outcome);
+	if (outcome.err.status != HF_OK)
+		fail_msg("%s", outcome.err.text);
+	reopen(fixture);
+}
+
 #define BOTH(test) \
 	cmocka_unit_test_setup_teardown(test, set_up, tear_down), { \
 #test " (log thread)", test, set_up_threaded, tear_down, NULL \
@@ -846,6 +963,9 @@ int main(void) {
 			tear_down),
 		cmocka_unit_test_setup_teardown(a_wait_for_room_does_not_part_judging_and_applying,
 						set_up_threaded, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_wait_for_the_log_does_not_cost_the_room_for_an_image, set_up_threaded,
+			tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
