@@ -14,7 +14,6 @@ Where too few open files are allowed for so many idle clients, the rest is done,
 import argparse
 import contextlib
 import pathlib
-import re
 import resource
 import subprocess
 import sys
@@ -25,16 +24,12 @@ sys.path[:0] = [str(ROOT / "tests/lib"), str(pathlib.Path(__file__).resolve().pa
 sys.dont_write_bytecode = True
 
 import crowds  # noqa: E402
+import memory  # noqa: E402
 import resp  # noqa: E402
 from server import Server, holdfast, skip  # noqa: E402
 
-MIB = 1 << 20
+MIB = memory.MIB
 ROOM = 100  # connections beside the crowds
-# As in docs/operations.md, "Memory"
-PROGRAM = 48 * MIB
-SNAPSHOT_PART, SNAPSHOT_MIN, SNAPSHOT_MAX = 40, 2 * 1000 * 1000, 33 * 1000 * 1000
-PER_CONNECTION = 1024
-SLACK_PER_THREAD = 64 * MIB
 STAY = {crowds.idle, crowds.slow_readers, crowds.loris, crowds.announcers, crowds.flood}  # on their connections
 THERE_S = 60  # in which all of them must have been accepted
 OWN_FILES = 3000  # open ones, beside the idle clients'
@@ -97,17 +92,6 @@ class Watch:
         return {name: int(value) for name, _, value in (line.partition(":") for line in text.splitlines())
                 if value.isdigit()}
 
-    def cap(self, now):
-        """As in docs/operations.md; the data only grows here."""
-        snapshot = min(max(now["used_memory"] // SNAPSHOT_PART, SNAPSHOT_MIN), SNAPSHOT_MAX)
-        return (PROGRAM + now["used_memory"] + snapshot + now["maxmemory_clients"]
-                + now["maxclients"] * PER_CONNECTION + self.threads * SLACK_PER_THREAD)
-
-    def peak(self):
-        """The most memory that the server had at any time."""
-        status = pathlib.Path(f"/proc/{self.server.process.pid}/status").read_text(encoding="ascii")
-        return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.M)[1])
-
     def wait_for(self, name, clients):
         """So many are connected, or were and had to go."""
         end = time.monotonic() + THERE_S
@@ -120,11 +104,11 @@ class Watch:
             time.sleep(0.1)
 
     def show(self, name, latencies):
-        now, peak = self.info(), self.peak()
+        now, peak = self.info(), memory.peak(self.server)
         print("%-40s p50 %7.2f ms  p99 %7.2f ms (%.1fx)  %5d clients  %4d MiB of buffers  %4d MiB in all, at most" % (
             name, latencies[0] * 1e3, latencies[1] * 1e3, latencies[1] / self.calm[1], now["connected_clients"],
             now["mem_clients_normal"] // MIB, peak // MIB), flush=True)
-        over = peak - self.cap(now)
+        over = peak - memory.cap(now, self.threads)
         assert over < 0 or self.sanitized, f"{peak} bytes, {over} over the cap"
         # Buffers are over their share for no longer than a pass.
         assert now["mem_clients_normal"] <= now["maxmemory_clients"], now
@@ -150,9 +134,10 @@ class Watch:
         state = self.witness.call("HF.GET", "order", "healthy", "version")
         assert state[1] == self.healthy.version, state
         _lsn, state_hash = self.witness.call("HF.HASH")
-        evicted = self.info()["evicted_clients"]
-        print(f"{evicted} clients were closed because of their memory; at most {self.peak() // MIB} MiB in all, of "
-              f"{self.cap(self.info()) // MIB} that are allowed", flush=True)
+        end = self.info()
+        peak, cap = memory.peak(self.server) // MIB, memory.cap(end, self.threads) // MIB
+        print(f"{end['evicted_clients']} clients were closed because of their memory; at most {peak} MiB in all, "
+              f"of {cap} that are allowed", flush=True)
         self.server.kill9()
         replayed = subprocess.run([holdfast(), "replay", self.server.data_dir], check=True, text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
