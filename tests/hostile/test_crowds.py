@@ -103,15 +103,20 @@ class Watch:
             assert time.monotonic() < end, f"{name}: only {there} of {clients} clients are there"
             time.sleep(0.1)
 
-    def show(self, name, latencies):
+    def look(self):
+        """INFO's numbers, and the peak of memory; neither is over its cap."""
         now, peak = self.info(), memory.peak(self.server)
-        print("%-40s p50 %7.2f ms  p99 %7.2f ms (%.1fx)  %5d clients  %4d MiB of buffers  %4d MiB in all, at most" % (
-            name, latencies[0] * 1e3, latencies[1] * 1e3, latencies[1] / self.calm[1], now["connected_clients"],
-            now["mem_clients_normal"] // MIB, peak // MIB), flush=True)
         over = peak - memory.cap(now, self.threads)
         assert over < 0 or self.sanitized, f"{peak} bytes, {over} over the cap"
         # Buffers are over their share for no longer than a pass.
         assert now["mem_clients_normal"] <= now["maxmemory_clients"], now
+        return now, peak
+
+    def show(self, name, latencies):
+        now, peak = self.look()
+        print("%-40s p50 %7.2f ms  p99 %7.2f ms (%.1fx)  %5d clients  %4d MiB of buffers  %4d MiB in all, at most" % (
+            name, latencies[0] * 1e3, latencies[1] * 1e3, latencies[1] / self.calm[1], now["connected_clients"],
+            now["mem_clients_normal"] // MIB, peak // MIB), flush=True)
 
     def endure(self, name, *parts, pressed=False):
         """Measures while the crowds, each (kind, count), are there. `pressed`: they stay until clients had to go."""
@@ -122,7 +127,7 @@ class Watch:
             latencies = self.healthy.latencies(self.sends)
             self.show(name, latencies)
             end = time.monotonic() + PRESSED_S
-            while pressed and self.info()["evicted_clients"] == 0:
+            while pressed and self.look()[0]["evicted_clients"] == 0:
                 assert time.monotonic() < end, f"{name}: nobody had to go: this server was not pressed"
                 self.healthy.send()
                 time.sleep(0.1)
