@@ -7,7 +7,7 @@
  * First what the system needs for a huge page, and for a small one, that nobody has touched yet: no
  * call that needs one can be shorter.
  *
- * PROGRAM [ENTRIES [u64|records]]
+ * PROGRAM [ENTRIES [u64|records [SHARDS]]]
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -80,12 +80,14 @@ static void print_beside(const char *what, const struct times *times, uint64_t t
 	       (double)times->total_ns / 1e9);
 }
 
-static void run(enum hf_map_kind kind, uint64_t entries, bool small_pages, bool helper) {
+static void run(enum hf_map_kind kind, uint64_t entries, uint32_t shards, bool small_pages,
+		bool helper) {
 	char err[768];
 	struct hf_map *map;
 	struct hf_map_thread *thread;
 	struct hf_map_options options = { .name = "pause",
 					  .kind = kind,
+					  .shards = shards,
 					  .small_pages = small_pages,
 					  .helper = helper };
 	if (hf_map_new(&options, &map, err, sizeof(err)) != HF_OK ||
@@ -148,12 +150,13 @@ int main(int argc, char **argv) {
 	touch(HUGE_PAGE, MADV_HUGEPAGE);
 	touch(4096, MADV_NOHUGEPAGE);
 	const char *names[] = { "u64", "records" };
+	uint32_t shards = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
 	for (enum hf_map_kind kind = HF_MAP_U64; kind <= HF_MAP_RECORDS; kind++) {
 		if (argc > 2 && strcmp(argv[2], names[kind]) != 0)
 			continue;
-		run(kind, entries, false, true);
-		run(kind, entries, false, false);
-		run(kind, entries, true, false);
+		run(kind, entries, shards, false, true);
+		run(kind, entries, shards, false, false);
+		run(kind, entries, shards, true, false);
 	}
 	return 0;
 }

@@ -101,8 +101,9 @@
 #define HF_MAP_LIMBO_FIRST 2048u      /* ... as long as no reader is stuck */
 #define HF_MAP_LIMBO_BYTES 8388608u   /* ... all together, if more than one */
 #define HF_MAP_RETIRED_BYTES 1048576u /* objects removed, but perhaps still being read */
-#define HF_MAP_MOVE_LINES 4u  /* a write moves at least so many lines of a table in motion */
-#define HF_MAP_WARM_LINES 64u /* ... and makes so many of the next table ready: a page */
+#define HF_MAP_MOVE_LINES 4u	   /* a write moves at least so many lines of a table in motion */
+#define HF_MAP_WARM_LINES 64u	   /* ... and makes so many of the next table ready: a page */
+#define HF_MAP_DROP_BYTES 2097152u /* ... and gives back so much of one that is out of use */
 #define HF_MAP_RECORD_MAX 65535u
 #define HF_MAP_CURSOR_IMAGES 65536u   /* entries that a snapshot cursor keeps as they were */
 #define HF_MAP_CURSOR_BYTES 67108864u /* ... and so many bytes of them, if more than one */

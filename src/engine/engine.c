@@ -5,7 +5,7 @@
 #include "os/event.h"
 #include "os/memory.h"
 
-static const struct hf_allocator allocator = { .alloc = hf_pages_new, .free = hf_pages_free };
+static const struct hf_allocator allocator = { hf_pages_new, hf_pages_free, hf_pages_drop };
 
 static void log_notice(void *arg, const char *line) {
 	struct hf_engine *engine = arg;

@@ -33,6 +33,31 @@ static void table_free(struct hf_index *map, struct hf_index_table *table) {
 	*table = (struct hf_index_table){ 0 };
 }
 
+/* Gives it back, in parts if it is large: see hf_index_add. */
+static void table_retire(struct hf_index *map, struct hf_index_table *table) {
+	if (map->allocator->drop == NULL || table_bytes(table) <= HF_MAP_DROP_BYTES) {
+		table_free(map, table);
+		return;
+	}
+	table_free(map, &map->retired); /* long gone: twice as many entries came since */
+	map->retired = *table;
+	map->dropped = 0;
+	*table = (struct hf_index_table){ 0 };
+}
+
+/* Up to the next huge page, so that none is split more than it is. */
+static void drop_retired(struct hf_index *map) {
+	uint8_t *part = (uint8_t *)map->retired.lines + map->dropped;
+	size_t bytes = HF_MAP_DROP_BYTES - ((uintptr_t)part & (HF_MAP_DROP_BYTES - 1));
+	if (bytes < table_bytes(&map->retired) - map->dropped) {
+		map->allocator->drop(part, bytes);
+		map->dropped += bytes;
+	} else {
+		table_free(map, &map->retired);
+		map->dropped = 0;
+	}
+}
+
 void hf_index_init(struct hf_index *map, const struct hf_allocator *allocator) {
 	*map = (struct hf_index){ .allocator = allocator };
 }
@@ -42,6 +67,7 @@ void hf_index_fini(struct hf_index *map) {
 	table_free(map, &map->now);
 	table_free(map, &map->old);
 	table_free(map, &map->next);
+	table_free(map, &map->retired);
 }
 
 static uint64_t line_hash(const struct hf_index_line *line, uint32_t entry) {
@@ -136,7 +162,7 @@ static void move_line(struct hf_index *map) {
 	if (map->old.lines == map->walked.lines) /* hf_index_walk_end frees it */
 		map->old = (struct hf_index_table){ 0 };
 	else
-		table_free(map, &map->old);
+		table_retire(map, &map->old);
 }
 
 static void warm_line(struct hf_index *map) {
@@ -197,6 +223,8 @@ bool hf_index_reserve(struct hf_index *map, struct hf_err *err) {
 void hf_index_add(struct hf_index *map, uint64_t hash, uint64_t value) {
 	HF_ASSERT(value != 0 && value <= HF_INDEX_VALUE_MAX);
 	HF_ASSERT(map->now.count < (map->now.mask + 1) * HF_INDEX_LINE_ENTRIES - 1);
+	if (map->retired.lines != NULL)
+		drop_retired(map);
 	table_add(&map->now, hash, value);
 	for (uint32_t i = 0; i < MOVE_LINES; i++)
 		move_line(map);
@@ -249,7 +277,7 @@ int hf_index_walk_line(struct hf_index *map, uint64_t *line,
 
 void hf_index_walk_end(struct hf_index *map) {
 	if (map->walked.lines != map->now.lines && map->walked.lines != map->old.lines)
-		table_free(map, &map->walked);
+		table_retire(map, &map->walked);
 	map->walked = (struct hf_index_table){ 0 };
 }
 
@@ -261,5 +289,5 @@ uint64_t hf_index_bytes(const struct hf_index *map) {
 	uint64_t warmed = map->next.lines == NULL ? 0 : map->warmed * sizeof(struct hf_index_line);
 	bool kept = map->walked.lines != map->now.lines && map->walked.lines != map->old.lines;
 	return table_bytes(&map->now) + table_bytes(&map->old) + warmed +
-	       (kept ? table_bytes(&map->walked) : 0);
+	       (kept ? table_bytes(&map->walked) : 0) + table_bytes(&map->retired) - map->dropped;
 }

@@ -45,6 +45,8 @@ struct hf_index {
 	uint64_t warmed;	    /* lines of `next` that have real memory behind them */
 	struct hf_index_table
 		walked; /* being walked; one of the tables above, or kept for it alone */
+	struct hf_index_table retired; /* out of use; given back to the system in parts */
+	size_t dropped;		       /* bytes of it that are */
 };
 
 /* Where a search stands; valid until the next insertion. */

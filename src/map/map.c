@@ -7,8 +7,8 @@
 #include "os/memory.h"
 #include "os/random.h"
 
-static const struct hf_allocator pages = { hf_pages_new, hf_pages_free };
-static const struct hf_allocator small_pages = { hf_small_pages_new, hf_pages_free };
+static const struct hf_allocator pages = { hf_pages_new, hf_pages_free, hf_pages_drop };
+static const struct hf_allocator small_pages = { hf_small_pages_new, hf_pages_free, hf_pages_drop };
 
 static bool check_name(const char *name, const char *whose, struct hf_err *err) {
 	size_t len = name == NULL ? 0 : strnlen(name, HF_MAP_NAME_MAX + 1);
@@ -253,7 +253,7 @@ bool hf_map_settle(struct hf_map_thread *thread) {
 		settled &= hf_shard_is_still(map, shard);
 		hf_shard_unlock(map, shard);
 	}
-	return settled;
+	return settled && !hf_pieces_are_due(&map->pieces);
 }
 
 void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret) {

@@ -21,6 +21,7 @@ struct hf_chunk {
 	uint64_t all;	    /* a bit for each piece */
 	uint64_t there;	    /* a bit for each piece that has memory */
 	uint64_t dirty;	    /* a bit for each piece that is no longer zero */
+	size_t dropped;	    /* unused: bytes of the pieces that the system has again */
 };
 
 void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator,
@@ -28,29 +29,63 @@ void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocat
 	*pieces = (struct hf_pieces){ .allocator = allocator, .chunk_bytes = chunk_bytes };
 }
 
-static void chunk_free(struct hf_pieces *pieces, struct hf_chunk *chunk) {
-	pieces->bytes -= (uint32_t)__builtin_popcountll(chunk->there) * chunk->piece_bytes;
-	if (pieces->helper != NULL) {
-		chunk->next = pieces->unused;
-		pieces->unused = chunk;
-		return;
-	}
-	pieces->allocator->free(chunk->memory, chunk->bytes);
-	hf_memory_free(chunk);
+/* How many bytes of it may have memory. */
+static size_t used_bytes(const struct hf_chunk *chunk) {
+	return (uint32_t)__builtin_popcountll(chunk->all) * chunk->piece_bytes;
 }
 
-/* Gives one back to the system, if there is one. Without the lock: that may take long. */
+/* With the lock. */
+static void unused_add(struct hf_pieces *pieces, struct hf_chunk *chunk) {
+	chunk->next = pieces->unused;
+	hf_atomic_store(&pieces->unused, chunk, HF_RELAXED);
+}
+
+/* Gives it back to the system, or a part of it; true: there is more. */
+static bool drop(struct hf_pieces *pieces, struct hf_chunk *chunk) {
+	const struct hf_allocator *allocator = pieces->allocator;
+	if (allocator->drop != NULL && used_bytes(chunk) - chunk->dropped > HF_MAP_DROP_BYTES) {
+		allocator->drop(chunk->first + chunk->dropped, HF_MAP_DROP_BYTES);
+		chunk->dropped += HF_MAP_DROP_BYTES;
+		return true;
+	}
+	allocator->free(chunk->memory, chunk->bytes);
+	hf_memory_free(chunk);
+	return false;
+}
+
+static void chunk_free(struct hf_pieces *pieces, struct hf_chunk *chunk) {
+	pieces->bytes -= (uint32_t)__builtin_popcountll(chunk->there) * chunk->piece_bytes;
+	bool large = used_bytes(chunk) > HF_MAP_DROP_BYTES && pieces->allocator->drop != NULL;
+	if (large || pieces->helper != NULL)
+		unused_add(pieces, chunk);
+	else
+		(void)drop(pieces, chunk);
+}
+
+/* Gives some back to the system, if there is any. Without the lock: that takes a while. */
 static bool unused_free(struct hf_pieces *pieces) {
 	hf_lock(&pieces->lock);
 	struct hf_chunk *chunk = pieces->unused;
 	if (chunk != NULL)
-		pieces->unused = chunk->next;
+		hf_atomic_store(&pieces->unused, chunk->next, HF_RELAXED);
 	hf_unlock(&pieces->lock);
 	if (chunk == NULL)
 		return false;
-	pieces->allocator->free(chunk->memory, chunk->bytes);
-	hf_memory_free(chunk);
+	if (drop(pieces, chunk)) {
+		hf_lock(&pieces->lock);
+		unused_add(pieces, chunk);
+		hf_unlock(&pieces->lock);
+	}
 	return true;
+}
+
+bool hf_pieces_are_due(const struct hf_pieces *pieces) {
+	return pieces->helper == NULL && hf_atomic_load(&pieces->unused, HF_RELAXED) != NULL;
+}
+
+void hf_pieces_tend(struct hf_pieces *pieces) {
+	if (hf_pieces_are_due(pieces))
+		(void)unused_free(pieces);
 }
 
 void hf_pieces_fini(struct hf_pieces *pieces) {

@@ -5,7 +5,8 @@
  * The tables of many shards are small, the pages that make random access fast are huge; so up to 64
  * pieces of one size share a chunk, side by side. Of a chunk, only what is used costs memory. A
  * piece that comes back is used again; a chunk of which all are back goes to the system. Where no
- * huge pages are wanted, chunks are small: to give back much memory at once takes long.
+ * huge pages are wanted, chunks are small: to give back much memory at once takes long. For that
+ * reason a larger one goes in parts, one with each write, or the helper gives it back.
  */
 #ifndef HF_MAP_PIECES_H
 #define HF_MAP_PIECES_H
@@ -34,11 +35,11 @@ struct hf_pieces {
 	size_t chunk_bytes;
 	struct hf_helper *helper; /* NULL: who needs memory finds it */
 	struct hf_chunk *chunks[HF_PIECE_CLASSES];
-	uint64_t bytes; /* of the pieces that have memory */
+	uint64_t bytes;		 /* of the pieces that have memory */
+	struct hf_chunk *unused; /* to be given back to the system */
 	uint32_t lock;
 	/* The helper's: */
 	uint32_t wanted[HF_PIECE_CLASSES]; /* so many free pieces are to have memory */
-	struct hf_chunk *unused;	   /* to be given back to the system */
 	struct hf_chunk *helped;	   /* in which one gets memory; NULL: none */
 	uint32_t helped_bits, helped_number;
 	size_t helped_bytes; /* that it has so far */
@@ -65,5 +66,9 @@ void hf_pieces_want(struct hf_pieces *pieces, uint32_t bits, int32_t more);
 bool hf_pieces_help(struct hf_pieces *pieces);
 void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits);
 uint64_t hf_pieces_bytes(struct hf_pieces *pieces);
+/* Where nobody helps: is there memory to be given back? */
+bool hf_pieces_are_due(const struct hf_pieces *pieces);
+/* Gives some of it back: for a moment, but without the lock of the pieces. */
+void hf_pieces_tend(struct hf_pieces *pieces);
 
 #endif

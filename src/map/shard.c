@@ -413,6 +413,7 @@ static bool is_resize_due(const struct hf_map *map, const struct hf_map_shard *s
 }
 
 void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
+	hf_pieces_tend(&map->pieces);
 	if (shard->limbo_count != 0)
 		limbo_drain(map, shard, shard->limbo_count < HF_MAP_LIMBO_EAGER);
 	if (shard->phase == HF_PHASE_MOVING) {

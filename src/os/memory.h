@@ -15,6 +15,8 @@ void *hf_pages_new(size_t bytes);
 /* The same, never huge ones. */
 void *hf_small_pages_new(size_t bytes);
 void hf_pages_free(void *pages, size_t bytes); /* NULL is fine */
+/* A part, whole pages, is not used any more: its memory goes to the system, ahead of the rest. */
+void hf_pages_drop(void *part, size_t bytes);
 
 /*
  * A ring of `bytes` (a power of two, whole pages) mapped twice in a row, so that bytes [i, i +

@@ -27,6 +27,9 @@ void hf_pages_free(void *pages, size_t bytes) {
 	hf_memory_free(pages);
 }
 
+void hf_pages_drop(void *part, size_t bytes) {
+}
+
 void hf_thread_yield(void) {
 	hf_cpu_relax();
 }

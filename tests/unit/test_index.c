@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "map/index.h"
 
 #define ENTRIES 300000u
@@ -27,6 +28,24 @@ static void give_back(void *memory, size_t bytes) {
 static const struct hf_allocator heap = { zeroed, give_back };
 static const struct hf_allocator exhausted = { nothing, give_back };
 
+/* As the system's pages, which go in parts. */
+static size_t given, dropped; /* by a call; of these, not freed yet */
+
+static void give_back_part(void *part, size_t bytes) {
+	given += bytes;
+	dropped += bytes;
+	memset(part, 0xdd, bytes); /* nobody is to look at it */
+}
+
+static void give_back_rest(void *memory, size_t bytes) {
+	if (memory == NULL)
+		return;
+	size_t ahead = dropped < bytes ? dropped : bytes;
+	given += bytes - ahead;
+	dropped -= ahead;
+	free(memory);
+}
+
 static uint64_t hash_of(uint64_t i) {
 	return i * 0x9e3779b97f4a7c15u;
 }
@@ -43,6 +62,26 @@ static void put(struct hf_index *map, uint64_t hash, uint64_t value) {
 	struct hf_err err;
 	assert_true(hf_index_reserve(map, &err));
 	hf_index_add(map, hash, value);
+}
+
+/* To give back a table of many megabytes takes milliseconds: no call does all of it. */
+static void a_table_is_given_back_in_parts(void **state) {
+	static const struct hf_allocator parts = { zeroed, give_back_rest, give_back_part };
+	struct hf_index map;
+	size_t most = 0;
+	hf_index_init(&map, &parts);
+	for (uint64_t i = 1; i <= 4 * ENTRIES; i++) {
+		given = 0;
+		put(&map, hash_of(i), i);
+		most = given > most ? given : most;
+		if (map.retired.lines != NULL)
+			assert_true(holds(&map, hash_of(i / 2 + 1), i / 2 + 1));
+	}
+	assert_in_range(most, 1, HF_MAP_DROP_BYTES);
+	assert_true(dropped == 0 && map.retired.lines == NULL);
+	for (uint64_t i = 1; i <= 4 * ENTRIES; i++)
+		assert_true(holds(&map, hash_of(i), i));
+	hf_index_fini(&map);
 }
 
 static void finds_all_across_growth(void **state) {
@@ -182,6 +221,7 @@ static void a_presized_map_does_not_grow(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_table_is_given_back_in_parts),
 		cmocka_unit_test(finds_all_across_growth),
 		cmocka_unit_test(one_hash_holds_many_values),
 		cmocka_unit_test(no_memory_changes_nothing),

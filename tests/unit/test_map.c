@@ -870,6 +870,50 @@ static void a_table_is_made_ready_a_page_a_call(void **state) {
 	hf_map_free(map);
 }
 
+static size_t given, dropped; /* to the system, by a call; of these, not freed yet */
+
+static void drop_counted(void *part, size_t bytes) {
+	given += bytes;
+	dropped += bytes;
+	hf_pages_drop(part, bytes);
+}
+
+static void release_counted(void *memory, size_t bytes) {
+	size_t ahead = dropped < bytes ? dropped : bytes;
+	given += bytes - ahead;
+	dropped -= ahead;
+	hf_pages_free(memory, bytes);
+}
+
+/* To give back a table of many megabytes takes milliseconds: no call does all of it. */
+static void a_table_is_given_back_in_parts(void **state) {
+	static const struct hf_allocator allocator = { hf_small_pages_new, release_counted,
+						       drop_counted };
+	struct hf_map_options options = { .name = "test", .shards = 1, .seed = 42 };
+	struct hf_map *map;
+	struct hf_err why;
+	size_t most = 0;
+	options.small_pages = true;
+	assert_true(hf_map_make(&options, &allocator, &map, &why));
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	given = dropped = 0;
+	for (int round = 0; round < 2; round++) {
+		for (uint64_t key = HF_MARKS; key < 400000; key++) {
+			assert_int_equal(round == 0 ? hf_map_put(thread, key, key)
+						    : hf_map_delete(thread, key),
+					 HF_OK);
+			most = given > most ? given : most;
+			given = 0;
+		}
+	}
+	assert_in_range(most, HF_MAP_DROP_BYTES / 2, HF_MAP_DROP_BYTES);
+	while (!hf_map_settle(thread))
+		assert_in_range(given, 0, 2 * HF_MAP_DROP_BYTES);
+	assert_int_equal(dropped, 0);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 #define SOON 10000u /* entries, and a helper has been asked for the memory of a larger table */
 
 /* What a helper has found memory for, nobody else has to. */
@@ -1029,6 +1073,7 @@ int main(void) {
 		cmocka_unit_test(rights_are_kept_and_named),
 		cmocka_unit_test(hashes_are_spread),
 		cmocka_unit_test(a_table_is_made_ready_a_page_a_call),
+		cmocka_unit_test(a_table_is_given_back_in_parts),
 		cmocka_unit_test(a_helper_finds_memory_ahead),
 		cmocka_unit_test(bad_options_are_refused),
 		cmocka_unit_test(as_many_as_may_be_expected),

@@ -46,6 +46,10 @@ void hf_pages_free(void *pages, size_t bytes) {
 		munmap(pages, bytes);
 }
 
+void hf_pages_drop(void *part, size_t bytes) {
+	(void)madvise(part, bytes, MADV_DONTNEED);
+}
+
 bool hf_ring_memory_new(size_t bytes, uint8_t **ret, struct hf_err *err) {
 	int fd = memfd_create("holdfast-log-ring", MFD_CLOEXEC);
 	if (fd < 0)
