@@ -460,10 +460,6 @@ BUGS = [
      "	if (conn->finishing && conn->queue == NULL && !conn->paused && !conn->held && pending == 0)",
      "	if (conn->finishing && conn->queue == NULL && !conn->paused && !conn->held)",
      ["hostile-prefixes"]),
-    ("a reply that has no memory is left out", "src/server/out.c",
-     "	out->failed = out->cap - out->len < room;\n	return !out->failed;",
-     "	return out->cap - out->len >= room;",
-     ["fault-memory"]),
     ("an event's reply is sent at once", "src/server/command_send.c",
      "		hf_engine_send(loop->engine, &batch->sends[i], &reply);\n"
      "		hf_conn_gate(conn, reply.durable_at);\n",
