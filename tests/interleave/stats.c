@@ -158,11 +158,13 @@ static void end_three(void *state) {
 	check(state, 3, 3);
 }
 
-/* a's handle goes around under a lock: a snapshot may come for it at any time. */
+/*
+ * a's handle goes around under a lock: a snapshot may come for it at any time. Time stands still:
+ * to find the lock taken, and to come again until it is free, is to wait for it.
+ */
 static void pass_under_lock(void *arg) {
 	struct state *s = arg;
-	if (!hf_mutex_try_lock(&s->lock))
-		return;
+	hf_mutex_lock(&s->lock);
 	if (s->a != NULL)
 		hf_stats_quiescent(s->a);
 	hf_mutex_unlock(&s->lock);
