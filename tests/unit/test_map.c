@@ -614,7 +614,8 @@ struct audited {
 static void audit(void *arg, const struct hf_map_access *access) {
 	struct audited *audited = arg;
 	uint64_t key = 0;
-	memcpy(&key, access->key.data, access->key.len < 8 ? access->key.len : 8);
+	if (access->key.len > 0)
+		memcpy(&key, access->key.data, access->key.len < 8 ? access->key.len : 8);
 	audited->calls++;
 	audited->denied += !access->allowed;
 	snprintf(audited->last, sizeof(audited->last), "%s %s %s %llu", access->map, access->thread,
