@@ -263,13 +263,20 @@ class NoHangUp(Server):
         return ["nohup", *super().command()]
 
 
+class HangsUp(Server):
+    """Hears SIGHUP, also where the test itself runs under nohup."""
+
+    def command(self):
+        return ["env", "--default-signal=HUP", *super().command()]
+
+
 class Stop(unittest.TestCase):
     """SIGTERM, SIGINT and SIGHUP drain."""
 
     def drain(self, signum):
         """Whatever was applied was answered before the end, and the other way round."""
         events = 100000
-        with Server(contracts={"order": ORDER}) as server:
+        with HangsUp(contracts={"order": ORDER}) as server:
             connection = resp.Connection(server.connect())
             wire = b"".join(resp.encode("HF.SEND", "order", n, "Place", *PLACE) for n in range(events))
             sender = threading.Thread(target=self.send, args=(connection, wire))
