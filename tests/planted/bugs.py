@@ -148,7 +148,7 @@ BUGS = [
     ("a forked child keeps the segments", "src/os/real/disk.c",
      "	if (file->taken)\n		(void)flock(file->fd, LOCK_UN);",
      "	if (false)\n		(void)flock(file->fd, LOCK_UN);",
-     ["unit-api"]),
+     ["unit-api"], HANGS),
     ("what was written without syncing is never brought to the disk", "src/log/scan.c",
      "	return !scanner->options->writer || hf_file_write_back(&scanner->file, err);",
      "	return true;",
