@@ -31,6 +31,7 @@ CASES = [  # words in the shell, or of a Python program; the bug's sign; what it
     ("true", PLAIN, NOT_CAUGHT),
     ("echo '[  FAILED  ] map_grows'; exit 1", PLAIN, CAUGHT),
     ("echo '[  ERROR   ] map_grows'; exit 1", PLAIN, CAUGHT),
+    ("echo 'killed: bit 3 of byte 81912 of snapshot-0000000000001006.hfs: taken silently'; exit 1", PLAIN, CAUGHT),
     ("echo 'holdfast: log.c:3: assertion failed: a == b'; exit 1", PLAIN, CAUGHT),
     ("echo 'FAILED: event 3 is lost'; echo 'seed 3; to see it again: ...'; exit 1", PLAIN, CAUGHT),
     ("echo 'seed 8: ended with 134: lost'; exit 1", PLAIN, CAUGHT),
