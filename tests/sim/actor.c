@@ -70,6 +70,8 @@ static void on_notice(void *arg, const char *line) {
 	if (!actor->faults && !actor->damage &&
 	    (of_witness || strstr(line, "this snapshot is not used") != NULL))
 		actor_fail(actor, "nothing was damaged, and it says: %s", line);
+	if (strstr(line, "no snapshot was taken: it holds ") != NULL) /* whatever failed */
+		actor_fail(actor, "what a snapshot has to save it did not: %s", line);
 }
 
 /* Opening has the witness know all that was recovered, before it returns. */
