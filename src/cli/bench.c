@@ -52,7 +52,8 @@ static const char help[] =
 	"          submits as fast as it can\n"
 	"  memory  what an order with three ids (--each) costs in memory\n"
 	"  snapshot  what requests notice of snapshots that are taken meanwhile, one behind the "
-	"other\n"
+	"other: medians of ten\n"
+	"          windows with and ten without, and of the ratios of the pairs\n"
 	"  recovery  how long opening takes, of orders with three ids each: by the whole log, and "
 	"by a snapshot\n"
 	"\n"
@@ -534,8 +535,19 @@ static bool bench_memory(const struct bench *bench, struct hf_err *err) {
 
 /* ---- snapshots --------------------------------------------------------------------------- */
 
-#define SNAPSHOT_SENDS 5000u
-#define SNAPSHOT_SUBMITS 500000u
+#define SNAPSHOT_ROUNDS 10u
+#define SNAPSHOT_SENDS 2500u
+#define SNAPSHOT_SUBMITS 250000u
+
+/* What is asked of a window without snapshots, and of one with them, round by round. */
+enum asked { EVENTS_PER_SECOND, P50_US, P99_US, MORE_MB, ASKED };
+
+struct windows {
+	double calm[ASKED][SNAPSHOT_ROUNDS];
+	double taking[ASKED][SNAPSHOT_ROUNDS];
+	double ratio[ASKED][SNAPSHOT_ROUNDS];
+	uint64_t taken;
+};
 
 /* Takes snapshots, one behind the other. */
 struct taker {
@@ -555,53 +567,93 @@ static void take_snapshots(void *arg) {
 }
 
 static bool measure_requests(const struct bench *bench, struct feed *feed, uint64_t *times,
-			     double ret[3], struct hf_err *err) {
+			     double (*ret)[SNAPSHOT_ROUNDS], uint32_t round, struct hf_err *err) {
 	double seconds = 0;
 	if (!time_submits(feed, bench->count, SNAPSHOT_SUBMITS, 1, &seconds, err))
 		return false;
-	ret[0] = SNAPSHOT_SUBMITS / seconds;
+	ret[EVENTS_PER_SECOND][round] = SNAPSHOT_SUBMITS / seconds;
 	if (!time_sends(feed, bench->count, SNAPSHOT_SENDS, times, &seconds, err))
 		return false;
-	ret[1] = percentile_us(times, SNAPSHOT_SENDS, 500);
-	ret[2] = percentile_us(times, SNAPSHOT_SENDS, 990);
+	ret[P50_US][round] = percentile_us(times, SNAPSHOT_SENDS, 500);
+	ret[P99_US][round] = percentile_us(times, SNAPSHOT_SENDS, 990);
 	return true;
 }
 
-static bool measure_snapshots(const struct bench *bench, struct feed *feed, uint64_t *times,
-			      bool taking, struct hf_err *err) {
+static bool measure_taking(const struct bench *bench, struct feed *feed, uint64_t *times,
+			   struct windows *windows, uint32_t round, struct hf_err *err) {
 	struct taker taker = { .db = feed->db };
-	double values[3];
 	uint64_t during = 0, after = 0;
-	if (taking && !hf_thread_start(&taker.thread, take_snapshots, &taker, err))
+	if (!hf_thread_start(&taker.thread, take_snapshots, &taker, err))
 		return false;
-	bool ok = measure_requests(bench, feed, times, values, err) && resident_bytes(&during, err);
+	bool ok = measure_requests(bench, feed, times, windows->taking, round, err) &&
+		  resident_bytes(&during, err);
 	atomic_store(&taker.quit, true);
-	if (taking)
-		hf_thread_join(&taker.thread);
+	hf_thread_join(&taker.thread);
 	ok = ok && resident_bytes(&after, err);
 	if (ok && taker.failure.status != HF_OK)
 		ok = hf_fail(err, taker.failure.status, "%s", taker.failure.text);
-	if (!ok)
+	windows->taking[MORE_MB][round] = ((double)during - (double)after) / 1e6;
+	windows->taken += taker.taken;
+	return ok;
+}
+
+static int by_number(const void *a, const void *b) {
+	double first = *(const double *)a, second = *(const double *)b;
+	return (first > second) - (first < second);
+}
+
+/* Sorts them. */
+static double median(double *values) {
+	qsort(values, SNAPSHOT_ROUNDS, sizeof(*values), by_number);
+	return (values[(SNAPSHOT_ROUNDS - 1) / 2] + values[SNAPSHOT_ROUNDS / 2]) / 2;
+}
+
+static bool print_windows(const struct bench *bench, struct windows *windows, struct hf_err *err) {
+	uint64_t resident;
+	if (!resident_bytes(&resident, err))
 		return false;
-	const struct figure figures[] = {
-		{ "orders", (double)bench->count, 0 },
-		{ "snapshots", (double)taker.taken, 0 },
-		{ "events_per_second", values[0], 0 },
-		{ "p50_us", values[1], 1 },
-		{ "p99_us", values[2], 1 },
-		{ "resident_mb", (double)after / 1e6, 1 },
-		{ "more_mb", ((double)during - (double)after) / 1e6, 1 },
-	};
-	return print_row(bench, !taking, taking ? "taking" : "calm", figures, 7, err);
+	double(*rows[])[SNAPSHOT_ROUNDS] = { windows->calm, windows->taking, windows->ratio };
+	static const char *const names[] = { "calm", "taking", "ratio" };
+	bool ok = true;
+	for (int i = 0; ok && i < 3; i++) {
+		double(*row)[SNAPSHOT_ROUNDS] = rows[i];
+		const struct figure figures[] = {
+			{ "events_per_second", median(row[EVENTS_PER_SECOND]), i == 2 ? 3 : 0 },
+			{ "p50_us", median(row[P50_US]), i == 2 ? 3 : 1 },
+			{ "p99_us", median(row[P99_US]), i == 2 ? 3 : 1 },
+			{ "more_mb", median(row[MORE_MB]), 1 },
+			{ "resident_mb", (double)resident / 1e6, 1 },
+			{ "orders", (double)bench->count, 0 },
+			{ "snapshots", i == 0 ? 0 : (double)windows->taken, 0 },
+		};
+		ok = print_row(bench, i == 0, names[i], figures, i == 2 ? 3 : 7, err);
+	}
+	return ok;
+}
+
+/* Windows with and without take turns, and which is first does, too: what drifts hits both. */
+static bool measure_snapshots(const struct bench *bench, struct feed *feed, uint64_t *times,
+			      struct windows *windows, struct hf_err *err) {
+	for (uint32_t round = 0; round < SNAPSHOT_ROUNDS; round++) {
+		bool first = round % 2 != 0;
+		if ((first && !measure_taking(bench, feed, times, windows, round, err)) ||
+		    !measure_requests(bench, feed, times, windows->calm, round, err) ||
+		    (!first && !measure_taking(bench, feed, times, windows, round, err)))
+			return false;
+		for (int i = 0; i < MORE_MB; i++)
+			windows->ratio[i][round] =
+				windows->taking[i][round] / windows->calm[i][round];
+	}
+	return print_windows(bench, windows, err);
 }
 
 static bool snapshot_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
+	struct windows windows = { .taken = 0 };
 	uint64_t *times;
 	if (!new_times(SNAPSHOT_SENDS, &times, err))
 		return false;
 	bool ok = place_orders(feed, bench->count, err) &&
-		  measure_snapshots(bench, feed, times, false, err) &&
-		  measure_snapshots(bench, feed, times, true, err);
+		  measure_snapshots(bench, feed, times, &windows, err);
 	hf_memory_free(times);
 	return ok;
 }
