@@ -147,8 +147,9 @@ struct saver {
 	uint16_t mark; /* 0 or 1: means the other thing with each snapshot */
 	struct image_block *blocks; /* a ring */
 	uint32_t block_count;
-	uint32_t waiting;     /* requests that wait for a block */
-	uint32_t first, full; /* blocks that wait to be written; the next one is being filled */
+	uint32_t waiting; /* requests that wait for a block */
+	uint32_t first;	  /* of the blocks that wait to be written; behind them one is filled */
+	_Atomic uint32_t full; /* how many wait: changed under the lock */
 };
 
 struct hf_engine {

@@ -9,11 +9,12 @@
  * Ids are never removed, and never change: those of the LSN have a position before its end. Plain
  * keys are saved as entities are; their map is walked behind the arena.
  *
- * Images wait in a ring of blocks until this thread has written them. The walk leaves half of it
- * to the requests: a slice begins when less than half is full, and copies less than a block takes
- * (where a line has more plain keys, the next slice goes over the rest). If requests fill it all
- * the same, the disk is slower than they are, and they wait for a block to be written, as they do
- * for the log's ring. If that takes too long, the snapshot is given up, not the requests.
+ * Images wait in a ring of blocks until this thread has written them. The walk leaves most of it
+ * to the requests: a slice begins when less than a quarter is full, and copies less than a block
+ * takes (where a line has more plain keys, the next slice goes over the rest). Where requests fill
+ * three quarters, blocks are written whole and without rests. If they fill it all the same, the
+ * disk is slower than they are, and they wait for a block to be written, as they do for the log's
+ * ring. If that takes too long, the snapshot is given up, not the requests.
  */
 #include "engine/engine_private.h"
 #include "frame/cursor.h"
@@ -25,7 +26,7 @@
 #define SLICE_LINES 256u			/* of the index of ids */
 #define BLOCKS_MIN 8u
 #define BLOCKS_MAX 128u
-#define ARENA_SHARE 40u /* the ring has this part of what the entities take */
+#define ARENA_SHARE 25u /* the ring has this part of what the entities take */
 #define ID_IMAGE 12u
 
 #define REST_MAX_NS 1000000u	 /* a slice that took long waited for a processor, or a page */
@@ -51,7 +52,7 @@ struct pass {
 
 #define IMAGE_MAX (sizeof(struct entity) + HF_PLAIN_VALUE_MAX + HF_KEY_MAX + 7)
 _Static_assert(IMAGE_MAX <= HF_SNAPSHOT_PAYLOAD_MAX / 2 && SLICE_BYTES <= HF_SNAPSHOT_BLOCK_MAX / 4,
-	       "half of the smallest ring has room for all that a slice copies");
+	       "the smallest ring, a quarter of it full, has room for all that a slice copies");
 
 /* ---- images: under the lock ------------------------------------------------------------------ */
 
@@ -189,17 +190,15 @@ static void unlock_and_rest(struct pass *pass, uint64_t since) {
 }
 
 /* Leaves the disk to the log's flushes for a while, unless requests are about to fill the ring. */
-static void rest_from_disk(void *arg, uint64_t wrote_ns) {
+static bool rest_from_disk(void *arg, uint64_t wrote_ns) {
 	struct pass *pass = arg;
 	const struct saver *saver = &pass->engine->saver;
+	if (saver->saving && saver->full * 4 > saver->block_count * 3)
+		return false;
 	uint64_t rest_ns = wrote_ns * HF_SNAPSHOT_DISK_PACE;
-	if (rest_ns == 0)
-		return;
-	hf_engine_lock(pass->engine);
-	bool hurry = saver->saving && saver->full * 4 > saver->block_count * 3;
-	hf_engine_unlock(pass->engine);
-	if (!hurry)
+	if (rest_ns > 0)
 		hf_snapshots_sleep(pass->engine, rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
+	return true;
 }
 
 static bool make_blocks(struct pass *pass, struct hf_err *err) {
@@ -305,30 +304,42 @@ static bool write_contracts(struct pass *pass, struct hf_err *err) {
 	return pass->own.items == 0 || write_own(pass, HF_SNAPSHOT_CONTRACTS, err);
 }
 
-/* Writes what is full; at the end of the walk also the last block. */
-static bool write_images(struct pass *pass, bool walking, struct hf_err *err) {
+/*
+ * The block to write next, NULL: none; `written` is one that was, and is free again. At the end of
+ * the walk the last block is to be written, full or not.
+ */
+static struct image_block *next_block(struct pass *pass, struct image_block *written,
+				      bool walking) {
 	struct saver *saver = &pass->engine->saver;
-	for (;;) {
-		hf_engine_lock(pass->engine);
-		if (!walking && saver->full == 0 && filling(saver)->items > 0)
-			saver->full++;
-		struct image_block *block = saver->full == 0 ? NULL : &saver->blocks[saver->first];
-		hf_engine_unlock(pass->engine);
-		if (block == NULL)
-			return true;
+	hf_engine_lock(pass->engine);
+	if (written != NULL) {
+		saver->first = (saver->first + 1) % saver->block_count;
+		saver->full--;
+		if (saver->waiting > 0)
+			hf_log_wake(pass->engine->log);
+	}
+	if (!walking && saver->full == 0 && filling(saver)->items > 0)
+		saver->full++;
+	struct image_block *block = saver->full == 0 ? NULL : &saver->blocks[saver->first];
+	hf_engine_unlock(pass->engine);
+	return block;
+}
+
+/* Keeps off the lock where there is nothing to write: whoever waits for it in vain sleeps. */
+static bool write_images(struct pass *pass, bool walking, struct hf_err *err) {
+	if (walking && pass->engine->saver.full == 0)
+		return true;
+	struct image_block *block = next_block(pass, NULL, walking);
+	while (block != NULL) {
 		/* As long as it counts as full, it is this thread's. */
 		if (!hf_snapshot_write(&pass->writer, HF_SNAPSHOT_ENTITIES, block->items,
 				       block->bytes, block->used, err))
 			return false;
 		pass->images += block->items;
 		block->used = block->items = 0;
-		hf_engine_lock(pass->engine);
-		saver->first = (saver->first + 1) % saver->block_count;
-		saver->full--;
-		if (saver->waiting > 0)
-			hf_log_wake(pass->engine->log);
-		hf_engine_unlock(pass->engine);
+		block = next_block(pass, block, walking);
 	}
+	return true;
 }
 
 /* Some of the walk, under the lock; *ret_walking is false at its end. False: it is given up. */
@@ -336,7 +347,7 @@ static bool copy_some(struct pass *pass, bool ok, bool *ret_walking, struct hf_e
 	struct saver *saver = &pass->engine->saver;
 	if (!ok)
 		stop_copying(pass->engine);
-	if (!ok || saver->full * 2 < saver->block_count)
+	if (!ok || saver->full * 4 < saver->block_count)
 		saver->saving = *ret_walking = walk_slice(pass);
 	/* Behind the walk: of what overruns in its last part, nobody else would hear. */
 	if (ok && saver->overrun)

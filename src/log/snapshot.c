@@ -56,13 +56,14 @@ bool hf_snapshot_create(const struct hf_dir *dir, uint64_t lsn, struct hf_snapsh
 
 static bool write_pieces(struct hf_snapshot_writer *writer, const uint8_t *block, size_t len,
 			 struct hf_err *err) {
-	for (size_t at = 0; at < len; at += PIECE) {
-		size_t size = len - at < PIECE ? len - at : PIECE;
+	for (size_t at = 0, size; at < len; at += size) {
+		size = writer->hurries || len - at < PIECE ? len - at : PIECE;
 		uint64_t since = hf_clock_monotonic_ns();
 		if (!hf_file_write(&writer->file, block + at, size, writer->bytes + at, err))
 			return false;
 		if (writer->rest != NULL)
-			writer->rest(writer->arg, hf_clock_monotonic_ns() - since);
+			writer->hurries =
+				!writer->rest(writer->arg, hf_clock_monotonic_ns() - since);
 	}
 	return true;
 }

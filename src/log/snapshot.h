@@ -93,8 +93,10 @@ struct hf_snapshot_writer {
 	uint64_t lsn, index, bytes;
 	uint32_t crc;
 	bool renamed; /* it has its real name */
-	/* Called after each piece of a block, which took so long to write; may be NULL. */
-	void (*rest)(void *arg, uint64_t wrote_ns);
+	bool hurries; /* no rest was taken: what is left of a block is written at once */
+	/* Called after each piece of a block, which took so long to write: rests, or says that
+	   there is no time for it (false). May be NULL. */
+	bool (*rest)(void *arg, uint64_t wrote_ns);
 	void *arg;
 };
 

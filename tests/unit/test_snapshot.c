@@ -198,6 +198,39 @@ static void a_block_of_another_place_is_found(void **state) {
 	assert_non_null(strstr(fixture->err.text, "another LSN"));
 }
 
+struct rests {
+	uint32_t asked, granted;
+};
+
+static bool rest(void *arg, uint64_t wrote_ns) {
+	struct rests *rests = arg;
+	return rests->asked++ < rests->granted;
+}
+
+/* The largest block is written in eight pieces, until a rest is refused; then at once. */
+static void what_is_written_in_a_hurry_is_the_same(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_err *err = &fixture->err;
+	struct hf_snapshot_head head = { .lsn = LSN, .entities = 4 };
+	struct hf_snapshot_writer writer;
+	static const uint32_t granted[] = { 8, 2, 0, 8 }, asked[] = { 8, 4, 1, 1 };
+	assert_true(hf_snapshot_create(&fixture->dir, LSN, &writer, err));
+	assert_true(hf_snapshot_write_head(&writer, &head, fixture->block, err));
+	writer.rest = rest;
+	for (uint32_t i = 0; i < 4; i++) {
+		struct rests rests = { .granted = granted[i] };
+		writer.arg = &rests;
+		payload(fixture, i, HF_SNAPSHOT_PAYLOAD_MAX);
+		assert_true(hf_snapshot_write(&writer, HF_SNAPSHOT_ENTITIES, 1, fixture->block,
+					      HF_SNAPSHOT_PAYLOAD_MAX, err));
+		assert_int_equal(rests.asked, asked[i]);
+	}
+	assert_false(writer.hurries);
+	writer.rest = NULL;
+	assert_true(hf_snapshot_finish(&writer, fixture->block, err));
+	assert_true(verifies(fixture));
+}
+
 static void one_given_up_leaves_nothing(void **state) {
 	struct fixture *fixture = *state;
 	struct hf_snapshot_writer writer;
@@ -255,6 +288,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(what_was_written_is_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(every_flipped_byte_is_found, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_block_of_another_place_is_found, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(what_is_written_in_a_hurry_is_the_same, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(one_given_up_leaves_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_given_up_after_its_renaming_leaves_nothing,
