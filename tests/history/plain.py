@@ -21,6 +21,9 @@ import copy
 import itertools
 
 CONFIGURATIONS_MAX = 1000000  # looked at before the search gives up, which is a failure
+CONFIGURATIONS_SOON = 20000  # looked at before searches with few of the unanswered operations are made
+CONFIGURATIONS_FEW = 20000  # looked at in each of these
+FEW = 2  # unanswered ones in them, beside those that the keys need
 NULL = "_"
 ANY = "*"  # the reply that may be any
 LONG = "#"  # a long value begins with it; then its length
@@ -132,7 +135,7 @@ class Search:
         self.kinds = kinds_of(unanswered, [operation for chain in chains for operation in chain])
         self.dead = {}  # (positions, values) -> the least sets of unanswered ones with which it is a dead end
         self.good = set()  # places from which all can be put in
-        self.looked_at, self.deepest, self.stuck = 0, -1, None
+        self.looked_at, self.limit, self.deepest, self.stuck = 0, CONFIGURATIONS_MAX, -1, None
         self.guides = {key: Guide(self, key) for key in keys} if len(keys) > 1 else {}
 
     def _answered(self, ready, place):
@@ -208,28 +211,46 @@ class Search:
                 path.pop()
                 continue
             self.looked_at += 1
-            if self.looked_at > CONFIGURATIONS_MAX:
+            if self.looked_at > self.limit:
                 raise GivenUp
             path.append((following, self._following(following)))
         return False
 
+    def _has_order(self, limit):
+        """Without a look at the guides first. Raises GivenUp; asked again with more, it goes on."""
+        self.limit = limit
+        return self.leads_on(((0,) * len(self.chains), (None,) * len(self.at), 0))
+
     def _why_not(self):
-        """As find, without a look at the guides first."""
         try:
-            found = self.leads_on(((0,) * len(self.chains), (None,) * len(self.at), 0))
-            return None if found else ("no order fits", self.stuck)
+            return None if self._has_order(CONFIGURATIONS_MAX) else ("no order fits", self.stuck)
         except GivenUp:
             return "the search for an order was given up", self.stuck
 
-    def _narrowed(self):
-        """The search without the unanswered ones that no key needed in the order found for it alone. An order that it
-        finds is one; it may miss some."""
+    def _needed(self):
+        """The unanswered ones that some key needed in the order found for it alone, a bit each."""
         needed = 0
         for guide in self.guides.values():
             ends = [used for positions, _values, used in guide.search.good if list(positions) == guide.search.lengths]
             needed |= min(ends, key=int.bit_count)
-        few = [i for i in range(len(self.open)) if needed >> i & 1]
-        return Search(list(self.at), self.chains, [self.open[i] for i in few], [self.chain_of_open[i] for i in few])
+        return needed
+
+    def _has_order_with(self, few):
+        """Is there one without other unanswered ones than these? May miss it."""
+        chosen = [i for i in range(len(self.open)) if few >> i & 1]
+        search = Search(list(self.at), self.chains, [self.open[i] for i in chosen],
+                        [self.chain_of_open[i] for i in chosen])
+        try:
+            return search._has_order(CONFIGURATIONS_FEW)
+        except GivenUp:
+            return False
+
+    def _widened(self, needed):
+        """Is there an order with few more than the needed ones? The places that differ in those put in are many where
+        each of forty may have been; they are not where there are only these."""
+        others = [1 << i for i in range(len(self.open)) if not needed >> i & 1]
+        return any(self._has_order_with(needed | sum(more)) for count in range(1, FEW + 1)
+                   for more in itertools.combinations(others, count))
 
     def find(self):
         """None if there is an order, otherwise (why, an operation that none was found for)."""
@@ -237,8 +258,15 @@ class Search:
             wrong = guide.search._why_not()
             if wrong:
                 return wrong
-        if self.guides and self._narrowed()._why_not() is None:
-            return None
+        if self.guides:
+            needed = self._needed()
+            if self._has_order_with(needed):
+                return None
+            try:
+                return None if self._has_order(CONFIGURATIONS_SOON) else ("no order fits", self.stuck)
+            except GivenUp:
+                if self._widened(needed):
+                    return None
         return self._why_not()
 
 
