@@ -6,11 +6,12 @@
  *     peer_get(handle, key, &value)    false: not there
  *     peer_put(handle, key, &value)
  *     peer_get_many(handle, n, keys, values, found), with PEER_MANY, for 64-bit keys
+ *     peer_leave(handle), with PEER_LEAVE: its thread ends
  *
  * so that the compiler may inline them: no peer pays for a call through a pointer. KIND says what
  * keys and values are. Prints a line `NAME FIGURE CPU` per mode: millions of calls a second, of all
- * threads together (latencies: ns), and which share of the time the threads had a processor. Dies
- * if a value is not what belongs to its key, or is torn.
+ * threads together (latencies: ns), and which share of the time the threads had a processor, with
+ * those that the peer has for itself. Dies if a value is not what belongs to its key, or is torn.
  */
 #ifndef BENCH_MAP_HARNESS_H
 #define BENCH_MAP_HARNESS_H
@@ -18,6 +19,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +83,39 @@ static inline void key_make(uint64_t number, key_type *ret) {
 #endif
 }
 
+/* How much of a key is in use: what a peer that keeps its keys has to copy. */
+static inline size_t key_size(const key_type *key) {
+#if KIND == KIND_STRING
+	return offsetof(struct text, word) + (key->len + 7u) / 8 * 8;
+#else
+	return sizeof(*key);
+#endif
+}
+
+static inline uint64_t words_hash(const uint64_t *words, uint64_t len) {
+	uint64_t hash = len;
+	for (uint64_t i = 0; i * 8 < len; i++)
+		hash = mix(hash ^ words[i]);
+	return hash;
+}
+
+/* For peers that leave hash and comparison to their user. */
+static inline uint64_t key_hash(const key_type *key) {
+#if KIND == KIND_STRING
+	return words_hash(key->word, key->len);
+#else
+	return mix(*key);
+#endif
+}
+
+static inline bool key_same(const key_type *a, const key_type *b) {
+#if KIND == KIND_STRING
+	return a->len == b->len && memcmp(a->word, b->word, a->len) == 0;
+#else
+	return *a == *b;
+#endif
+}
+
 /*
  * A value tells which key it belongs to; a record also whether all of it is of one version: its
  * last field is the sum of the others, which no mixture of two versions has.
@@ -125,6 +160,9 @@ static inline void peer_put(void *handle, const key_type *key, const value_type 
 static inline void peer_get_many(void *handle, size_t count, const uint64_t *keys, uint64_t *ret,
 				 bool *ret_found);
 #endif
+#ifdef PEER_LEAVE
+static void peer_leave(void *handle);
+#endif
 
 /* ---- the runs */
 
@@ -133,7 +171,7 @@ enum mode { MODE_MIXED, MODE_MISS, MODE_SERIAL, MODE_MANY, MODE_LATENCY };
 #define THREADS_MAX 64u
 #define DRAWS ((uint64_t)1 << 20)
 #define MANY 16u
-#define NS_BUCKETS 4096u /* of latencies; the last holds all above */
+#define NS_BUCKETS 65536u /* of latencies; the last holds all above */
 
 struct run {
 	enum mode mode;
@@ -148,7 +186,7 @@ struct worker {
 	pthread_t handle;
 	uint32_t number;
 	const struct run *run;
-	uint64_t ops, bad, cpu_ns;
+	uint64_t ops, bad;
 	uint64_t ns[NS_BUCKETS];
 };
 
@@ -294,8 +332,7 @@ static void run_latency(struct worker *worker, void *handle) {
 		key_type key;
 		key_make(number, &key);
 		uint64_t bits = draw(&random);
-		worker->bad |=
-			mixed_one(handle, &key, number, is_read(worker->run, bits), bits);
+		worker->bad |= mixed_one(handle, &key, number, is_read(worker->run, bits), bits);
 		uint64_t now = now_ns(), took = now - before;
 		worker->ns[took < NS_BUCKETS ? took : NS_BUCKETS - 1]++;
 		worker->ops++;
@@ -303,12 +340,17 @@ static void run_latency(struct worker *worker, void *handle) {
 	}
 }
 
+static void leave(void *handle) {
+#ifdef PEER_LEAVE
+	peer_leave(handle);
+#endif
+}
+
 static void *work(void *arg) {
 	struct worker *worker = (struct worker *)arg;
 	pin_to(worker->number);
 	void *handle = peer_join(worker->number);
 	pthread_barrier_wait(&begin);
-	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	switch (worker->run->mode) {
 	case MODE_MIXED:
 		run_mixed(worker, handle);
@@ -326,7 +368,7 @@ static void *work(void *arg) {
 		run_latency(worker, handle);
 		break;
 	}
-	worker->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	leave(handle);
 	return NULL;
 }
 
@@ -340,12 +382,12 @@ static uint64_t quantile_ns(const struct worker *workers, uint32_t threads, doub
 		if ((double)seen >= (double)total * share)
 			return ns;
 	}
-	return NS_BUCKETS;
+	return NS_BUCKETS - 1;
 }
 
 static void measure(const char *name, struct run *run, uint32_t threads) {
 	static struct worker workers[THREADS_MAX];
-	memset(workers, 0, sizeof(workers));
+	memset(workers, 0, threads * sizeof(*workers));
 	run->limit = ((uint64_t)run->reads << 32) / 100;
 	pthread_barrier_init(&begin, NULL, threads + 1);
 	stop = 0;
@@ -355,20 +397,21 @@ static void measure(const char *name, struct run *run, uint32_t threads) {
 		pthread_create(&workers[i].handle, NULL, work, &workers[i]);
 	}
 	pthread_barrier_wait(&begin);
-	uint64_t from = now_ns();
+	uint64_t from = now_ns(), cpu_from = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	usleep((useconds_t)(run->seconds * 1e6));
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-	uint64_t ops = 0, bad = 0, cpu_ns = 0, took = now_ns() - from;
+	uint64_t ops = 0, bad = 0, took = now_ns() - from;
 	for (uint32_t i = 0; i < threads; i++) {
 		pthread_join(workers[i].handle, NULL);
 		ops += workers[i].ops;
 		bad |= workers[i].bad;
-		cpu_ns += workers[i].cpu_ns;
 	}
 	if (bad != 0) {
 		fprintf(stderr, "%s: a value was lost, torn, or another key's\n", name);
 		exit(1);
 	}
+	/* Of the process: what a peer's own helper takes was not taken by others. */
+	uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_from;
 	double cpu = (double)cpu_ns / (double)took / threads;
 	if (run->mode == MODE_LATENCY)
 		printf("p50 %llu %.3f\np99.9 %llu %.3f\n",
@@ -418,6 +461,7 @@ static void *fill(void *arg) {
 		value_make(i, i, &value);
 		peer_put(handle, &key, &value);
 	}
+	leave(handle);
 	return NULL;
 }
 

@@ -35,28 +35,13 @@ static void *peer_join(uint32_t number) {
 }
 
 static inline uint64_t hash_of(const key_type *key) {
-#if KIND == KIND_STRING
-	uint64_t hash = key->len;
-	for (uint32_t i = 0; i * 8 < key->len; i++)
-		hash = mix(hash ^ key->word[i]);
-#else
-	uint64_t hash = mix(*key);
-#endif
-	return hash | 1;
-}
-
-static inline bool is_same(const key_type *a, const key_type *b) {
-#if KIND == KIND_STRING
-	return a->len == b->len && memcmp(a->word, b->word, a->len) == 0;
-#else
-	return *a == *b;
-#endif
+	return key_hash(key) | 1;
 }
 
 static inline struct slot *find(struct shard *shard, uint64_t hash, const key_type *key) {
 	for (uint64_t i = hash >> 6;; i++) {
 		struct slot *slot = &shard->slots[i & shard->mask];
-		if (slot->hash == 0 || (slot->hash == hash && is_same(&slot->key, key)))
+		if (slot->hash == 0 || (slot->hash == hash && key_same(&slot->key, key)))
 			return slot;
 	}
 }

@@ -5,21 +5,10 @@
 
 struct compare {
 	static size_t hash(const key_type &key) {
-#if KIND == KIND_STRING
-		uint64_t hash = key.len;
-		for (uint32_t i = 0; i * 8 < key.len; i++)
-			hash = mix(hash ^ key.word[i]);
-		return hash;
-#else
-		return mix(key);
-#endif
+		return key_hash(&key);
 	}
 	static bool equal(const key_type &a, const key_type &b) {
-#if KIND == KIND_STRING
-		return a.len == b.len && memcmp(a.word, b.word, a.len) == 0;
-#else
-		return a == b;
-#endif
+		return key_same(&a, &b);
 	}
 };
 
