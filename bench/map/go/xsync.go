@@ -2,15 +2,15 @@
 
 package main
 
-import "github.com/puzpuzpuz/xsync/v3"
+import "github.com/puzpuzpuz/xsync/v4"
 
-type xsyncMap struct{ m *xsync.MapOf[uint64, uint64] }
+type xsyncMap struct{ m *xsync.Map[key, value] }
 
-func (x xsyncMap) get(key uint64) (uint64, bool) { return x.m.Load(key) }
-func (x xsyncMap) put(key, value uint64)         { x.m.Store(key, value) }
+func (x xsyncMap) get(k key) (value, bool) { return x.m.Load(k) }
+func (x xsyncMap) put(k key, v value)      { x.m.Store(keyKeep(k), v) }
 
 func init() {
 	newXsync = func(entries uint64) store {
-		return xsyncMap{xsync.NewMapOf[uint64, uint64](xsync.WithPresize(int(entries)))}
+		return xsyncMap{xsync.NewMap[key, value](xsync.WithPresize(int(entries)))}
 	}
 }

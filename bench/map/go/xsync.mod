@@ -1,5 +1,5 @@
 module bench/map
 
-go 1.19
+go 1.24
 
-require github.com/puzpuzpuz/xsync/v3 v3.5.1
+require github.com/puzpuzpuz/xsync/v4 v4.5.0
