@@ -316,6 +316,7 @@ static const char *witness_text(enum hf_witness witness, bool json) {
 	case HF_WITNESS_MISSING:
 		return json ? "missing"
 			    : "no acked.hfw: if the end of the log was lost, nobody knows";
+	case HF_WITNESS_SHORT:
 	case HF_WITNESS_DAMAGED:
 		return json ? "damaged"
 			    : "acked.hfw is damaged: if the end of the log was lost, nobody knows";

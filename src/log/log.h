@@ -60,8 +60,13 @@ struct hf_log_scan {
 	hf_log_notice_fn *notice; /* NULL: none. Told if it waits. */
 };
 
-/* What the file that tells how far the log was durable is like. */
-enum hf_witness { HF_WITNESS_MISSING, HF_WITNESS_DAMAGED, HF_WITNESS_WHOLE };
+/* What the file that tells how far the log was durable is like; short: as one that is being made. */
+enum hf_witness {
+	HF_WITNESS_MISSING,
+	HF_WITNESS_SHORT,
+	HF_WITNESS_DAMAGED,
+	HF_WITNESS_WHOLE,
+};
 
 /* Where a scan ended. */
 struct hf_log_end {

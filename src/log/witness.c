@@ -33,8 +33,9 @@ static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *re
 			return false;
 		if (len == sizeof(sector) && memcmp(sector, never_written, len) == 0)
 			continue;
-		if (len < sizeof(sector) || !hf_witness_slot_get(sector, &slot) ||
-		    slot.log_id != log_id)
+		if (len < sizeof(sector))
+			*ret = *ret == HF_WITNESS_DAMAGED ? *ret : HF_WITNESS_SHORT;
+		else if (!hf_witness_slot_get(sector, &slot) || slot.log_id != log_id)
 			*ret = HF_WITNESS_DAMAGED;
 		else if (slot.lsn > *ret_lsn)
 			*ret_lsn = slot.lsn;
@@ -62,7 +63,9 @@ static void warn(const struct hf_log *log, const char *what) {
 }
 
 void hf_witness_tell(const struct hf_log *log) {
-	if (log->end.witness == HF_WITNESS_DAMAGED && log->end.last_lsn > 0)
+	/* A crash while both were made leaves an empty log with a short witness, and lost nothing. */
+	if (log->end.witness == HF_WITNESS_DAMAGED ||
+	    (log->end.witness == HF_WITNESS_SHORT && log->end.last_lsn > 0))
 		warn(log, "is damaged");
 }
 
@@ -134,7 +137,9 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 	if (!there && log->last_lsn > 0)
 		warn(log, "is missing");
 	log->witnessed = log->last_lsn;
-	uint32_t slots = log->end.witness == HF_WITNESS_DAMAGED ? SLOTS : log->last_lsn > 0;
+	bool damaged = log->end.witness == HF_WITNESS_DAMAGED ||
+		       log->end.witness == HF_WITNESS_SHORT;
+	uint32_t slots = damaged ? SLOTS : log->last_lsn > 0;
 	for (uint32_t i = 0; i < slots; i++)
 		if (!write_slot(log, log->last_lsn, err))
 			return false;

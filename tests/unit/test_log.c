@@ -747,6 +747,27 @@ static void a_damaged_witness_is_told(void **state) {
 	}
 }
 
+/* An empty log may have lost all that it had; one that was being made has not. */
+static void a_damaged_witness_of_an_empty_log_is_told(void **state) {
+	struct fixture *fixture = *state;
+	close_log(fixture, open_log(fixture));
+	char path[128];
+	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
+	static const off_t sizes[] = { 0, 100, 4096 };
+	for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		assert_int_equal(truncate(path, sizes[i]), 0);
+		close_log(fixture, open_log(fixture));
+		assert_int_equal(fixture->warned, 0);
+	}
+	int fd = open(path, O_RDWR);
+	assert_int_equal(pwrite(fd, "?", 1, 4096 + 20), 1);
+	close(fd);
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->warned, 1);
+	close_log(fixture, open_log(fixture));
+	assert_int_equal(fixture->warned, 0);
+}
+
 /* By a thread that is not the one that writes, which waits for something to write. */
 static void who_waits_is_told_of_a_stop(void **state) {
 	struct fixture *fixture = *state;
@@ -926,6 +947,7 @@ int main(void) {
 		BOTH(a_segment_in_which_a_group_stood_open_is_missed),
 		BOTH(a_log_goes_on_with_many_segments_ahead),
 		BOTH(a_damaged_witness_is_told),
+		BOTH(a_damaged_witness_of_an_empty_log_is_told),
 		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
 						tear_down),
 		BOTH(one_process_per_directory),
