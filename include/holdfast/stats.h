@@ -106,8 +106,8 @@ HF_API void hf_stats_leave(struct hf_stats_thread *thread);
 /*
  * A quiescent point. What is counted from here to the next one is in a snapshot as a whole or not
  * at all. Announce one after taking work from another thread and before counting it, so that no
- * snapshot has an effect without its cause. Costs about a nanosecond. Does nothing while the thread
- * rests.
+ * snapshot has an effect without its cause. Costs about a nanosecond. Not while the thread rests;
+ * but for a shared handle (hf_stats_share) it does nothing then.
  */
 HF_API void hf_stats_quiescent(struct hf_stats_thread *thread);
 /*

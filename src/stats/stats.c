@@ -297,9 +297,11 @@ static void pass_point(struct seat *seat) {
 
 void hf_stats_quiescent(struct hf_stats_thread *thread) {
 	struct seat *seat = (struct seat *)thread;
-	/* A shared handle may have come to rest since pass_shared looked at it. */
-	if (seat->rests)
+	if (seat->rests) {
+		/* A shared handle may have come to rest since pass_shared looked at it. */
+		HF_ASSERT(hf_plain_load(&seat->pass) != NULL);
 		return;
+	}
 	/* Acquire: the bank that it leads to was set to zero before. */
 	uint64_t epoch = hf_atomic_load(&seat->stats->epoch, HF_ACQUIRE);
 	if (epoch != seat->current) {

@@ -1,11 +1,14 @@
 /* Counters, gauges, histograms; and that a snapshot of them is exact, whatever the threads do. */
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -816,6 +819,30 @@ static void a_handle_may_be_shared_under_a_lock(void **state) {
 	hf_stats_free(shared.stats);
 }
 
+static void only_a_shared_handle_may_be_quiescent_while_it_rests(void **state) {
+	struct shared shared = { .stats = new_stats() };
+	struct hf_stats_snapshot *snapshot = new_snapshot(shared.stats);
+	int status;
+	hf_mutex_init(&shared.lock);
+	shared.thread = join(shared.stats, "shared");
+	hf_stats_rest(shared.thread);
+	pid_t child = fork();
+	if (child == 0) {
+		close(STDERR_FILENO);
+		hf_stats_quiescent(shared.thread);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	hf_stats_share(shared.thread, pass_shared, &shared);
+	hf_stats_quiescent(shared.thread);
+	take(shared.stats, NULL, snapshot);
+	hf_stats_leave(shared.thread);
+	hf_mutex_fini(&shared.lock);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(shared.stats);
+}
+
 /* Has the lock for a while, as told, and nobody takes it again after that. */
 static void hold_the_lock(void *arg) {
 	struct shared *shared = arg;
@@ -1028,6 +1055,7 @@ int main(void) {
 		cmocka_unit_test(no_effect_comes_before_its_cause),
 		cmocka_unit_test(a_sum_beyond_64_bits_keeps_its_carry),
 		cmocka_unit_test(a_handle_may_be_shared_under_a_lock),
+		cmocka_unit_test(only_a_shared_handle_may_be_quiescent_while_it_rests),
 		cmocka_unit_test(a_lock_that_is_taken_is_waited_for_until_the_deadline),
 		cmocka_unit_test(what_finds_no_room_in_the_archive_is_counted),
 		cmocka_unit_test(an_archiver_may_wait_for_ever),
