@@ -300,31 +300,20 @@ static bool same_totals(const struct loading *loading, struct hf_err *err) {
 				   "LSN");
 }
 
-static bool compare_blocks(struct loading *loading, struct hf_err *err) {
-	struct hf_engine *engine = loading->engine;
-	bool same_seed = loading->head.hash_seed == engine->hash_seed;
-	bool ok = same_totals(loading, err);
-	if (ok && !same_seed)
-		engine->snapshots_unlike[engine->snapshots_unlike_count++] = loading->head.lsn;
-	while (ok && hf_snapshot_read(&loading->reader, &loading->block, err)) {
-		if (loading->block.kind == HF_SNAPSHOT_END)
-			return true;
-		if (loading->block.kind == HF_SNAPSHOT_ENTITIES)
-			ok = same_entities(loading, err);
-		else if (loading->block.kind == HF_SNAPSHOT_IDS && same_seed)
-			ok = same_ids(loading, id_is_indexed, err);
-	}
-	return false;
-}
-
-/* With the seed of the snapshot in the engine, by which ids are hashed. */
-static bool compare_ids(struct loading *loading, struct hf_err *err) {
+/*
+ * All that stands behind the head: the entities, if they are asked for; the ids, if `id_is_there`
+ * is not NULL.
+ */
+static bool compare_blocks(struct loading *loading, bool entities, id_test *id_is_there,
+			   struct hf_err *err) {
 	bool ok = true;
 	while (ok && hf_snapshot_read(&loading->reader, &loading->block, err)) {
 		if (loading->block.kind == HF_SNAPSHOT_END)
 			return true;
-		if (loading->block.kind == HF_SNAPSHOT_IDS)
-			ok = same_ids(loading, id_is_logged, err);
+		if (loading->block.kind == HF_SNAPSHOT_ENTITIES && entities)
+			ok = same_entities(loading, err);
+		else if (loading->block.kind == HF_SNAPSHOT_IDS && id_is_there != NULL)
+			ok = same_ids(loading, id_is_there, err);
 	}
 	return false;
 }
@@ -340,8 +329,9 @@ bool hf_snapshot_compare_unlike(struct hf_engine *engine, struct hf_err *err) {
 			ok = hf_snapshot_gone(err);
 			continue;
 		}
+		/* By which ids are hashed. */
 		engine->hash_seed = loading.head.hash_seed;
-		ok = compare_ids(&loading, err);
+		ok = compare_blocks(&loading, false, id_is_logged, err);
 		hf_snapshot_close(&loading.reader);
 	}
 	engine->hash_seed = seed;
@@ -352,7 +342,14 @@ bool hf_snapshot_compare(struct hf_engine *engine, uint64_t lsn, struct hf_err *
 	struct loading loading = { .engine = engine };
 	if (!hf_snapshot_open(&engine->dir, lsn, &loading.reader, &loading.head, err))
 		return false;
-	bool ok = compare_blocks(&loading, err);
+	bool same_seed = loading.head.hash_seed == engine->hash_seed;
+	bool ok = same_totals(&loading, err);
+	if (ok && !same_seed) {
+		/* At most all that were listed. */
+		HF_ASSERT(engine->snapshots_unlike_count < HF_SNAPSHOTS_LISTED);
+		engine->snapshots_unlike[engine->snapshots_unlike_count++] = lsn;
+	}
+	ok = ok && compare_blocks(&loading, true, same_seed ? id_is_indexed : NULL, err);
 	hf_snapshot_close(&loading.reader);
 	return ok;
 }
