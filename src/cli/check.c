@@ -213,8 +213,7 @@ static void print_contract(const struct hf_contract *contract) {
 	putchar(',');
 	print_member("name", hf_span_of(contract->name));
 	printf(",\"version\":%" PRIu64 ",\"hash\":\"", contract->version);
-	for (size_t i = 0; i < sizeof(contract->hash); i++)
-		printf("%02x", contract->hash[i]);
+	hf_text_hex(hf_span(contract->hash, sizeof(contract->hash)));
 	printf("\",");
 	print_member("initial", hf_span_of(contract->states[contract->initial].name));
 	printf(",\"states\":[");

@@ -48,11 +48,6 @@ static const struct hf_contract *contract_of(const struct dump *dump, uint32_t r
 	return NULL;
 }
 
-static void put_hex(struct hf_span bytes) {
-	for (size_t i = 0; i < bytes.len; i++)
-		printf("%02x", bytes.data[i]);
-}
-
 /*
  * Bytes, so that they can be had back: as quoted text, or as a JSON string, which is text; what is
  * none is {"hex":"..."} there.
@@ -64,7 +59,7 @@ static void put_bytes(const struct dump *dump, struct hf_span bytes) {
 	}
 	if (dump->json) {
 		printf("{\"hex\":\"");
-		put_hex(bytes);
+		hf_text_hex(bytes);
 		printf("\"}");
 		return;
 	}
@@ -103,7 +98,7 @@ static bool dump_contract(struct dump *dump, const struct hf_record *record, str
 			    "\"hash\":\""
 			  : "%llu %lld contract %s version %llu hash ",
 	       (ull)record->lsn, (long long)record->time_ns, (*slot)->name, (ull)(*slot)->version);
-	put_hex(hash);
+	hf_text_hex(hash);
 	if (dump->json) {
 		printf("\",\"text\":");
 		put_bytes(dump, text);

@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/text.h"
 #include "engine/engine.h"
 
 static const char help[] =
@@ -30,20 +31,17 @@ static void print_result(struct hf_engine *engine, bool verified, bool json) {
 	struct hf_engine_info info;
 	struct hf_reply reply;
 	uint8_t hash[16];
-	char hex[33];
 	hf_engine_info(engine, &info);
 	hf_engine_hash(engine, hash, &reply);
-	for (int i = 0; i < 16; i++)
-		snprintf(hex + 2 * i, 3, "%02x", hash[i]);
+	printf(json ? "{\"lsn\":%llu,\"state_hash\":\"" : "lsn         %llu\nstate hash  ",
+	       (unsigned long long)reply.lsn);
+	hf_text_hex(hf_span(hash, sizeof(hash)));
 	double seconds = (double)info.recovered_ns / 1e9;
 	double rate = seconds > 0 ? (double)info.recovered_events / seconds : 0;
-	const char *format = json ? "{\"lsn\":%llu,\"state_hash\":\"%s\",\"events\":%llu,"
-				    "\"entities\":%llu,\"plain_keys\":%llu,\"seconds\":%.3f,"
-				    "\"events_per_second\":%.0f,\"verified\":%s}\n"
-				  : "lsn         %llu\nstate hash  %s\nevents      %llu\nentities  "
-				    "  %llu\nplain keys  %llu\nseconds     %.3f\n"
-				    "events/s    %.0f\nverified    %s\n";
-	printf(format, (unsigned long long)reply.lsn, hex,
+	printf(json ? "\",\"events\":%llu,\"entities\":%llu,\"plain_keys\":%llu,\"seconds\":%.3f,"
+		      "\"events_per_second\":%.0f,\"verified\":%s}\n"
+		    : "\nevents      %llu\nentities    %llu\nplain keys  %llu\nseconds     %.3f\n"
+		      "events/s    %.0f\nverified    %s\n",
 	       (unsigned long long)info.recovered_events, (unsigned long long)info.entities,
 	       (unsigned long long)info.plain_keys, seconds, rate,
 	       json ? (verified ? "true" : "false") : (verified ? "yes" : "no"));

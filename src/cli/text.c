@@ -44,6 +44,11 @@ void hf_text_json(struct hf_span text) {
 	putchar('"');
 }
 
+void hf_text_hex(struct hf_span bytes) {
+	for (size_t i = 0; i < bytes.len; i++)
+		printf("%02x", bytes.data[i]);
+}
+
 void hf_text_show(FILE *to, struct hf_span text) {
 	for (size_t i = 0; i < text.len; i++) {
 		uint8_t c = text.data[i];

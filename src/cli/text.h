@@ -21,6 +21,9 @@ bool hf_text_is_utf8(struct hf_span text);
 /* A JSON string, on stdout; bytes that are no UTF-8 become the replacement character. */
 void hf_text_json(struct hf_span text);
 
+/* Two digits a byte, on stdout. */
+void hf_text_hex(struct hf_span bytes);
+
 /* As it is, but ? for each character that a terminal would obey; tabs stay. */
 void hf_text_show(FILE *to, struct hf_span text);
 
