@@ -24,10 +24,6 @@ static bool settled_ok(struct hf_conn *conn, const struct hf_reply *reply) {
 	return false;
 }
 
-static void reply_err(struct hf_conn *conn, const struct hf_err *err) {
-	hf_out_error(&conn->out, hf_status_name(err->status), err->text);
-}
-
 /* Gates on everything so far: for replies that depend on more than one entity. Under the lock. */
 static void gate_on_all(struct hf_loop *loop, struct hf_conn *conn,
 			struct hf_engine_info *ret_info) {
@@ -104,7 +100,7 @@ static void reply_some(struct hf_out *out, const struct hf_entity_view *view,
 				"%s has no field %s (argument %u): HF.GET without fields lists all",
 				view->contract->name, shown(names[i], name), i + 3);
 			hf_out_cancel(out, begun);
-			hf_out_error(out, hf_status_name(err.status), err.text);
+			hf_out_err(out, &err);
 			return;
 		}
 		reply_field(out, view, &view->contract->fields[field]);
@@ -192,7 +188,7 @@ void hf_cmd_history(struct hf_loop *loop, struct hf_conn *conn,
 	uint64_t from = 1, count = HISTORY_COUNT_DEFAULT;
 	struct hf_err err;
 	if (!read_history_options(request, &from, &count, &err)) {
-		reply_err(conn, &err);
+		hf_out_err(&conn->out, &err);
 		return;
 	}
 	struct hf_job *job = &loop->job;
@@ -244,7 +240,7 @@ bool hf_job_step(struct hf_loop *loop) {
 		return false;
 	if (!ok) {
 		hf_out_cancel(out, conn->open_from);
-		reply_err(conn, &err);
+		hf_out_err(&conn->out, &err);
 	}
 	close_job(loop);
 	return true;
@@ -333,7 +329,7 @@ void hf_cmd_snapshot(struct hf_loop *loop, struct hf_conn *conn,
 	if (waits)
 		hf_fail(&err, HF_REFUSED, "%s", HF_SNAPSHOT_UNDER_WAY);
 	if (waits || !hf_engine_snapshot(loop->engine, &loop->held_ticket, &err)) {
-		reply_err(conn, &err);
+		hf_out_err(&conn->out, &err);
 		return;
 	}
 	loop->held = conn;
@@ -350,7 +346,7 @@ bool hf_snapshot_reply(struct hf_loop *loop) {
 		hf_out_error(out, hf_status_name(HF_STOPPED),
 			     "the server is stopping: the snapshot is given up");
 	} else if (outcome.err.status != HF_OK) {
-		reply_err(loop->held, &outcome.err);
+		hf_out_err(out, &outcome.err);
 	} else {
 		hf_out_array(out, 2);
 		hf_out_int(out, (int64_t)outcome.lsn);
@@ -405,7 +401,7 @@ void hf_cmd_contract_show(struct hf_loop *loop, struct hf_conn *conn,
 	struct hf_err err;
 	(void)hf_fail(&err, HF_NOTFOUND, "no contract %s: HF.CONTRACT LIST names those in force",
 		      shown(name, buf));
-	reply_err(conn, &err);
+	hf_out_err(&conn->out, &err);
 }
 
 /*
@@ -426,7 +422,7 @@ void hf_cmd_contract_check(struct hf_loop *loop, struct hf_conn *conn,
 	if (hf_contract_compile(request->argv[2], WIRE_FILE_NAME, diagnostics, &contract, &err))
 		hf_out_simple(&conn->out, "OK");
 	else
-		reply_err(conn, &err);
+		hf_out_err(&conn->out, &err);
 	hf_contract_free(contract);
 	hf_memory_free(diagnostics);
 }

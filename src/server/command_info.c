@@ -360,7 +360,7 @@ void hf_cmd_config_get(struct hf_loop *loop, struct hf_conn *conn,
 	struct hf_glob wanted;
 	struct hf_err err;
 	if (!hf_glob_compile(&wanted, request->argv + 2, request->argc - 2, true, &err)) {
-		hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+		hf_out_err(&conn->out, &err);
 		return;
 	}
 	hf_engine_lock(loop->engine);

@@ -307,7 +307,7 @@ static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command
 		}
 		if (hf_span_is_nocase(option, "match")) {
 			if (!hf_glob_compile(glob, &value, 1, false, &err)) {
-				hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+				hf_out_err(&conn->out, &err);
 				return false;
 			}
 			scan->glob = glob;

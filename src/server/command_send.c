@@ -73,7 +73,7 @@ void hf_cmd_send(struct hf_loop *loop, struct hf_conn *conn,
 	if (!read_send(request, batch->args + batch->arg_count, send, &err)) {
 		if (conn->queued > 0)
 			hf_loop_execute(loop);
-		hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+		hf_out_err(&conn->out, &err);
 		hf_loop_measure(loop, loop->server->latencies[HF_COMMAND_SEND], 1);
 		return;
 	}

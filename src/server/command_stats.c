@@ -138,7 +138,7 @@ void hf_cmd_stats(struct hf_loop *loop, struct hf_conn *conn,
 	struct hf_err err;
 	if (listing.glob != NULL &&
 	    !hf_glob_compile(&glob, request->argv + 1, request->argc - 1, false, &err)) {
-		hf_out_error(&conn->out, hf_status_name(err.status), err.text);
+		hf_out_err(&conn->out, &err);
 		return;
 	}
 	hf_loop_take_figures(loop);

@@ -181,6 +181,10 @@ void hf_out_error(struct hf_out *out, const char *status, const char *text) {
 	wrote(out, p);
 }
 
+void hf_out_err(struct hf_out *out, const struct hf_err *err) {
+	hf_out_error(out, hf_status_name(err->status), err->text);
+}
+
 void hf_out_errorf(struct hf_out *out, const char *fmt, ...) {
 	char text[HF_ERR_TEXT_MAX];
 	va_list args;

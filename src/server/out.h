@@ -82,6 +82,8 @@ void hf_out_raw(struct hf_out *out, struct hf_span bytes);
 void hf_out_simple(struct hf_out *out, const char *text);
 /* "-STATUS text", line ends in the text flattened to blanks. */
 void hf_out_error(struct hf_out *out, const char *status, const char *text);
+/* The same of an error. */
+void hf_out_err(struct hf_out *out, const struct hf_err *err);
 /* "-ERR ...": the usual Redis error. */
 void hf_out_errorf(struct hf_out *out, const char *fmt, ...) HF_PRINTF(2, 3);
 void hf_out_int(struct hf_out *out, int64_t value);

@@ -47,10 +47,14 @@ static void test_scalars(void **state) {
 /* An error is one line, whatever its text holds. */
 static void test_errors_are_one_line(void **state) {
 	struct hf_out out = { .pool = &loop.pool };
+	struct hf_err err;
 	hf_out_error(&out, "BADCONTRACT", "a:1:2: no\r\n  ^\nhelp");
 	expect_out(&out, "-BADCONTRACT a:1:2: no    ^ help\r\n");
 	hf_out_errorf(&out, "the limit is %d", 7);
 	expect_out(&out, "-ERR the limit is 7\r\n");
+	(void)hf_fail(&err, HF_STALE, "it is\nversion %d", 8);
+	hf_out_err(&out, &err);
+	expect_out(&out, "-STALE it is version 8\r\n");
 }
 
 static void test_resp3_shapes(void **state) {
