@@ -18,26 +18,28 @@
  *    40     payload, then zeros to a multiple of 4096
  *
  *   head      the payload of block 0, one item
- *     0  4  format version (1)
+ *     0  4  format version (2)
  *     4  4  header CRC of the log's last frame
  *     8  8  log id
  *    16  8  LSN: everything up to it is in the snapshot, nothing behind it
- *    24  8  log position behind that frame, where the next one is looked for
- *    32  8  log position of that frame
+ *    24  8  a log position behind all records up to the LSN; the segment of the byte before it
+ *           was there
+ *    32  8  log position of the last frame
  *    40 16  state hash: low half, high half
  *    56  8  seed of the hashes that stand in blocks of ids
- *    64  8  the last log time, ns
+ *    64  8  log time of the last record, ns
  *    72  8  bytes of records in the log up to here
  *    80  8  events
  *    88  8  contract texts
  *    96  8  entities
  *   104  8  ids
  *   112  8  wall-clock time at which it was taken, ns since 1970 UTC
+ *   120  8  plain keys: their images stand among the entities'
  *
  * Validity: each block's two CRCs hold, its index is one more than that of the block before it,
  * and it names that block's header CRC. Block 0 is a head whose LSN is the one in the file's
- * name; then come contracts, entities and ids, in this order and as many as the head says; then
- * an end without payload, behind which the file ends.
+ * name; then come contracts, entities with plain keys, and ids, in this order and as many as the
+ * head says; then an end without payload, behind which the file ends.
  *
  * A file is written under a name with ".making" behind it, synced, renamed, and the directory
  * synced: under its real name it is whole. Whoever renames it must know that the log is durable
