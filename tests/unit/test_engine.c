@@ -686,6 +686,57 @@ static void states_are_retired_with_entities_in_them(void **state) {
 			 HF_OK);
 }
 
+static struct hf_contract *numbered(uint32_t number) {
+	static struct hf_diagnostics diagnostics;
+	struct hf_contract *contract;
+	struct hf_err err;
+	char text[128];
+	snprintf(text, sizeof(text),
+		 "---\ntitle: c%u\n---\nstateDiagram-v2\n    [*] --> A : go\n    A --> [*]\n",
+		 number);
+	if (!hf_contract_compile(hf_span_of(text), "test", &diagnostics, &contract, &err))
+		fail_msg("%s", err.text);
+	return contract;
+}
+
+static enum hf_status check(struct fixture *fixture, uint32_t number, uint32_t *news) {
+	struct hf_contract *contract = numbered(number);
+	hf_engine_lock(fixture->engine);
+	bool ok = hf_engine_contract_check(fixture->engine, contract, news, &fixture->err);
+	hf_engine_unlock(fixture->engine);
+	hf_contract_free(contract);
+	return ok ? HF_OK : fixture->err.status;
+}
+
+static enum hf_status put(struct fixture *fixture, uint32_t number) {
+	hf_engine_lock(fixture->engine);
+	hf_engine_contract_put(fixture->engine, numbered(number), &fixture->reply);
+	hf_engine_unlock(fixture->engine);
+	return fixture->reply.status;
+}
+
+/* That several do not fit is known before the first of them is logged. */
+static void contracts_are_counted_before_they_are_put(void **state) {
+	struct fixture *fixture = *state;
+	uint32_t news = 0, number = 1; /* order is there */
+	for (; number < HF_CONTRACTS_MAX - 2; number++)
+		assert_int_equal(put(fixture, number), HF_OK);
+	assert_int_equal(check(fixture, number, &news), HF_OK);
+	assert_int_equal(check(fixture, 1, &news), HF_OK); /* in force: none more */
+	assert_int_equal(check(fixture, number + 1, &news), HF_OK);
+	assert_int_equal(check(fixture, number + 2, &news), HF_TOOBIG);
+	assert_non_null(strstr(fixture->err.text, "contract texts, its limit"));
+	assert_int_equal(check(fixture, 2, &news), HF_OK);
+	assert_int_equal(news, 2);
+	assert_int_equal(put(fixture, number), HF_OK);
+	assert_int_equal(put(fixture, number + 1), HF_OK);
+	assert_int_equal(put(fixture, number + 2), HF_TOOBIG);
+	news = 0;
+	assert_int_equal(check(fixture, number + 2, &news), HF_TOOBIG);
+	assert_int_equal(check(fixture, number, &news), HF_OK);
+	assert_int_equal(news, 0);
+}
+
 static void order_of_entities_does_not_change_the_hash(void **state) {
 	struct fixture *fixture = *state;
 	uint8_t empty[16], forth[16], back[16];
@@ -956,6 +1007,8 @@ int main(void) {
 		BOTH(history_goes_on_while_events_come),
 		BOTH(a_contract_is_upgraded_only_where_nothing_is_stranded),
 		BOTH(states_are_retired_with_entities_in_them),
+		cmocka_unit_test_setup_teardown(contracts_are_counted_before_they_are_put, set_up,
+						tear_down),
 		BOTH(order_of_entities_does_not_change_the_hash),
 		BOTH(a_failed_write_stops_everything),
 		cmocka_unit_test_setup_teardown(
