@@ -26,7 +26,6 @@ static const char help[] =
 	"Exits 0 if there are no errors (there may be warnings), 1 if there are, 2 on wrong "
 	"usage.\n";
 
-#define TEXT_ROOM (HF_CONTRACT_TEXT_MAX + 2)
 #define LINE_SHOWN_MAX 200u /* bytes of a source line */
 
 /* One run over all files. */
@@ -34,7 +33,7 @@ struct check {
 	bool json;
 	bool colours;
 	uint32_t files, errors, warnings;
-	char text[TEXT_ROOM]; /* of the file under way; one too long fits, and is told */
+	uint8_t text[HF_TEXT_CONTRACT_ROOM]; /* of the file under way */
 	size_t text_len;
 	struct hf_diagnostics diagnostics;
 };
@@ -46,11 +45,10 @@ static bool read_file(struct check *check, const char *name, struct hf_err *err)
 	FILE *file = is_stdin ? stdin : fopen(name, "rb");
 	if (file == NULL)
 		return hf_fail_sys(err, errno, "%s", name);
-	check->text_len = fread(check->text, 1, sizeof(check->text), file);
-	int failed = ferror(file) ? errno : 0;
+	bool ok = hf_text_read_contract(file, name, check->text, &check->text_len, err);
 	if (!is_stdin)
 		fclose(file);
-	return failed == 0 || hf_fail_sys(err, failed, "%s", name);
+	return ok;
 }
 
 /* ---- for people ---- */

@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "cli/options.h"
+#include "cli/text.h"
 #include "engine/engine.h"
 #include "machine/machine.h"
 
@@ -44,28 +45,16 @@ static FILE *open_regular(const char *path, struct hf_err *err) {
 	return NULL;
 }
 
-/* Reads a file of at most HF_CONTRACT_TEXT_MAX bytes into `buf`, which has room for one more. */
-static bool read_text(const char *path, uint8_t *buf, size_t *ret_len, struct hf_err *err) {
+static bool compile(const char *path, struct hf_contract **ret, struct hf_err *err) {
+	uint8_t text[HF_TEXT_CONTRACT_ROOM];
+	size_t len;
+	struct hf_err why;
 	FILE *file = open_regular(path, err);
 	if (file == NULL)
 		return false;
-	*ret_len = fread(buf, 1, HF_CONTRACT_TEXT_MAX + 1, file);
-	bool failed = ferror(file) != 0;
-	int read_errno = errno;
+	bool read = hf_text_read_contract(file, path, text, &len, err);
 	fclose(file);
-	if (failed)
-		return hf_fail_sys(err, read_errno, "cannot read %s", path);
-	if (*ret_len > HF_CONTRACT_TEXT_MAX)
-		return hf_fail(err, HF_TOOBIG, "%s: a contract has at most %u bytes", path,
-			       HF_CONTRACT_TEXT_MAX);
-	return true;
-}
-
-static bool compile(const char *path, struct hf_contract **ret, struct hf_err *err) {
-	uint8_t text[HF_CONTRACT_TEXT_MAX + 1];
-	size_t len = 0;
-	struct hf_err why;
-	if (!read_text(path, text, &len, err))
+	if (!read)
 		return false;
 	struct hf_diagnostics *diagnostics = hf_memory_new(sizeof(*diagnostics));
 	if (diagnostics == NULL)

@@ -1,5 +1,13 @@
 #include "cli/text.h"
 
+#include <errno.h>
+
+bool hf_text_read_contract(FILE *file, const char *path, uint8_t *buf, size_t *ret_len,
+			   struct hf_err *err) {
+	*ret_len = fread(buf, 1, HF_TEXT_CONTRACT_ROOM, file);
+	return !ferror(file) || hf_fail_sys(err, errno, "cannot read %s", path);
+}
+
 /* The length of the well-formed UTF-8 character at `text`, or 0. */
 static size_t character_length(struct hf_span text) {
 	uint8_t c = text.data[0];

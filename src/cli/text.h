@@ -1,5 +1,5 @@
 /*
- * text.h - bytes that others wrote, as they are printed.
+ * text.h - bytes that others wrote, as they are read and printed.
  */
 #ifndef HF_CLI_TEXT_H
 #define HF_CLI_TEXT_H
@@ -8,7 +8,18 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/err.h"
+#include "base/limits.h"
 #include "base/span.h"
+
+#define HF_TEXT_CONTRACT_ROOM (HF_CONTRACT_TEXT_MAX + 1)
+
+/*
+ * Reads a contract's text from an open file into `buf`, of HF_TEXT_CONTRACT_ROOM bytes. One that is
+ * too long fills it, which hf_contract_compile tells.
+ */
+HF_MUST bool hf_text_read_contract(FILE *file, const char *path, uint8_t *buf, size_t *ret_len,
+				   struct hf_err *err);
 
 /* Is this a byte of a UTF-8 character other than its first? */
 static inline bool hf_text_continues(uint8_t c) {

@@ -472,6 +472,19 @@ class Usage(unittest.TestCase):
             for name in ("a.mmd", "b.mmd"):
                 self.assertIn(f"{contracts / name} is not a regular file: a contract is", done.stderr)
 
+    def test_contract_that_is_too_long(self):
+        """As long as it may be: a comment is all that is in it, and a contract is more."""
+        with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
+            contracts = pathlib.Path(temp, "contracts")
+            contracts.mkdir()
+            for name, size in (("a.mmd", 65536), ("b.mmd", 65537), ("c.mmd", 1000000)):
+                (contracts / name).write_text("%" * size)
+            done = run("serve", "--listen", "127.0.0.1:0", "--data", temp + "/data", "--contracts", contracts)
+            self.assertEqual(done.returncode, 1)
+            for name, too_long in (("a.mmd", False), ("b.mmd", True), ("c.mmd", True)):
+                text = f"{contracts / name}:1:1: a contract has at most 65536 bytes; "
+                self.assertEqual(text in done.stderr, too_long, done.stderr)
+
     def test_missing_contracts(self):
         with tempfile.TemporaryDirectory(prefix="holdfast-test-") as temp:
             done = run("serve", "--data", temp + "/data", "--contracts", temp + "/nonesuch",
