@@ -573,27 +573,32 @@ static void a_crowded_snapshot_cursor_is_stale(void **state) {
 	hf_map_free(map);
 }
 
+#define LARGE 60000u
+
+/* Under the numbers below `count`. */
+static void put_large_records(struct hf_map_thread *thread, uint64_t count) {
+	static const uint8_t large[LARGE];
+	for (uint64_t i = 0; i < count; i++)
+		assert_int_equal(hf_map_record_put(thread, (struct hf_bytes){ &i, 8 },
+						   (struct hf_bytes){ large, LARGE }, NULL),
+				 HF_OK);
+}
+
 /* However few entries it is of. And the map says what it holds. */
 static void a_snapshot_cursor_that_holds_much_is_stale(void **state) {
-	static const uint8_t large[60000];
-	const uint64_t some = 100, all = HF_MAP_CURSOR_BYTES / sizeof(large) + 2;
+	const uint64_t some = 100, all = HF_MAP_CURSOR_BYTES / LARGE + 2;
 	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
 	struct hf_map_thread *thread = join(map, "one", ALL);
 	struct hf_map_cursor *cursor;
 	struct hf_map_entry entry;
-	struct hf_bytes data = { large, sizeof(large) };
-	for (uint64_t i = 0; i < all; i++)
-		assert_int_equal(hf_map_record_put(thread, (struct hf_bytes){ &i, 8 }, data, NULL),
-				 HF_OK);
+	put_large_records(thread, all);
 	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
 	for (uint64_t i = 0; i < some; i++)
 		put_any(thread, true, i, i);
 	uint64_t bytes = stats_of(map).bytes;
 	hf_map_cursor_close(cursor);
-	assert_true(stats_of(map).bytes + some * sizeof(large) <= bytes);
-	for (uint64_t i = 0; i < all; i++)
-		assert_int_equal(hf_map_record_put(thread, (struct hf_bytes){ &i, 8 }, data, NULL),
-				 HF_OK);
+	assert_true(stats_of(map).bytes + some * LARGE <= bytes);
+	put_large_records(thread, all);
 	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
 	for (uint64_t i = 0; i < all; i++)
 		put_any(thread, true, i, i);

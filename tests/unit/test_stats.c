@@ -47,6 +47,12 @@ static struct hf_counter counter(struct hf_stats *stats, const char *name) {
 	return key;
 }
 
+static struct hf_gauge gauge(struct hf_stats *stats, const char *name) {
+	struct hf_gauge key;
+	assert_int_equal(hf_stats_gauge(stats, name, &key, why, sizeof(why)), HF_OK);
+	return key;
+}
+
 static struct hf_histogram histogram(struct hf_stats *stats, const char *name) {
 	struct hf_histogram key;
 	assert_int_equal(hf_stats_histogram(stats, name, &key, why, sizeof(why)), HF_OK);
@@ -73,6 +79,13 @@ static void take(struct hf_stats *stats, struct hf_stats_thread *self,
 	hf_stats_about(snapshot, &about);
 	assert_true(about.fresh);
 	assert_int_equal(about.late, 0);
+}
+
+static void end(struct hf_stats *stats, struct hf_stats_thread *thread,
+		struct hf_stats_snapshot *snapshot) {
+	hf_stats_leave(thread);
+	hf_stats_snapshot_free(snapshot);
+	hf_stats_free(stats);
 }
 
 /* ---- keys ------------------------------------------------------------------------------------ */
@@ -148,10 +161,8 @@ static void items_come_in_the_order_of_registration(void **state) {
 	struct hf_stats_thread *thread = join(stats, "main");
 	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
 	struct hf_stats_item item;
-	struct hf_gauge g;
 	hf_count(thread, counter(stats, "c"), 7);
-	assert_int_equal(hf_stats_gauge(stats, "g", &g, NULL, 0), HF_OK);
-	hf_gauge_set(thread, g, -7);
+	hf_gauge_set(thread, gauge(stats, "g"), -7);
 	hf_record(thread, histogram(stats, "h"), 70);
 	hf_count(thread, (struct hf_counter){ 0 }, 9);
 	hf_record(thread, (struct hf_histogram){ 0 }, 9);
@@ -174,9 +185,7 @@ static void items_come_in_the_order_of_registration(void **state) {
 	hf_stats_item(snapshot, 5, &item);
 	assert_true(item.kind == HF_STATS_HISTOGRAM && item.count == 1);
 	assert_int_equal(hf_stats_quantile(snapshot, item.histogram, 0.5), 70);
-	hf_stats_leave(thread);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, thread, snapshot);
 }
 
 /* ---- histograms ------------------------------------------------------------------------------ */
@@ -242,9 +251,7 @@ static void quantiles_of(uint32_t count, uint32_t bits) {
 	assert_int_equal(summary.max, values[count - 1]);
 	assert_true(summary.sum == (uint64_t)sum && summary.sum_high == (uint64_t)(sum >> 64));
 	free(values);
-	hf_stats_leave(thread);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, thread, snapshot);
 }
 
 static void quantiles_are_right_within_0_4_percent(void **state) {
@@ -282,9 +289,7 @@ static void quantiles_below_256_are_exact(void **state) {
 	assert_int_equal(hf_stats_quantile(snapshot, h, 0.07), values[139]);
 	assert_int_equal(hf_stats_quantile(snapshot, h, 0.55), values[1099]);
 	assert_int_equal(hf_stats_quantile(snapshot, h, 0.07001), values[140]);
-	hf_stats_leave(thread);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, thread, snapshot);
 }
 
 static void histograms_are_merged(void **state) {
@@ -321,9 +326,7 @@ static void histograms_are_merged(void **state) {
 	struct hf_histogram empty = histogram(stats, "empty");
 	take(stats, thread, snapshot);
 	assert_int_equal(hf_stats_quantile(snapshot, empty, 0.5), 0);
-	hf_stats_leave(thread);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, thread, snapshot);
 }
 
 static void a_value_that_is_recorded_no_times_is_none(void **state) {
@@ -338,9 +341,7 @@ static void a_value_that_is_recorded_no_times_is_none(void **state) {
 	hf_stats_summary(snapshot, h, &summary);
 	assert_true(summary.count == 1 && summary.sum == 5 && summary.max == 5);
 	assert_int_equal(hf_stats_quantile(snapshot, h, 1), 5);
-	hf_stats_leave(thread);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, thread, snapshot);
 }
 
 /* ---- one thread ------------------------------------------------------------------------------ */
@@ -349,8 +350,7 @@ static void a_gauge_is_the_sum_of_its_threads(void **state) {
 	struct hf_stats *stats = new_stats();
 	struct hf_stats_thread *one = join(stats, "one"), *two = join(stats, "two");
 	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
-	struct hf_gauge g;
-	assert_int_equal(hf_stats_gauge(stats, "g", &g, NULL, 0), HF_OK);
+	struct hf_gauge g = gauge(stats, "g");
 	for (int64_t i = -50; i <= 50; i++) {
 		hf_gauge_set(one, g, 3 * i);
 		hf_gauge_set(two, g, 1000);
@@ -450,9 +450,7 @@ static void a_late_thread_is_told(void **state) {
 	hf_stats_leave(late);
 	take(stats, self, snapshot);
 	assert_int_equal(hf_stats_count(snapshot, c), 1 + 300 + 40);
-	hf_stats_leave(self);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, self, snapshot);
 }
 
 static void without_memory_the_last_values_are_not_fresh(void **state) {
@@ -475,9 +473,7 @@ static void without_memory_the_last_values_are_not_fresh(void **state) {
 	assert_int_equal(hf_stats_count(snapshot, c), 1);
 	take(stats, thread, snapshot);
 	assert_int_equal(hf_stats_count(snapshot, c), 42);
-	hf_stats_leave(thread);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, thread, snapshot);
 }
 
 /* ---- the breaker ----------------------------------------------------------------------------- */
@@ -507,8 +503,7 @@ static void gauges_are_right_whatever_the_breaker_does(void **state) {
 	struct hf_stats_snapshot *snapshot = new_snapshot(stats);
 	struct hf_stats_about about;
 	struct hf_counter c = counter(stats, "c");
-	struct hf_gauge g;
-	assert_int_equal(hf_stats_gauge(stats, "g", &g, NULL, 0), HF_OK);
+	struct hf_gauge g = gauge(stats, "g");
 	hf_gauge_set(thread, g, 100);
 	hf_count(thread, c, 1);
 	open_breaker(thread);
@@ -658,7 +653,7 @@ static void a_snapshot_is_exact_while_threads_count(void **state) {
 	crowd.a = counter(crowd.stats, "a");
 	crowd.b = counter(crowd.stats, "b");
 	crowd.h = histogram(crowd.stats, "h");
-	assert_int_equal(hf_stats_gauge(crowd.stats, "g", &crowd.g, NULL, 0), HF_OK);
+	crowd.g = gauge(crowd.stats, "g");
 	for (uint32_t i = 0; i < 2; i++)
 		assert_true(hf_thread_start(&takers[i], take_many, &crowd, &err));
 	for (uint32_t i = 0; i < WORKERS; i++) {
@@ -783,9 +778,7 @@ static void a_sum_beyond_64_bits_keeps_its_carry(void **state) {
 	hf_stats_summary(snapshot, h, &summary);
 	assert_true(summary.sum == UINT64_MAX - 1 && summary.sum_high == 3);
 	assert_int_equal(summary.count, 6);
-	hf_stats_leave(thread);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(stats);
+	end(stats, thread, snapshot);
 }
 
 static void a_handle_may_be_shared_under_a_lock(void **state) {
@@ -813,10 +806,8 @@ static void a_handle_may_be_shared_under_a_lock(void **state) {
 	assert_int_equal(summary.count, 3 * WORKERS * (ROUNDS / 10));
 	for (uint32_t i = 0; i < WORKERS; i++)
 		hf_thread_join(&threads[i]);
-	hf_stats_leave(shared.thread);
+	end(shared.stats, shared.thread, snapshot);
 	hf_mutex_fini(&shared.lock);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(shared.stats);
 }
 
 static void only_a_shared_handle_may_be_quiescent_while_it_rests(void **state) {
@@ -837,10 +828,8 @@ static void only_a_shared_handle_may_be_quiescent_while_it_rests(void **state) {
 	hf_stats_share(shared.thread, pass_shared, &shared);
 	hf_stats_quiescent(shared.thread);
 	take(shared.stats, NULL, snapshot);
-	hf_stats_leave(shared.thread);
+	end(shared.stats, shared.thread, snapshot);
 	hf_mutex_fini(&shared.lock);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(shared.stats);
 }
 
 /* Has the lock for a while, as told, and nobody takes it again after that. */
@@ -874,10 +863,8 @@ static void a_lock_that_is_taken_is_waited_for_until_the_deadline(void **state) 
 		hf_thread_yield();
 	take(shared.stats, NULL, snapshot);
 	hf_thread_join(&holder);
-	hf_stats_leave(shared.thread);
+	end(shared.stats, shared.thread, snapshot);
 	hf_mutex_fini(&shared.lock);
-	hf_stats_snapshot_free(snapshot);
-	hf_stats_free(shared.stats);
 }
 
 /* ---- the archiver ---------------------------------------------------------------------------- */
