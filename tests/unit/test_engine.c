@@ -18,9 +18,12 @@
 
 #include <cmocka.h>
 
-#include "engine/engine.h"
+#include "engine/engine_private.h"
 #include "holdfast/stats.h"
 #include "machine/machine.h"
+#include "os/clock.h"
+
+#define SECOND_NS 1000000000u
 
 static const char order_v1[] =
 	"---\n"
@@ -986,6 +989,49 @@ static void a_wait_for_the_log_does_not_cost_the_room_for_an_image(void **state)
 	reopen(fixture);
 }
 
+/* ---- a disk that is too slow for a snapshot ---------------------------------------------- */
+
+struct waiter {
+	struct hf_engine *engine;
+	pthread_t thread;
+	uint64_t ns;
+};
+
+static void *wait_for_block(void *arg) {
+	struct waiter *waiter = arg;
+	uint64_t begin_ns = hf_clock_monotonic_ns();
+	hf_engine_lock(waiter->engine);
+	(void)hf_saver_make_room(waiter->engine);
+	hf_engine_unlock(waiter->engine);
+	waiter->ns = hf_clock_monotonic_ns() - begin_ns;
+	return NULL;
+}
+
+/* A snapshot that writes nothing, and whose ring is full, or not any more. */
+static void fill_ring(struct hf_engine *engine, bool full) {
+	hf_engine_lock(engine);
+	engine->saver.saving = full;
+	engine->saver.overrun = false;
+	engine->saver.block_count = 2;
+	engine->saver.full = full ? 1 : 0;
+	hf_engine_unlock(engine);
+}
+
+/* Who comes half a second later does not wait a second of his own. */
+static void who_gives_a_snapshot_up_wakes_who_waits_for_it(void **state) {
+	struct fixture *fixture = *state;
+	struct waiter first = { .engine = fixture->engine }, second = first;
+	fill_ring(fixture->engine, true);
+	pthread_create(&first.thread, NULL, wait_for_block, &first);
+	usleep(500000);
+	pthread_create(&second.thread, NULL, wait_for_block, &second);
+	pthread_join(first.thread, NULL);
+	pthread_join(second.thread, NULL);
+	assert_true(fixture->engine->saver.overrun);
+	assert_true(first.ns >= SECOND_NS && second.ns < SECOND_NS);
+	fill_ring(fixture->engine, false);
+}
+
 #define BOTH(test) \
 	cmocka_unit_test_setup_teardown(test, set_up, tear_down), { \
 #test " (log thread)", test, set_up_threaded, tear_down, NULL \
@@ -1019,6 +1065,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(
 			a_wait_for_the_log_does_not_cost_the_room_for_an_image, set_up_threaded,
 			tear_down),
+		BOTH(who_gives_a_snapshot_up_wakes_who_waits_for_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
