@@ -1,5 +1,7 @@
 #include "server/glob.h"
 
+#include <stddef.h>
+
 static uint8_t folded(uint8_t byte, bool nocase) {
 	return nocase && byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte - 'A' + 'a') : byte;
 }
@@ -14,13 +16,13 @@ static void set(uint64_t *bits, uint32_t position) {
 static void take(struct hf_glob *glob, uint8_t from, uint8_t to) {
 	unsigned low = from < to ? from : to, high = from < to ? to : from;
 	for (unsigned byte = low; byte <= high; byte++)
-		set(glob->takes[byte], glob->positions);
+		glob->takes[glob->positions / 64][byte] |= 1ull << glob->positions % 64;
 }
 
 /* ... all others instead. */
 static void negate(struct hf_glob *glob) {
 	for (unsigned byte = 0; byte < 256; byte++)
-		glob->takes[byte][glob->positions / 64] ^= 1ull << glob->positions % 64;
+		glob->takes[glob->positions / 64][byte] ^= 1ull << glob->positions % 64;
 }
 
 /* `[a-z]` or `[^a]`, from behind its bracket; returns what is behind it. */
@@ -79,7 +81,10 @@ bool hf_glob_compile(struct hf_glob *glob, const struct hf_span *patterns, uint3
 		return hf_fail(err, HF_TOOBIG, "%s %zu bytes, the limit is %u%s",
 			       count == 1 ? "the pattern has" : "the patterns have", len,
 			       HF_PATTERNS_LEN_MAX, count == 1 ? "" : " at a time");
-	*glob = (struct hf_glob){ .nocase = nocase };
+	/* Most patterns are short, and nobody looks at the words behind the last position's. */
+	memset(glob, 0, offsetof(struct hf_glob, takes));
+	memset(glob->takes, 0, (len + count + 63) / 64 * sizeof(glob->takes[0]));
+	glob->nocase = nocase;
 	for (uint32_t i = 0; i < count; i++)
 		add_pattern(glob, patterns[i]);
 	return true;
@@ -95,10 +100,10 @@ bool hf_glob_matches(const struct hf_glob *glob, struct hf_span text) {
 		used = at[i] != 0 ? i + 1 : used;
 	}
 	for (size_t i = 0; i < text.len && used > 0; i++) {
-		const uint64_t *takes = glob->takes[folded(text.data[i], glob->nocase)];
+		uint8_t byte = folded(text.data[i], glob->nocase);
 		uint64_t carry = 0, any = 0;
 		for (uint32_t word = 0; word < used; word++) {
-			uint64_t moved = at[word] & takes[word];
+			uint64_t moved = at[word] & glob->takes[word][byte];
 			at[word] = (at[word] & glob->stars[word]) | moved << 1 | carry;
 			carry = moved >> 63;
 			any |= at[word];

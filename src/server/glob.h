@@ -19,7 +19,7 @@ struct hf_glob {
 	uint64_t starts[HF_GLOB_WORDS];
 	uint64_t ends[HF_GLOB_WORDS];
 	uint64_t stars[HF_GLOB_WORDS];	    /* positions that any byte leaves as they are */
-	uint64_t takes[256][HF_GLOB_WORDS]; /* by byte: positions that it moves to the next one */
+	uint64_t takes[HF_GLOB_WORDS][256]; /* by byte: positions that it moves to the next one */
 };
 
 /*
