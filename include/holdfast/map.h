@@ -151,6 +151,34 @@ HF_API enum hf_status hf_map_record(struct hf_map_thread *thread, struct hf_byte
  */
 HF_API enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes key,
 					void *buffer, size_t cap, struct hf_map_record *ret);
+/*
+ * `count` gets at once, faster than one by one: their cache misses overlap. Each is as
+ * hf_map_record_get, with `cap` bytes of room: the record of keys[i] is copied to byte i * cap of
+ * `buffer`, which has count * cap bytes. It is the caller's, as are the arrays, each of `count`;
+ * none may overlap with another. A key may come several times.
+ *
+ * ret_status[i] is what hf_map_record_get would have returned:
+ *   HF_OK        ret[i] is the record, one version of it, whole; ret[i].data points into `buffer`
+ *   HF_NOTFOUND  there was none
+ *   HF_TOOBIG    it is longer than `cap`: ret[i].len is its length. Or the key has not 1 to 255
+ *                bytes: ret[i].len is 0
+ *   HF_REFUSED   the thread has not HF_MAP_READ
+ *   HF_USAGE     the map has 64-bit keys
+ * What ret[i] does not get is 0 and NULL. Returns HF_OK if each key has HF_OK or HF_NOTFOUND, else
+ * the status of one that has not, which is the one that hf_map_error tells of; the others were got
+ * all the same.
+ *
+ * Each key on its own: each record is what was there at some moment of the call, but of another
+ * moment than the next one. Of changes that were made one after the other, a later one may show
+ * and an earlier one not; the same key twice may show two versions, in any order.
+ *
+ * The rights are asked for and the audit hook is called (as "record_get_many") for each key, in
+ * their order, before its record is looked for. The thread is inside for 16 keys at a time; all
+ * the while if it is between hf_map_enter and hf_map_exit.
+ */
+HF_API enum hf_status hf_map_record_get_many(struct hf_map_thread *thread, size_t count,
+					     const struct hf_bytes *keys, void *buffer, size_t cap,
+					     struct hf_map_record *ret, enum hf_status *ret_status);
 /* *ret_version, here and below, is the version that is there now; it may be NULL. */
 HF_API enum hf_status hf_map_record_put(struct hf_map_thread *thread, struct hf_bytes key,
 					struct hf_bytes data, uint64_t *ret_version);

@@ -117,11 +117,12 @@ static inline bool ends_here(const uint64_t *line) {
 }
 
 /*
- * In its home line, where a key nearly always is; no loop, and no call. If it returns false, the
- * spot's word is HF_MARK_EMPTY if the key is not there, else it is to be looked for on.
+ * In its home line, where a key nearly always is; no loop, and no call: a record that has the tag,
+ * and may be the key's. If it returns false, the spot's word is HF_MARK_EMPTY if the key is not
+ * there, else it is to be looked for on.
  */
-static inline bool find_near(const struct hf_map *map, hf_table table, uint64_t hash,
-			     struct hf_bytes key, struct spot *ret) {
+static inline bool match_near(const struct hf_map *map, hf_table table, uint64_t hash,
+			      struct spot *ret) {
 	uint64_t *line = hf_table_line(table, hf_table_home(table, hash));
 	uint32_t found = hf_tags_match(line, hf_tag_of(hash));
 	ret->word = HF_MARK_MOVED;
@@ -136,10 +137,15 @@ static inline bool find_near(const struct hf_map *map, hf_table table, uint64_t 
 		ret->word = HF_MARK_MOVED;
 		return false;
 	}
-	const struct hf_record *record = hf_record_of(ret->word);
 	if (hf_atomic_load(&map->long_records, HF_RELAXED))
-		__builtin_prefetch((const uint8_t *)record + HF_LINE);
-	return is_key(record, key);
+		__builtin_prefetch((const uint8_t *)hf_record_of(ret->word) + HF_LINE);
+	return true;
+}
+
+/* The same, and it is the key's. */
+static inline bool find_near(const struct hf_map *map, hf_table table, uint64_t hash,
+			     struct hf_bytes key, struct spot *ret) {
+	return match_near(map, table, hash, ret) && is_key(hf_record_of(ret->word), key);
 }
 
 static __attribute__((noinline)) bool refuse(struct hf_map_thread *thread, uint32_t right,
@@ -333,6 +339,90 @@ enum hf_status hf_map_record_get(struct hf_map_thread *thread, struct hf_bytes k
 	if (HF_UNLIKELY(key.len != 8))
 		return get_any(thread, key, buffer, cap, ret);
 	return get_near(thread, (struct hf_bytes){ key.data, 8 }, buffer, cap, ret);
+}
+
+/* ---- reading many */
+
+#define BATCH 16u
+
+/* One of those that are looked up at once. */
+struct sought {
+	hf_table table;
+	uint64_t hash;
+	struct spot spot; /* as match_near leaves it */
+};
+
+/*
+ * The thread is pinned, and has been since the spot was found: so the record is what it was, even
+ * if another has taken its place meanwhile.
+ */
+static enum hf_status take_sought(struct hf_map_thread *thread, const struct sought *sought,
+				  struct hf_bytes key, void *buffer, size_t cap,
+				  struct hf_map_record *ret) {
+	struct spot spot = sought->spot;
+	if (spot.word == HF_MARK_EMPTY)
+		return HF_NOTFOUND;
+	if (HF_UNLIKELY(spot.word < HF_MARKS || !is_key(hf_record_of(spot.word), key))) {
+		spot = find(thread->map, sought->table, sought->hash, key);
+		if (spot.slot == NULL)
+			return HF_NOTFOUND;
+	}
+	return copy_out(thread, hf_record_of(spot.word), buffer, cap, ret);
+}
+
+/* Where the record of number i goes. Without room there may be no buffer either. */
+static inline void *room_of(void *buffer, size_t cap, size_t i) {
+	return cap == 0 ? buffer : (uint8_t *)buffer + i * cap;
+}
+
+/*
+ * Of those whose status is HF_OK. First all index lines are fetched, then, by the tags in them, all
+ * records: the misses of each round overlap.
+ */
+static void get_admitted(struct hf_map_thread *thread, size_t count, const struct hf_bytes *keys,
+			 void *buffer, size_t cap, struct hf_map_record *ret,
+			 enum hf_status *ret_status) {
+	const struct hf_map *map = thread->map;
+	struct sought all[BATCH];
+	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
+	for (size_t i = 0; i < count; i++) {
+		if (HF_UNLIKELY(ret_status[i] != HF_OK))
+			continue;
+		uint64_t hash = hash_of(map, keys[i].data, keys[i].len);
+		hf_table table = table_of(map, hash);
+		__builtin_prefetch(hf_table_line(table, hf_table_home(table, hash)));
+		all[i] = (struct sought){ .table = table, .hash = hash };
+	}
+	for (size_t i = 0; i < count; i++)
+		if (HF_LIKELY(ret_status[i] == HF_OK) &&
+		    match_near(map, all[i].table, all[i].hash, &all[i].spot))
+			__builtin_prefetch(hf_record_of(all[i].spot.word));
+	for (size_t i = 0; i < count; i++)
+		if (HF_LIKELY(ret_status[i] == HF_OK))
+			ret_status[i] = take_sought(thread, &all[i], keys[i],
+						    room_of(buffer, cap, i), cap, &ret[i]);
+	hf_unpin(&thread->pin, outer);
+}
+
+enum hf_status hf_map_record_get_many(struct hf_map_thread *thread, size_t count,
+				      const struct hf_bytes *keys, void *buffer, size_t cap,
+				      struct hf_map_record *ret, enum hf_status *ret_status) {
+	bool failed = false;
+	for (size_t begin = 0; begin < count; begin += BATCH) {
+		size_t n = count - begin < BATCH ? count - begin : BATCH;
+		/* Before the thread is pinned: an audit hook holds nobody's memory back. */
+		for (size_t i = begin; i < begin + n; i++) {
+			ret[i] = (struct hf_map_record){ 0 };
+			ret_status[i] = HF_OK;
+			(void)is_refused(thread, HF_MAP_READ, keys[i], 0, "record_get_many",
+					 &ret_status[i]);
+		}
+		get_admitted(thread, n, &keys[begin], room_of(buffer, cap, begin), cap, &ret[begin],
+			     &ret_status[begin]);
+		for (size_t i = begin; i < begin + n; i++)
+			failed |= ret_status[i] != HF_OK && ret_status[i] != HF_NOTFOUND;
+	}
+	return failed ? thread->err.status : HF_OK;
 }
 
 /* ---- writing */

@@ -367,6 +367,84 @@ static void records_agree_with_a_model(void **state) {
 	hf_map_free(map);
 }
 
+#define MANY_MAX 80u
+#define LEN_MAX 300u
+
+/* Some keys: of the model's, some of them twice, some that no record can have. */
+static void some_keys(uint64_t *random, size_t count, char names[][256], struct hf_bytes *ret) {
+	static const char too_long[256];
+	for (size_t i = 0; i < count; i++) {
+		uint64_t any = next_random(random);
+		ret[i] = (struct hf_bytes){ names[i], record_key(any % RECORD_KEYS, names[i]) };
+		if (i > 0 && any >> 40 & 1 && any >> 48 & 1)
+			ret[i] = ret[any % i];
+		else if ((any >> 50) % 32 == 0)
+			ret[i] = (struct hf_bytes){ too_long, any >> 60 & 1 ? 256 : 0 };
+	}
+}
+
+/* Whatever single gets say of these keys, all at once says, too. */
+static void assert_as_one_by_one(struct hf_map_thread *thread, uint64_t *random) {
+	static char names[MANY_MAX][256];
+	struct hf_bytes keys[MANY_MAX];
+	struct hf_map_record records[MANY_MAX];
+	enum hf_status status[MANY_MAX], said, is = HF_OK;
+	size_t count = next_random(random) % (MANY_MAX + 1);
+	size_t cap = next_random(random) % 3 * LEN_MAX / 2;
+	char buffer[LEN_MAX], *room = malloc(count * cap + 1); /* to the byte, for asan */
+	assert_non_null(room);
+	some_keys(random, count, names, keys);
+	memset(records, 0x55, sizeof(records));
+	said = hf_map_record_get_many(thread, count, keys, cap == 0 ? NULL : room, cap, records,
+				      status);
+	for (size_t i = 0; i < count; i++) {
+		struct hf_map_record got = { 0 };
+		assert_int_equal(status[i], hf_map_record_get(thread, keys[i], buffer, cap, &got));
+		assert_true(records[i].len == got.len && records[i].version == got.version);
+		if (status[i] == HF_OK && got.len != 0) {
+			assert_ptr_equal(records[i].data, room + i * cap);
+			assert_memory_equal(records[i].data, buffer, got.len);
+		} else if (status[i] != HF_OK) {
+			assert_null(records[i].data);
+		}
+		if (status[i] != HF_OK && status[i] != HF_NOTFOUND)
+			is = status[i];
+	}
+	assert_int_equal(said, is);
+	free(room);
+}
+
+/* Through growing and shrinking, replacing and removing, and with long records and short ones. */
+static void many_records_are_got_as_one_by_one(void **state) {
+	static char data[LEN_MAX];
+	struct hf_map *map =
+		map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS, .shards = 2 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	uint64_t random = 88172645463325252u, moving = 0;
+	for (uint32_t step = 0; step < 200000; step++) {
+		uint64_t any = next_random(&random);
+		char name[256];
+		struct hf_bytes key = { name, record_key(any % RECORD_KEYS, name) };
+		bool grows = step / 25000 % 2 == 0;
+		memset(data, (int)any, sizeof(data));
+		if ((any >> 40) % 10 < (grows ? 1 : 9))
+			(void)hf_map_record_delete(thread, key, NULL);
+		else
+			assert_int_equal(hf_map_record_put(thread, key,
+							   (struct hf_bytes){ data,
+									      any >> 50 & 255 },
+							   NULL),
+					 HF_OK);
+		bool moves = stats_of(map).moving != 0;
+		moving += moves;
+		if (step % 16 == 0 || moves)
+			assert_as_one_by_one(thread, &random);
+	}
+	assert_true(stats_of(map).resizes > 10 && moving > 100);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 /* ---- cursors */
 
 #define WALKED 3000u
@@ -654,6 +732,66 @@ static void the_audit_hook_sees_every_access(void **state) {
 	hf_map_set_rights(thread, ALL);
 	assert_int_equal(hf_map_delete(thread, 7), HF_OK);
 	hf_map_leave(late);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+struct audited_keys {
+	uint64_t keys[64];
+	uint32_t calls, denied;
+};
+
+static void audit_keys(void *arg, const struct hf_map_access *access) {
+	struct audited_keys *audited = arg;
+	assert_string_equal(access->operation, "record_get_many");
+	assert_true(access->rights == HF_MAP_READ && access->key.len == 8);
+	memcpy(&audited->keys[audited->calls++], access->key.data, 8);
+	audited->denied += !access->allowed;
+}
+
+static void the_guards_see_each_of_many(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	struct audited_keys audited = { .calls = 0 };
+	uint64_t numbers[40], values[40];
+	struct hf_bytes keys[40];
+	struct hf_map_record records[40];
+	enum hf_status status[40];
+	for (uint64_t i = 0; i < 40; i++) {
+		numbers[i] = i;
+		keys[i] = (struct hf_bytes){ &numbers[i], 8 };
+		if (i % 2 == 0)
+			put_any(thread, true, i, i * 3);
+	}
+	assert_int_equal(hf_map_set_audit(map, audit_keys, &audited), HF_OK);
+	for (int may = 0; may < 2; may++) {
+		hf_map_set_rights(thread, may ? HF_MAP_READ : HF_MAP_WRITE | HF_MAP_DELETE);
+		memset(values, 0x55, sizeof(values));
+		audited = (struct audited_keys){ .calls = 0 };
+		assert_int_equal(hf_map_record_get_many(thread, 40, keys, values, 8, records,
+							status),
+				 may ? HF_OK : HF_REFUSED);
+		assert_true(audited.calls == 40 && audited.denied == (may ? 0 : 40));
+		for (uint64_t i = 0; i < 40; i++) {
+			bool found = may && i % 2 == 0;
+			assert_int_equal(audited.keys[i], i);
+			enum hf_status absent = may ? HF_NOTFOUND : HF_REFUSED;
+			assert_int_equal(status[i], found ? HF_OK : absent);
+			assert_int_equal(values[i], found ? i * 3 : 0x5555555555555555u);
+			assert_int_equal(records[i].len, found ? 8 : 0);
+		}
+	}
+	assert_string_equal(hf_map_error(thread), "map 'test': thread 'one' may not read: "
+						  "record_get_many needs a right it does not have");
+	assert_int_equal(stats_of(map).denied, 40);
+	assert_int_equal(hf_map_set_audit(map, NULL, NULL), HF_OK);
+	hf_map_leave(thread);
+	hf_map_free(map);
+	map = map_new((struct hf_map_options){ 0 });
+	thread = join(map, "one", ALL);
+	assert_int_equal(hf_map_record_get_many(thread, 2, keys, values, 8, records, status),
+			 HF_USAGE);
+	assert_true(status[0] == HF_USAGE && status[1] == HF_USAGE);
 	hf_map_leave(thread);
 	hf_map_free(map);
 }
@@ -1066,6 +1204,7 @@ int main(void) {
 		cmocka_unit_test(record_limits_are_kept),
 		cmocka_unit_test(a_stuck_reader_stops_record_writers),
 		cmocka_unit_test(records_agree_with_a_model),
+		cmocka_unit_test(many_records_are_got_as_one_by_one),
 		cmocka_unit_test(snapshot_cursors_show_one_moment),
 		cmocka_unit_test(what_cursors_show_can_be_removed),
 		cmocka_unit_test(one_end_of_the_hashes_can_stay),
@@ -1073,6 +1212,7 @@ int main(void) {
 		cmocka_unit_test(a_crowded_snapshot_cursor_is_stale),
 		cmocka_unit_test(a_snapshot_cursor_that_holds_much_is_stale),
 		cmocka_unit_test(the_audit_hook_sees_every_access),
+		cmocka_unit_test(the_guards_see_each_of_many),
 		cmocka_unit_test(the_guards_see_each_step_of_a_cursor),
 		cmocka_unit_test(memory_comes_back),
 		cmocka_unit_test(a_stuck_reader_stops_growth),
