@@ -14,7 +14,9 @@
 #include "base/memory.h"
 #include "explore.h"
 #include "map/record.h"
+#include "os/memory.h"
 
+enum { TABLE_AT = 128 };
 enum { KEYS_MAX = 16, ALL_RIGHTS = HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE };
 
 struct state {
@@ -53,16 +55,20 @@ static uint64_t get(struct hf_map_thread *thread, uint64_t key) {
 	return got;
 }
 
+static void join_all(struct state *s) {
+	s->main = join(s->map, "main");
+	s->a = join(s->map, "a");
+	s->b = join(s->map, "b");
+	s->c = join(s->map, "c");
+}
+
 static void make_map(struct state *s, enum hf_map_kind kind, uint32_t shards) {
 	struct hf_map_options options = {
 		.name = "map", .kind = kind, .shards = shards, .seed = 42
 	};
 	char err[768];
 	IL_CHECK(hf_map_new(&options, &s->map, err, sizeof(err)) == HF_OK);
-	s->main = join(s->map, "main");
-	s->a = join(s->map, "a");
-	s->b = join(s->map, "b");
-	s->c = join(s->map, "c");
+	join_all(s);
 }
 
 /* A map of one shard with keys[0] -> 10, keys[1] -> 11... */
@@ -431,6 +437,26 @@ static uint64_t get_record(struct hf_map_thread *thread, const uint64_t *key, ui
 	return numbers.a;
 }
 
+/* Of `count` keys at once; otherwise as get_record. */
+static void get_records(struct hf_map_thread *thread, uint32_t count, const uint64_t *const *keys,
+			uint64_t *ret, uint64_t *ret_versions) {
+	struct hf_bytes names[2];
+	struct numbers numbers[2];
+	struct hf_map_record records[2];
+	enum hf_status status[2];
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = key_of(keys[i]);
+	IL_CHECK(hf_map_record_get_many(thread, count, names, numbers, sizeof(*numbers), records,
+					status) == HF_OK);
+	for (uint32_t i = 0; i < count; i++) {
+		ret_versions[i] = records[i].version;
+		ret[i] = status[i] == HF_OK ? numbers[i].a : 0;
+		IL_CHECK(status[i] == HF_OK ? ret[i] != 0 && numbers[i].b == ret[i] &&
+						      records[i].len == sizeof(*numbers)
+					    : status[i] == HF_NOTFOUND);
+	}
+}
+
 static void make_record_map(struct state *s, uint64_t entries) {
 	make_map(s, HF_MAP_RECORDS, 1);
 	find_record_keys(s->map, 0, s->others);
@@ -550,6 +576,24 @@ static void b_gets_both_records(void *state) {
 	IL_CHECK(second == 21 || second == 0);
 }
 
+/* At once, with one behind it that is not there: time to lose what the first one is. */
+static void b_gets_many(void *state) {
+	struct state *s = state;
+	uint64_t got[2], versions[2];
+	get_records(s->b, 2, (const uint64_t *const[]){ &s->keys[0], &s->keys[1] }, got, versions);
+	IL_CHECK((got[0] == 10 && versions[0] == 1) || (got[0] >= 18 && got[0] <= 20));
+	IL_CHECK(got[0] == 10 || versions[0] == got[0] - 16);
+	IL_CHECK(got[1] == 0);
+}
+
+static void b_gets_many_replaced(void *state) {
+	struct state *s = state;
+	uint64_t got[2], versions[2];
+	get_records(s->b, 2, (const uint64_t *const[]){ &s->keys[0], &s->keys[1] }, got, versions);
+	IL_CHECK(got[0] == 10 || got[0] == 0);
+	IL_CHECK(got[1] == 21 || got[1] == 0);
+}
+
 static void end_record_replaced(void *state) {
 	struct state *s = state;
 	uint64_t version;
@@ -647,6 +691,15 @@ static void b_gets_other_record_moving(void *state) {
 	struct state *s = state;
 	uint64_t version;
 	IL_CHECK(get_record(s->b, &s->others[1], &version) == 31);
+}
+
+/* Beside its home line, and in a line with room. */
+static void b_gets_many_moving(void *state) {
+	struct state *s = state;
+	uint64_t got[2], versions[2];
+	const uint64_t *keys[] = { &s->keys[9], &s->others[1] };
+	get_records(s->b, 2, keys, got, versions);
+	IL_CHECK(got[0] == 19 && got[1] == 31);
 }
 
 static void end_grown_records(void *state) {
@@ -757,6 +810,286 @@ static void end_two(void *state) {
 static void end_changed(void *state) {
 	struct state *s = state;
 	IL_CHECK(get(s->main, s->keys[0]) == 0 && get(s->main, s->keys[3]) == 23);
+	end(s);
+}
+
+/*
+ * ---- objects: a program's own. a alone writes, b looks up meanwhile, inside. Their keys are their
+ * hashes; that of keys[i] is 10 + i at first.
+ */
+
+struct object {
+	uint64_t hash;
+	struct numbers numbers;
+};
+
+static uint64_t hash_of_object(const void *arg, const void *object) {
+	return hf_plain_load(&((const struct object *)object)->hash);
+}
+
+static void free_object(void *arg, void *object) {
+	hf_memory_free(object);
+}
+
+static bool has_hash(const void *wanted, const void *object) {
+	return hash_of_object(NULL, object) == *(const uint64_t *)wanted;
+}
+
+static struct object *object_new(uint64_t hash, uint64_t number) {
+	struct object *object = hf_memory_new(sizeof(*object));
+	hf_plain_store(&object->hash, hash);
+	hf_plain_store(&object->numbers.a, number);
+	hf_plain_store(&object->numbers.b, number);
+	return object;
+}
+
+static uint64_t number_in(const struct object *object) {
+	uint64_t number = hf_plain_load(&object->numbers.a);
+	IL_CHECK(number != 0 && hf_plain_load(&object->numbers.b) == number);
+	return number;
+}
+
+/* 0 if it is not there. By a, or inside. */
+static uint64_t find_object(const struct hf_map *map, uint64_t hash) {
+	const struct object *object = hf_object_find(map, hash, has_hash, &hash);
+	return object == NULL ? 0 : number_in(object);
+}
+
+static void add_object(struct hf_map *map, uint64_t hash, uint64_t number) {
+	struct hf_err err;
+	IL_CHECK(hf_object_reserve(map, hash, &err));
+	hf_object_add(map, hash, object_new(hash, number));
+}
+
+static void replace_object(struct hf_map *map, uint64_t hash, uint64_t number) {
+	struct hf_err err;
+	struct object *old = hf_object_find(map, hash, has_hash, &hash);
+	IL_CHECK(old != NULL && hf_object_reserve_retire(map, &err));
+	hf_object_replace(map, hash, old, object_new(hash, number));
+	hf_object_retire(map, old, sizeof(*old));
+}
+
+static void remove_object(struct hf_map *map, uint64_t hash) {
+	struct hf_err err;
+	struct object *old = hf_object_find(map, hash, has_hash, &hash);
+	IL_CHECK(old != NULL && hf_object_reserve_retire(map, &err));
+	hf_object_remove(map, hash, old, sizeof(*old));
+}
+
+/*
+ * Of a table, which is all of its memory here: the explorer has been told of its end before the
+ * memory goes back, so that has to begin elsewhere.
+ */
+static void *table_new(size_t bytes) {
+	uint8_t *memory = hf_pages_new(TABLE_AT + bytes);
+	return memory == NULL ? NULL : memory + TABLE_AT;
+}
+
+static void table_free(void *memory, size_t bytes) {
+	if (memory != NULL)
+		hf_pages_free((uint8_t *)memory - TABLE_AT, TABLE_AT + bytes);
+}
+
+static void make_objects(struct state *s, uint64_t objects) {
+	static const struct hf_allocator heap = { table_new, table_free, hf_pages_drop };
+	const struct hf_object_kind kind = { "map", hash_of_object, free_object, NULL };
+	struct hf_err err;
+	IL_CHECK(hf_objects_make(&kind, 0, &heap, &s->map, &err));
+	join_all(s);
+	for (uint64_t i = 0; i < KEYS_MAX; i++) {
+		s->others[i] = (i + 1) * 0x9e3779b97f4a7c15u >> 1;
+		s->keys[i] = s->others[i] | (uint64_t)1 << 63;
+	}
+	for (uint64_t i = 0; i < objects; i++)
+		add_object(s->map, s->keys[i], 10 + i);
+}
+
+static void make_no_object(void *state) {
+	make_objects(state, 0);
+}
+
+static void make_object(void *state) {
+	make_objects(state, 1);
+}
+
+/* Line 1 is full, keys[8] and [9] are in line 2. */
+static void make_ten_objects(void *state) {
+	make_objects(state, 10);
+}
+
+/* The same, and line 0 has room; the next one begins a resize. */
+static void make_full_of_objects(void *state) {
+	struct state *s = state;
+	make_objects(s, 10);
+	for (uint64_t i = 0; i < 5; i++)
+		add_object(s->map, s->others[i], 30 + i);
+	IL_CHECK(s->map->shards[0].phase == HF_PHASE_STILL);
+}
+
+static void a_adds_object(void *state) {
+	struct state *s = state;
+	add_object(s->map, s->keys[0], 20);
+}
+
+static void a_replaces_object(void *state) {
+	struct state *s = state;
+	replace_object(s->map, s->keys[0], 20);
+}
+
+/* What was replaced first is freed as soon as nobody has it: the third time asks for that. */
+static void a_replaces_object_thrice(void *state) {
+	struct state *s = state;
+	for (uint64_t number = 18; number <= 20; number++)
+		replace_object(s->map, s->keys[0], number);
+}
+
+/* So many that the last removal waits for whoever is inside. */
+static void a_removes_many_objects(void *state) {
+	struct state *s = state;
+	for (uint64_t i = 0; i <= HF_MAP_LIMBO; i++)
+		remove_object(s->map, s->keys[i]);
+}
+
+static void a_removes_and_adds_object(void *state) {
+	struct state *s = state;
+	remove_object(s->map, s->keys[0]);
+	add_object(s->map, s->keys[1], 21);
+}
+
+static void a_removes_second_object(void *state) {
+	struct state *s = state;
+	remove_object(s->map, s->keys[1]);
+}
+
+static void a_grows_objects(void *state) {
+	struct state *s = state;
+	add_object(s->map, s->others[5], 35);
+	(void)hf_map_settle(s->a);
+	(void)hf_map_settle(s->a);
+}
+
+/* Until the emptied table is freed, if b is out by then. */
+static void a_grows_objects_through(void *state) {
+	struct state *s = state;
+	add_object(s->map, s->others[5], 35);
+	for (int i = 0; i < 6; i++)
+		(void)hf_map_settle(s->a);
+	IL_CHECK(s->map->shards[0].resizes == 1);
+}
+
+/* Where it stood, and where it has moved to. */
+static void a_replaces_moving_object(void *state) {
+	struct state *s = state;
+	const struct hf_map_shard *shard = &s->map->shards[0];
+	add_object(s->map, s->others[5], 35);
+	replace_object(s->map, s->keys[0], 18);
+	IL_CHECK(hf_shard_table(shard, s->keys[0]) == shard->table);
+	replace_object(s->map, s->keys[0], 20);
+	IL_CHECK(hf_shard_table(shard, s->keys[0]) == shard->next);
+}
+
+static void b_finds_first(void *state) {
+	struct state *s = state;
+	hf_map_enter(s->b);
+	uint64_t before = find_object(s->map, s->keys[0]);
+	uint64_t after = find_object(s->map, s->keys[0]);
+	hf_map_exit(s->b);
+	IL_CHECK(before <= after && after <= 20);
+	s->got[0] = before;
+}
+
+/* It is never away. */
+static void b_finds_replaced(void *state) {
+	struct state *s = state;
+	b_finds_first(s);
+	IL_CHECK(s->got[0] != 0);
+}
+
+/* What it has found stays as it was until it leaves. */
+static void b_holds_object(void *state) {
+	struct state *s = state;
+	hf_map_enter(s->b);
+	const struct object *object = hf_object_find(s->map, s->keys[0], has_hash, &s->keys[0]);
+	uint64_t number = object == NULL ? 0 : number_in(object);
+	(void)find_object(s->map, s->keys[1]);
+	IL_CHECK(object == NULL || number_in(object) == number);
+	hf_map_exit(s->b);
+}
+
+static void b_finds_both(void *state) {
+	struct state *s = state;
+	hf_map_enter(s->b);
+	uint64_t first = find_object(s->map, s->keys[0]), second = find_object(s->map, s->keys[1]);
+	hf_map_exit(s->b);
+	IL_CHECK(first == 10 || first == 0);
+	IL_CHECK(second == 21 || second == 0);
+}
+
+static void b_finds(struct state *s, uint64_t hash, uint64_t number) {
+	hf_map_enter(s->b);
+	IL_CHECK(find_object(s->map, hash) == number);
+	hf_map_exit(s->b);
+}
+
+static void b_finds_moving(void *state) {
+	struct state *s = state;
+	b_finds(s, s->keys[0], 10);
+}
+
+static void b_finds_far(void *state) {
+	struct state *s = state;
+	b_finds(s, s->keys[9], 19);
+}
+
+static void b_finds_other(void *state) {
+	struct state *s = state;
+	b_finds(s, s->others[1], 31);
+}
+
+static void b_finds_new(void *state) {
+	struct state *s = state;
+	hf_map_enter(s->b);
+	uint64_t number = find_object(s->map, s->others[5]);
+	hf_map_exit(s->b);
+	IL_CHECK(number == 0 || number == 35);
+}
+
+static void end_object_20(void *state) {
+	struct state *s = state;
+	IL_CHECK(find_object(s->map, s->keys[0]) == 20);
+	end(s);
+}
+
+static void end_objects_removed(void *state) {
+	struct state *s = state;
+	for (uint64_t i = 0; i < 10; i++)
+		IL_CHECK(find_object(s->map, s->keys[i]) == (i <= HF_MAP_LIMBO ? 0 : 10 + i));
+	IL_CHECK(hf_objects_count(s->map) == 9 - HF_MAP_LIMBO);
+	end(s);
+}
+
+static void end_objects_exchanged(void *state) {
+	struct state *s = state;
+	IL_CHECK(find_object(s->map, s->keys[0]) == 0);
+	IL_CHECK(find_object(s->map, s->keys[1]) == 21);
+	end(s);
+}
+
+static void end_second_removed(void *state) {
+	struct state *s = state;
+	IL_CHECK(find_object(s->map, s->keys[1]) == 0 && hf_objects_count(s->map) == 9);
+	end(s);
+}
+
+static void end_grown_objects(void *state) {
+	struct state *s = state;
+	while (!hf_map_settle(s->main))
+		;
+	IL_CHECK(s->map->shards[0].resizes == 1 && hf_objects_count(s->map) == 16);
+	for (uint64_t i = 1; i < 10; i++)
+		IL_CHECK(find_object(s->map, s->keys[i]) == 10 + i);
+	for (uint64_t i = 0; i < 6; i++)
+		IL_CHECK(find_object(s->map, s->others[i]) == 30 + i);
 	end(s);
 }
 
@@ -882,6 +1215,10 @@ static const struct explored {
 	  { a_puts_record_thrice, b_looks_at_record } },
 	{ "record replaced; get", make_record, end_record_replaced,
 	  { a_replaces_record, b_gets_both_records } },
+	{ "record put thrice; get_many", make_record, end_record_20,
+	  { a_puts_record_thrice, b_gets_many } },
+	{ "record replaced; get_many", make_record, end_record_replaced,
+	  { a_replaces_record, b_gets_many_replaced } },
 	{ "two record compare_put", make_record, end_compared,
 	  { a_compares_and_puts, b_compares_and_puts } },
 	{ "two record puts", make_record, end_put_twice, { a_puts_record, b_puts_record } },
@@ -903,6 +1240,8 @@ static const struct explored {
 	  { a_grows_records, b_gets_far_record_moving }, 1 },
 	{ "records resize; get from a line with room", make_full_of_records, end_grown_records,
 	  { a_grows_records, b_gets_other_record_moving }, 1 },
+	{ "records resize; get_many", make_full_of_records, end_grown_records,
+	  { a_grows_records, b_gets_many_moving }, 1 },
 	{ "a run of records moves; get from a line with room", make_moving_records, end_moved_run,
 	  { a_moves_a_run, b_gets_other_record_moving }, 1, 2 },
 	{ "two puts; a cursor", make_two, end_two, { a_puts_two, b_walks_puts }, 1 },
@@ -910,6 +1249,29 @@ static const struct explored {
 	  { a_deletes_and_adds, b_walks_changes }, 1 },
 	{ "delete, put of a new key; a strict cursor", make_two, end_changed,
 	  { a_deletes_and_adds, b_walks_strictly }, 1 },
+	{ "object added; find", make_no_object, end_object_20, { a_adds_object, b_finds_first } },
+	{ "object replaced; find", make_object, end_object_20,
+	  { a_replaces_object, b_finds_replaced } },
+	{ "object replaced thrice; find", make_object, end_object_20,
+	  { a_replaces_object_thrice, b_holds_object } },
+	{ "objects removed, one too many; find", make_ten_objects, end_objects_removed,
+	  { a_removes_many_objects, b_holds_object } },
+	{ "object removed, another added; find", make_object, end_objects_exchanged,
+	  { a_removes_and_adds_object, b_finds_both } },
+	{ "object removed from a full line; find of one behind it", make_ten_objects,
+	  end_second_removed, { a_removes_second_object, b_finds_far } },
+	{ "objects resize; find", make_full_of_objects, end_grown_objects,
+	  { a_grows_objects, b_finds_moving }, 1 },
+	{ "objects resize to the end; find", make_full_of_objects, end_grown_objects,
+	  { a_grows_objects_through, b_finds_moving }, 1 },
+	{ "objects resize; find of one beside its home", make_full_of_objects, end_grown_objects,
+	  { a_grows_objects, b_finds_far }, 1 },
+	{ "objects resize; find in a line with room", make_full_of_objects, end_grown_objects,
+	  { a_grows_objects, b_finds_other }, 1 },
+	{ "objects resize; find of a new one", make_full_of_objects, end_grown_objects,
+	  { a_grows_objects, b_finds_new }, 1 },
+	{ "objects resize, one is replaced; find", make_full_of_objects, end_grown_objects,
+	  { a_replaces_moving_object, b_finds_replaced }, 1 },
 	{ "across two keys", make_two, end_across, { a_puts_then_gets, b_puts_then_gets },
 	  .ends = BOTH_MISS | A_SEES | B_SEES | BOTH_SEE },
 	{ "across two keys, fenced", make_two, end_across,
