@@ -5,7 +5,7 @@
  *     peer_join(number)                the calling thread's handle
  *     peer_get(handle, key, &value)    false: not there
  *     peer_put(handle, key, &value)
- *     peer_get_many(handle, n, keys, values, found), with PEER_MANY, for 64-bit keys
+ *     peer_get_many(handle, n, keys, values, found), with PEER_MANY
  *     peer_leave(handle), with PEER_LEAVE: its thread ends
  *
  * so that the compiler may inline them: no peer pays for a call through a pointer. KIND says what
@@ -157,7 +157,7 @@ static void *peer_join(uint32_t number);
 static inline bool peer_get(void *handle, const key_type *key, value_type *ret);
 static inline void peer_put(void *handle, const key_type *key, const value_type *value);
 #ifdef PEER_MANY
-static inline void peer_get_many(void *handle, size_t count, const uint64_t *keys, uint64_t *ret,
+static inline void peer_get_many(void *handle, size_t count, const key_type *keys, value_type *ret,
 				 bool *ret_found);
 #endif
 #ifdef PEER_LEAVE
@@ -309,15 +309,16 @@ static void run_serial(struct worker *worker, void *handle) {
 static void run_many(struct worker *worker, void *handle) {
 #ifdef PEER_MANY
 	uint64_t at = DRAWS / THREADS_MAX * worker->number;
-	uint64_t keys[MANY], values[MANY];
+	key_type keys[MANY];
+	value_type values[MANY];
 	bool found[MANY];
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		const uint32_t *numbers = &worker->run->draws[at % DRAWS];
 		for (uint32_t i = 0; i < MANY; i++)
-			keys[i] = mix((uint64_t)numbers[i] + 1);
+			key_make(numbers[i], &keys[i]);
 		peer_get_many(handle, MANY, keys, values, found);
 		for (uint32_t i = 0; i < MANY; i++)
-			worker->bad |= (uint64_t)!found[i] | (values[i] >> 8 ^ numbers[i]);
+			worker->bad |= (uint64_t)!found[i] | value_check(numbers[i], &values[i]);
 		worker->ops += MANY;
 		at += MANY;
 	}

@@ -3,9 +3,7 @@
 
 #include "holdfast/map.h"
 
-#if !defined(KIND) || KIND == 0
 #define PEER_MANY
-#endif
 #include "harness.h"
 
 static struct hf_map *map;
@@ -62,6 +60,19 @@ static inline bool peer_get(void *handle, const key_type *key, value_type *ret) 
 	struct hf_map_record got;
 	return hf_map_record_get((struct hf_map_thread *)handle, bytes_of(key), ret, sizeof(*ret),
 				 &got) == HF_OK;
+}
+
+static inline void peer_get_many(void *handle, size_t count, const key_type *keys, value_type *ret,
+				 bool *ret_found) {
+	struct hf_bytes names[MANY];
+	struct hf_map_record got[MANY];
+	enum hf_status status[MANY];
+	for (size_t i = 0; i < count; i++)
+		names[i] = bytes_of(&keys[i]);
+	(void)hf_map_record_get_many((struct hf_map_thread *)handle, count, names, ret,
+				     sizeof(*ret), got, status);
+	for (size_t i = 0; i < count; i++)
+		ret_found[i] = status[i] == HF_OK;
 }
 
 static inline void peer_put(void *handle, const key_type *key, const value_type *value) {
