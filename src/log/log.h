@@ -60,7 +60,7 @@ struct hf_log_scan {
 	hf_log_notice_fn *notice; /* NULL: none. Told if it waits. */
 };
 
-/* What the file that tells how far the log was durable is like; short: as one that is being made. */
+/* What the file that tells how far the log was durable is like; short: one that is being made. */
 enum hf_witness {
 	HF_WITNESS_MISSING,
 	HF_WITNESS_SHORT,

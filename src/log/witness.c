@@ -63,7 +63,7 @@ static void warn(const struct hf_log *log, const char *what) {
 }
 
 void hf_witness_tell(const struct hf_log *log) {
-	/* A crash while both were made leaves an empty log with a short witness, and lost nothing. */
+	/* A crash while both were made leaves an empty log, a short witness, and lost nothing. */
 	if (log->end.witness == HF_WITNESS_DAMAGED ||
 	    (log->end.witness == HF_WITNESS_SHORT && log->end.last_lsn > 0))
 		warn(log, "is damaged");
