@@ -244,7 +244,8 @@ static void begin(struct pass *pass, const struct hf_log_place *place) {
 	saver->overrun = false;
 	saver->mark ^= 1;
 	saver->blocks = pass->blocks;
-	saver->first = saver->full = 0;
+	saver->first = 0;
+	saver->full = 0;
 	pass->chunk = engine->arena.chunks;
 	pass->at = pass->chunk == NULL ? NULL : pass->chunk->bytes;
 	pass->end = pass->chunk == NULL ? NULL : engine->arena.at;
