@@ -536,8 +536,15 @@ static bool bench_memory(const struct bench *bench, struct hf_err *err) {
 /* ---- snapshots --------------------------------------------------------------------------- */
 
 #define SNAPSHOT_ROUNDS 10u
-#define SNAPSHOT_SENDS 2500u
-#define SNAPSHOT_SUBMITS 250000u
+
+/* Of a window, by the number of orders. */
+static uint64_t snapshot_submits(const struct bench *bench) {
+	return bench->count / 4 + 1;
+}
+
+static uint64_t snapshot_sends(const struct bench *bench) {
+	return bench->count / 400 + 1;
+}
 
 /* What is asked of a window without snapshots, and of one with them, round by round. */
 enum asked { EVENTS_PER_SECOND, P50_US, P99_US, MORE_MB, ASKED };
@@ -568,14 +575,15 @@ static void take_snapshots(void *arg) {
 
 static bool measure_requests(const struct bench *bench, struct feed *feed, uint64_t *times,
 			     double (*ret)[SNAPSHOT_ROUNDS], uint32_t round, struct hf_err *err) {
+	uint64_t submits = snapshot_submits(bench), sends = snapshot_sends(bench);
 	double seconds = 0;
-	if (!time_submits(feed, bench->count, SNAPSHOT_SUBMITS, 1, &seconds, err))
+	if (!time_submits(feed, bench->count, submits, 1, &seconds, err))
 		return false;
-	ret[EVENTS_PER_SECOND][round] = SNAPSHOT_SUBMITS / seconds;
-	if (!time_sends(feed, bench->count, SNAPSHOT_SENDS, times, &seconds, err))
+	ret[EVENTS_PER_SECOND][round] = (double)submits / seconds;
+	if (!time_sends(feed, bench->count, sends, times, &seconds, err))
 		return false;
-	ret[P50_US][round] = percentile_us(times, SNAPSHOT_SENDS, 500);
-	ret[P99_US][round] = percentile_us(times, SNAPSHOT_SENDS, 990);
+	ret[P50_US][round] = percentile_us(times, sends, 500);
+	ret[P99_US][round] = percentile_us(times, sends, 990);
 	return true;
 }
 
@@ -650,7 +658,7 @@ static bool measure_snapshots(const struct bench *bench, struct feed *feed, uint
 static bool snapshot_body(const struct bench *bench, struct feed *feed, struct hf_err *err) {
 	struct windows windows = { .taken = 0 };
 	uint64_t *times;
-	if (!new_times(SNAPSHOT_SENDS, &times, err))
+	if (!new_times(snapshot_sends(bench), &times, err))
 		return false;
 	bool ok = place_orders(feed, bench->count, err) &&
 		  measure_snapshots(bench, feed, times, &windows, err);
