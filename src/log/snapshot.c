@@ -14,7 +14,7 @@
 
 #define SNAPSHOT_VERSION 2u
 #define HEAD_LEN 128u
-#define PIECE 32768u /* written at once: a flush of the log waits behind no more than this */
+#define PIECE 32768u /* written at once, but in a hurry: so much a flush of the log waits behind */
 
 _Static_assert(HF_SNAPSHOT_BLOCK_MAX % HF_SNAPSHOT_ALIGNMENT == 0, "the largest block is whole");
 _Static_assert(HF_SNAPSHOT_ALIGNMENT % HF_SECTOR == 0, "blocks are written with direct I/O");
