@@ -77,7 +77,9 @@ static bool take_frame(struct hf_log *log) {
 	return true;
 }
 
+/* A stopped log acknowledges nothing: what failed may have taken what the disk said it had. */
 static void frame_durable(struct hf_log *log) {
+	HF_ASSERT(!hf_log_stopped(log));
 	log->in_flight = false;
 	log->flushes++;
 	atomic_store_explicit(&log->committed, log->flying.last_lsn, memory_order_release);
@@ -178,11 +180,11 @@ static void writer_main(void *arg) {
 		bool ok = hf_flush_write(&file, hf_log_ring_at(log, frame.position), frame.len,
 					 frame.position % log->segment_size, log->synced, &err);
 		hf_mutex_lock(&log->lock);
-		if (ok) {
+		if (!ok) {
+			frame_failed(log, &err);
+		} else if (!hf_log_stopped(log)) { /* by another thread meanwhile */
 			frame_durable(log);
 			wake_all(log);
-		} else {
-			frame_failed(log, &err);
 		}
 		if (log->committed_hook != NULL) {
 			hf_mutex_unlock(&log->lock);

@@ -43,9 +43,13 @@ BUGS = [
      [LOG_UNIT]),
 
     ("a failed flush is tried again by a sync", "src/log/commit.c",
-     "		hf_mutex_lock(&log->lock);\n		if (ok) {\n			frame_durable(log);",
+     "		hf_mutex_lock(&log->lock);\n		if (!ok) {",
      "		ok = ok || hf_file_sync(&file, &err);\n"
-     "		hf_mutex_lock(&log->lock);\n		if (ok) {\n			frame_durable(log);",
+     "		hf_mutex_lock(&log->lock);\n		if (!ok) {",
+     [CHAOS]),
+    ("a group is acknowledged after another file's failure stopped the log", "src/log/commit.c",
+     "		} else if (!hf_log_stopped(log)) { /* by another thread meanwhile */",
+     "		} else {",
      [CHAOS]),
     ("a failed sync of a segment's header is tried again", "src/log/segment.c",
      "0, err) && hf_file_sync(file, err);",
