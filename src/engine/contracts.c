@@ -145,6 +145,14 @@ static void slot_fini(struct contract_slot *slot) {
 	hf_memory_free(slot->accepted);
 }
 
+/* What a slot holds of its own: see hf_contract_activate, and `accepted` in figures.c. */
+static size_t slot_bytes(const struct hf_contract *contract) {
+	const struct contract_slot *slot;
+	return (contract->state_count + 1u) * (sizeof(*slot->counts) + sizeof(*slot->state_map)) +
+	       (contract->field_count + 1u) * sizeof(*slot->field_map) +
+	       (contract->transition_count + 1u) * sizeof(*slot->accepted);
+}
+
 bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract, uint64_t lsn,
 			  struct hf_err *err) {
 	HF_ASSERT(engine->slot_count < HF_CONTRACTS_MAX);
@@ -164,6 +172,7 @@ bool hf_contract_activate(struct hf_engine *engine, struct hf_contract *contract
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	}
 	engine->slots[engine->slot_count] = slot;
+	engine->contract_bytes += contract->bytes + slot_bytes(contract);
 	put_in_bucket(engine->slot_buckets, slot.ref, engine->slot_count);
 	if (is_new) {
 		family = engine->family_count++;

@@ -189,6 +189,7 @@ void hf_engine_info(const struct hf_engine *engine, struct hf_engine_info *ret) 
 		.memory_entities = engine->arena.bytes,
 		.memory_ids = hf_index_bytes(&engine->ids),
 		.memory_index = hf_objects_bytes(engine->entities),
+		.memory_contracts = engine->contract_bytes,
 		.recovered_events = engine->recovered_events,
 		.recovered_ns = engine->load_ns + log.scan_ns,
 		.recovered_snapshot_lsn = engine->recovered_from.lsn,

@@ -317,6 +317,7 @@ struct hf_engine_info {
 	uint64_t record_bytes; /* of them, records */
 	uint64_t memory_entities, memory_ids, memory_index; /* bytes held for ever */
 	uint64_t memory_plain;				    /* of plain keys and their table */
+	uint64_t memory_contracts;			    /* of all versions, for ever */
 	uint64_t recovered_events, recovered_ns, cut_bytes;
 	uint64_t recovered_snapshot_lsn;       /* recovery began there; 0: at the log's beginning */
 	uint64_t snapshot_lsn, snapshot_bytes; /* of the newest good one; 0: there is none */

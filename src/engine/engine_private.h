@@ -164,6 +164,7 @@ struct hf_engine {
 	bool verify;
 
 	struct contract_slot slots[HF_CONTRACTS_MAX];
+	uint64_t contract_bytes; /* of memory, of all slots */
 	uint32_t slot_count;
 	struct family families[HF_CONTRACTS_MAX];
 	uint32_t family_count;

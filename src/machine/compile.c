@@ -13,6 +13,7 @@ struct builder {
 	struct hf_contract *contract;
 	struct hf_program *program;
 	uint32_t code_cap, const_count, const_cap, bytes_count, bytes_cap;
+	size_t bytes;	      /* of all that the contract holds */
 	uint32_t temps;	      /* in use */
 	enum base field_base; /* where fields are read: the old ones, or for invariants the new */
 	bool nomem;
@@ -30,6 +31,7 @@ static void *zeroed(struct builder *builder, size_t count, size_t size) {
 	void *ret = hf_memory_new((count > 0 ? count : 1) * size);
 	if (ret == NULL)
 		builder->nomem = builder->failed = true;
+	builder->bytes += count * size;
 	return ret;
 }
 
@@ -45,6 +47,7 @@ static void grow(struct builder *builder, void *array, uint32_t count, uint32_t 
 		return;
 	}
 	memcpy(array, &bigger, sizeof(bigger));
+	builder->bytes += (size_t)(*cap + 16) * size;
 	*cap = *cap * 2 + 16;
 }
 
@@ -542,22 +545,29 @@ static void build_drawing(struct builder *builder) {
 		};
 }
 
-/* Gives back what was made for the largest contract, and is not used by this one. */
-static void *shrunk(void *memory, size_t count, size_t size) {
+/* Gives back what was made for the largest contract, `cap` of them, and is not used by this one. */
+static void *shrunk(struct builder *builder, void *memory, size_t cap, size_t count, size_t size) {
 	void *smaller = hf_memory_grow(memory, (count > 0 ? count : 1) * size);
-	return smaller != NULL ? smaller : memory;
+	if (smaller == NULL)
+		return memory;
+	builder->bytes -= (cap - count) * size;
+	return smaller;
 }
 
-static void shrink(struct hf_contract *contract, uint32_t text_count) {
-	struct hf_program *program = contract->program;
-	size_t transitions = contract->transition_count;
-	contract->transitions =
-		shrunk(contract->transitions, transitions, sizeof(*contract->transitions));
-	program->rules = shrunk(program->rules, transitions, sizeof(*program->rules));
-	program->guard_texts =
-		shrunk(program->guard_texts, text_count, sizeof(*program->guard_texts));
-	program->code = shrunk(program->code, program->code_count, sizeof(*program->code));
-	program->places = shrunk(program->places, program->code_count, sizeof(*program->places));
+static void shrink(struct builder *builder, uint32_t text_cap, uint32_t text_count) {
+	struct hf_contract *contract = builder->contract;
+	struct hf_program *program = builder->program;
+	size_t transitions = contract->transition_count, code = program->code_count;
+	contract->transitions = shrunk(builder, contract->transitions, HF_TRANSITIONS_MAX,
+				       transitions, sizeof(*contract->transitions));
+	program->rules = shrunk(builder, program->rules, HF_TRANSITIONS_MAX, transitions,
+				sizeof(*program->rules));
+	program->guard_texts = shrunk(builder, program->guard_texts, text_cap, text_count,
+				      sizeof(*program->guard_texts));
+	program->code = shrunk(builder, program->code, builder->code_cap, code,
+			       sizeof(*program->code));
+	program->places = shrunk(builder, program->places, builder->code_cap, code,
+				 sizeof(*program->places));
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
@@ -588,10 +598,14 @@ static void build_names(struct builder *builder) {
 				       sizeof(struct hf_field), contract->fields);
 	if (!good)
 		builder->nomem = builder->failed = true;
+	builder->bytes += mc_name_table_bytes(&program->state_names) +
+			  mc_name_table_bytes(&program->event_names) +
+			  mc_name_table_bytes(&program->field_names);
 }
 
 static void build(struct builder *builder) {
 	struct source *source = builder->source;
+	uint32_t text_cap = source->path_count * CHAIN_MAX;
 	build_text(builder);
 	build_fields(builder);
 	build_events(builder);
@@ -600,7 +614,7 @@ static void build(struct builder *builder) {
 		zeroed(builder, HF_TRANSITIONS_MAX, sizeof(struct hf_transition));
 	builder->program->rules = zeroed(builder, HF_TRANSITIONS_MAX, sizeof(struct rule));
 	builder->program->guard_texts =
-		zeroed(builder, (size_t)source->path_count * CHAIN_MAX, sizeof(struct slice));
+		zeroed(builder, text_cap, sizeof(struct slice));
 	uint16_t *depths = zeroed(builder, HF_TRANSITIONS_MAX, sizeof(*depths));
 	if (!builder->failed)
 		compile_paths(builder);
@@ -614,8 +628,9 @@ static void build(struct builder *builder) {
 	if (!builder->failed)
 		build_names(builder);
 	if (!builder->failed)
-		shrink(builder->contract, text_count);
+		shrink(builder, text_cap, text_count);
 	hf_memory_free(depths);
+	builder->bytes -= HF_TRANSITIONS_MAX * sizeof(*depths);
 }
 
 bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *ret_nomem) {
@@ -625,6 +640,7 @@ bool mc_build_contract(struct source *source, struct hf_contract **ret, bool *re
 	if (!builder.failed) {
 		builder.contract->program = builder.program;
 		build(&builder);
+		builder.contract->bytes = builder.bytes;
 		*ret = builder.contract;
 	} else {
 		hf_memory_free(builder.contract);

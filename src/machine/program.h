@@ -89,6 +89,10 @@ struct name_table {
 	uint32_t mask;
 };
 
+static inline size_t mc_name_table_bytes(const struct name_table *table) {
+	return (table->mask + (size_t)1) * sizeof(*table->slots);
+}
+
 struct hf_program {
 	struct insn *code;
 	struct slice *places; /* of each instruction in the text */

@@ -224,7 +224,8 @@ static uint64_t resident_bytes(void) {
 
 static void info_memory(const struct figures *figures, struct hf_text *text) {
 	uint64_t used = figures->engine.memory_entities + figures->engine.memory_ids +
-			figures->engine.memory_index + figures->engine.memory_plain;
+			figures->engine.memory_index + figures->engine.memory_plain +
+			figures->engine.memory_contracts;
 	add_number(text, "used_memory", used);
 	hf_text_add(text, "used_memory_human:%.2fM\r\n", (double)used / 1048576);
 	add_number(text, "used_memory_rss", resident_bytes());
@@ -284,6 +285,7 @@ static void info_holdfast(const struct figures *figures, struct hf_text *text) {
 	add_number(text, "memory_ids", engine->memory_ids);
 	add_number(text, "memory_index", engine->memory_index);
 	add_number(text, "memory_plain", engine->memory_plain);
+	add_number(text, "memory_contracts", engine->memory_contracts);
 	add_number(text, "recovered_events", engine->recovered_events);
 	add_number(text, "recovered_ms", engine->recovered_ns / 1000000);
 	add_number(text, "recovered_cut_bytes", engine->cut_bytes);

@@ -740,6 +740,34 @@ static void contracts_are_counted_before_they_are_put(void **state) {
 	assert_int_equal(news, 0);
 }
 
+static uint64_t contract_memory(struct fixture *fixture) {
+	struct hf_engine_info info;
+	hf_engine_lock(fixture->engine);
+	hf_engine_info(fixture->engine, &info);
+	hf_engine_unlock(fixture->engine);
+	return info.memory_contracts;
+}
+
+/* What most of a large contract is: which arrows to try, for each state and event. */
+static void what_contracts_take_is_counted(void **state) {
+	enum { STATES = 250, EVENTS = 100, TABLE = STATES * EVENTS * 4 };
+	struct fixture *fixture = *state;
+	static char text[STATES * 24];
+	uint64_t before = contract_memory(fixture);
+	assert_in_range(before, sizeof(order_v1), 16384);
+	int len = snprintf(text, sizeof(text), "stateDiagram-v2\n[*] --> s0\n");
+	for (int i = 0; i < STATES - 1; i++)
+		len += snprintf(text + len, sizeof(text) - (size_t)len, "s%d --> s%d : e%d\n", i,
+				i + 1, i % EVENTS);
+	assert_int_equal(load(fixture, text), HF_OK);
+	uint64_t after = contract_memory(fixture);
+	assert_in_range(after - before, TABLE + (uint64_t)len, 4 * TABLE);
+	assert_int_equal(load(fixture, text), HF_OK); /* it is there */
+	assert_int_equal(contract_memory(fixture), after);
+	reopen(fixture);
+	assert_int_equal(contract_memory(fixture), after);
+}
+
 static void order_of_entities_does_not_change_the_hash(void **state) {
 	struct fixture *fixture = *state;
 	uint8_t empty[16], forth[16], back[16];
@@ -1055,6 +1083,7 @@ int main(void) {
 		BOTH(states_are_retired_with_entities_in_them),
 		cmocka_unit_test_setup_teardown(contracts_are_counted_before_they_are_put, set_up,
 						tear_down),
+		BOTH(what_contracts_take_is_counted),
 		BOTH(order_of_entities_does_not_change_the_hash),
 		BOTH(a_failed_write_stops_everything),
 		cmocka_unit_test_setup_teardown(
