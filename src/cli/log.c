@@ -306,12 +306,15 @@ static int dump(const char *path, bool json) {
 	return code;
 }
 
-static const char *witness_text(enum hf_witness witness, bool json) {
-	switch (witness) {
+static const char *witness_text(const struct hf_log_end *end, bool json) {
+	switch (end->witness) {
 	case HF_WITNESS_MISSING:
 		return json ? "missing"
 			    : "no acked.hfw: if the end of the log was lost, nobody knows";
 	case HF_WITNESS_SHORT:
+		if (end->last_lsn == 0) /* one that was being made */
+			return json ? "missing" : "acked.hfw is not made yet; nothing is logged";
+		/* fall through */
 	case HF_WITNESS_DAMAGED:
 		return json ? "damaged"
 			    : "acked.hfw is damaged: if the end of the log was lost, nobody knows";
@@ -333,7 +336,7 @@ static void print_log(const struct hf_log_end *end, bool json) {
 	       (ull)end->last_lsn, (ull)end->position, (ull)end->record_bytes,
 	       json ? (end->closed ? "true" : "false")
 		    : (end->closed ? "in order" : "no: it is in use, or was killed"),
-	       (ull)end->torn_bytes, witness_text(end->witness, json));
+	       (ull)end->torn_bytes, witness_text(end, json));
 	if (!json && end->torn_bytes > 0)
 		printf("An unfinished group stands at the end. It was never acknowledged; the next "
 		       "start cuts it off.\n");

@@ -1,9 +1,9 @@
 /*
  * flush.h - one write at a time, made durable, while the caller goes on.
  *
- * Two ways: io_uring (HF_FLUSH_URING: no thread; completions are collected by the thread that made
- * the flusher) and plain calls (the caller's own thread blocks in hf_flusher_write). A failed write
- * is never retried by anyone: the kernel forgets the failure, and a second sync lies.
+ * Two ways: io_uring (no thread; completions are collected by the thread that made the flusher)
+ * and plain calls (the caller's own thread blocks in hf_flush_write). A failed write is never
+ * retried by anyone: the kernel forgets the failure, and a second sync lies.
  */
 #ifndef HF_OS_FLUSH_H
 #define HF_OS_FLUSH_H

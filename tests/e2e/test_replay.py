@@ -185,6 +185,23 @@ class Replay(Directory):
             for args in (["replay", server.data_dir, "--verify"], ["log", "verify", server.data_dir]):
                 self.assertEqual(run(*args).returncode, 0, args)
 
+    def test_a_witness_that_was_being_made(self):
+        """Cut off in the first start: nothing was logged, so nothing can be lost. Where something was, it is damage."""
+        with Server() as server:
+            server.kill9()
+            witness = pathlib.Path(server.data_dir, "acked.hfw")
+            witness.write_bytes(b"")
+            verified = run("log", "verify", server.data_dir)
+            self.assertEqual(verified.returncode, 0, verified.stderr)
+            self.assertIn("acked.hfw is not made yet; nothing is logged", verified.stdout)
+            server.start()
+            self.assertNotIn("acked.hfw", server.stderr)
+            with resp.Connection(server.connect()) as connection:
+                connection.call("SET", "a", "1")
+            server.kill9()
+            witness.write_bytes(b"")
+            self.assertIn("acked.hfw is damaged", run("log", "verify", server.data_dir).stdout)
+
     def test_usage(self):
         for args in (["replay"], ["replay", self.data, "--until", "x"], ["replay", self.data, "--nonesuch"],
                      ["log"], ["log", "dmp", self.data], ["log", "dump"]):
