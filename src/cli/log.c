@@ -82,26 +82,22 @@ static void put_value(const struct dump *dump, enum hf_type type, const struct h
 }
 
 static bool dump_contract(struct dump *dump, const struct hf_record *record, struct hf_err *err) {
-	struct hf_span hash, name, text;
-	char file_name[HF_NAME_MAX + 1];
-	if (!hf_contract_body_get(record->body, &hash, &name, &text) ||
-	    dump->count == HF_CONTRACTS_MAX)
-		return hf_fail(err, HF_CORRUPT, "LSN %llu: this contract record does not parse",
-			       (ull)record->lsn);
-	memcpy(file_name, name.data, name.len);
-	file_name[name.len] = '\0';
 	struct hf_contract **slot = &dump->contracts[dump->count];
-	if (!hf_contract_compile(text, file_name, &dump->diagnostics, slot, err))
-		return false;
+	struct hf_err why;
+	if (dump->count == HF_CONTRACTS_MAX)
+		return hf_fail(err, HF_CORRUPT, "LSN %llu: one contract too many",
+			       (ull)record->lsn);
+	if (!hf_contract_body_compile(record->body, &dump->diagnostics, slot, &why))
+		return hf_fail(err, why.status, "LSN %llu: %s", (ull)record->lsn, why.text);
 	dump->count++;
 	printf(dump->json ? "{\"lsn\":%llu,\"time_ns\":%lld,\"contract\":\"%s\",\"version\":%llu,"
 			    "\"hash\":\""
 			  : "%llu %lld contract %s version %llu hash ",
 	       (ull)record->lsn, (long long)record->time_ns, (*slot)->name, (ull)(*slot)->version);
-	hf_text_hex(hash);
+	hf_text_hex(hf_span((*slot)->hash, sizeof((*slot)->hash)));
 	if (dump->json) {
 		printf("\",\"text\":");
-		put_bytes(dump, text);
+		put_bytes(dump, hf_span((*slot)->text, (*slot)->text_len));
 		printf("}");
 	}
 	putchar('\n');

@@ -196,7 +196,8 @@ size_t hf_contract_body_put(const struct hf_contract *contract, uint8_t *body, s
 	return (size_t)(writer.at - body);
 }
 
-bool hf_contract_body_get(struct hf_span body, struct hf_span *ret_hash, struct hf_span *ret_name,
+/* False: it is none. */
+static bool take_contract(struct hf_span body, struct hf_span *ret_hash, struct hf_span *ret_name,
 			  struct hf_span *ret_text) {
 	struct hf_reader reader = hf_reader(body);
 	*ret_hash = hf_read_span(&reader, 16);
@@ -204,4 +205,32 @@ bool hf_contract_body_get(struct hf_span body, struct hf_span *ret_hash, struct 
 	*ret_name = hf_read_span(&reader, name_len);
 	*ret_text = hf_span(reader.at, (size_t)(reader.end - reader.at));
 	return !reader.bad && name_len > 0 && name_len <= HF_NAME_MAX;
+}
+
+bool hf_contract_body_compile(struct hf_span body, struct hf_diagnostics *diagnostics,
+			      struct hf_contract **ret, struct hf_err *err) {
+	static const char extension[] = ".mmd";
+	struct hf_span hash, name, text;
+	if (!take_contract(body, &hash, &name, &text))
+		return hf_fail(err, HF_CORRUPT, "this contract record does not parse");
+	/* Where the text has no title, its name is its file's, without one ".mmd": the recorded one
+	 * may end in another. */
+	char file_name[HF_NAME_MAX + sizeof(extension)];
+	memcpy(file_name, name.data, name.len);
+	memcpy(file_name + name.len, extension, sizeof(extension));
+	struct hf_contract *contract;
+	if (!hf_contract_compile(text, file_name, diagnostics, &contract, err))
+		return false;
+	if (memcmp(contract->hash, hash.data, hash.len) != 0)
+		hf_fail(err, HF_CORRUPT, "the contract's text has not the hash that was recorded");
+	else if (!hf_span_is(name, contract->name))
+		hf_fail(err, HF_CORRUPT,
+			"the contract is called %s, which is not what was recorded",
+			contract->name);
+	else {
+		*ret = contract;
+		return true;
+	}
+	hf_contract_free(contract);
+	return false;
 }

@@ -27,24 +27,15 @@ static bool differs(const struct hf_record *record, const struct hf_event_record
 
 bool hf_contract_restore(struct hf_engine *engine, struct hf_span body, uint64_t lsn,
 			 struct hf_err *err) {
-	struct hf_span hash, name, text;
-	if (!hf_contract_body_get(body, &hash, &name, &text))
-		return hf_fail(err, HF_CORRUPT, "this contract record does not parse");
-	char file_name[HF_NAME_MAX + 1];
-	memcpy(file_name, name.data, name.len);
-	file_name[name.len] = '\0';
 	struct hf_diagnostics *diagnostics = hf_memory_new(sizeof(*diagnostics));
 	if (diagnostics == NULL)
 		return hf_fail(err, HF_NOMEM, "out of memory");
 	struct hf_contract *contract;
-	bool ok = hf_contract_compile(text, file_name, diagnostics, &contract, err);
+	bool ok = hf_contract_body_compile(body, diagnostics, &contract, err);
 	hf_memory_free(diagnostics);
 	if (!ok)
 		return false;
-	if (memcmp(contract->hash, hash.data, hash.len) != 0)
-		ok = hf_fail(err, HF_CORRUPT,
-			     "the contract's text has not the hash that was recorded");
-	ok = ok && hf_contract_admit(engine, contract, err) &&
+	ok = hf_contract_admit(engine, contract, err) &&
 	     hf_contract_activate(engine, contract, lsn, err);
 	if (!ok)
 		hf_contract_free(contract);

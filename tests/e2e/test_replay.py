@@ -220,6 +220,29 @@ class Replay(Directory):
 class Dump(unittest.TestCase):
     """`log dump --json` gives back the bytes that were sent: text as text, anything else in hex."""
 
+    def test_names(self):
+        """A contract keeps the name that it was recorded with, if that ends in .mmd as its file does."""
+        texts = ["stateDiagram-v2\n    [*] --> Here : Come\n", "stateDiagram-v2\n    [*] --> There : Come\n"]
+        with Server(contracts={"order": texts[0], "order.mmd": texts[1], "x.mmd": texts[1] + "%% its own\n",
+                               "y.mmd": "---\ntitle: called\n---\n" + texts[0]}) as server:
+            names = ["order", "order.mmd", "x.mmd", "called"]
+            with resp.Connection(server.connect()) as connection:
+                for name in names:
+                    self.assertNotIsInstance(connection.call("HF.SEND", name, "k", "Come"), resp.Error)
+            for snapshot in (False, True):
+                if snapshot:
+                    with resp.Connection(server.connect()) as connection:
+                        self.assertNotIsInstance(connection.call("HF.SNAPSHOT"), resp.Error)
+                self.assertEqual(server.terminate(), 0)
+                dumped = run("log", "dump", "--json", server.data_dir)
+                lines = [json.loads(line) for line in dumped.stdout.splitlines()]
+                self.assertEqual([line["contract"] for line in lines if "event" in line], names)
+                server.start()
+                with resp.Connection(server.connect()) as connection:
+                    for name, state in zip(names, ("Here", "There", "There", "Here")):
+                        reply = connection.call("HF.GET", name, "k")
+                        self.assertIn(state.encode(), reply)
+
     ODD = [b"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\xa6\x9e", b"\"\\\t\x00\x7f{}", b'{"hex":"00"}', b"\xef\xbf\xbd",
            b"\xc3\xa9\xff", b"\xe9", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", bytes(range(200))]
 

@@ -1,6 +1,6 @@
 /*
- * The bodies of plain keys' records (src/engine/record.c): what is put is got, no sector of it is
- * all zeros, and what no writer makes is refused.
+ * The bodies of plain keys' and contracts' records (src/engine/record.c): what is put is got, no
+ * sector of a plain key's is all zeros, and what no writer makes is refused.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -194,6 +194,56 @@ static void keys_that_go_are_got(void **state) {
 	assert_false(hf_delete_body_next(&empty, &key));
 }
 
+/* ---- contracts ------------------------------------------------------------------------------- */
+
+static enum hf_status compile_body(struct buffers *b) {
+	static struct hf_diagnostics diagnostics;
+	struct hf_contract *contract;
+	struct hf_err err;
+	if (!hf_contract_body_compile(hf_span(b->body, b->body_len), &diagnostics, &contract, &err))
+		return err.status;
+	hf_contract_free(contract);
+	return HF_OK;
+}
+
+static void put_contract(struct buffers *b, const char *text, const char *file_name) {
+	static struct hf_diagnostics diagnostics;
+	struct hf_contract *contract;
+	struct hf_err err;
+	assert_true(
+		hf_contract_compile(hf_span_of(text), file_name, &diagnostics, &contract, &err));
+	b->body_len = hf_contract_body_put(contract, b->body, hf_contract_body_max(contract));
+	hf_contract_free(contract);
+}
+
+/* With the name that was recorded, whatever the file was called, or not at all. */
+static void a_contract_has_the_recorded_name(void **state) {
+	struct buffers *b = *state;
+	static const char plain[] = "stateDiagram-v2\n[*] --> A : x\n";
+	static const char titled[] = "---\ntitle: named\n---\nstateDiagram-v2\n[*] --> A : x\n";
+	static const char *const files[] = { "x", "x.mmd", "x.mmd.mmd", "x.mmd.mmd.mmd" };
+	char longest[HF_NAME_MAX + 5];
+	for (size_t i = 0; i < 4; i++) {
+		put_contract(b, plain, files[i]);
+		assert_int_equal(compile_body(b), HF_OK);
+		put_contract(b, titled, files[i]);
+		assert_int_equal(compile_body(b), HF_OK);
+	}
+	b->body[17] ^= 1;
+	assert_int_equal(compile_body(b), HF_CORRUPT);
+	b->body[17] ^= 1;
+	b->body[0] ^= 1;
+	assert_int_equal(compile_body(b), HF_CORRUPT);
+	memset(longest, 'n', HF_NAME_MAX);
+	memcpy(longest + HF_NAME_MAX, ".mmd", 5);
+	put_contract(b, plain, longest);
+	assert_int_equal(compile_body(b), HF_OK);
+	b->body[18] = '/';
+	assert_int_equal(compile_body(b), HF_CORRUPT);
+	b->body[18] = '\0';
+	assert_int_equal(compile_body(b), HF_CORRUPT);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_put_is_got, set_up, tear_down),
@@ -203,6 +253,8 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(a_value_that_is_too_long_is_refused, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(keys_that_go_are_got, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_contract_has_the_recorded_name, set_up,
+						tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
