@@ -155,6 +155,9 @@ struct event {
 	uint16_t param_count;
 };
 
+/* What comparing guards found of a path. */
+enum flaw { FLAW_NONE, FLAW_OVERLAP, FLAW_NEVER_TAKEN, FLAW_NEVER_HOLDS };
+
 /* One way to go: from a source (a state, a composite or [*]) with one event to a plain state. */
 struct path {
 	struct arc *arcs[CHAIN_MAX];
@@ -165,6 +168,9 @@ struct path {
 	uint32_t guard; /* code, or NO_CODE */
 	uint32_t effect;
 	bool bad; /* had an error: the prover leaves it alone */
+	enum flaw flaw;
+	const struct arc *flawed; /* of its arcs, the one to say it of */
+	const struct arc *winner; /* the arc that goes before it; of FLAW_NEVER_HOLDS none */
 };
 
 struct source {

@@ -261,53 +261,78 @@ static bool takes_the_rest(const struct path *path, uint32_t fork) {
 	return ret;
 }
 
-/* True if it had something to say. */
-static bool check_pair(struct prover *prover, struct source *source, const struct path *first,
-		       const struct path *second) {
+/* FLAW_NONE if the two are as they should be. */
+static enum flaw compare(struct prover *prover, const struct path *first, struct path *second) {
 	uint32_t fork = fork_of(first, second);
-	const struct arc *a = first->arcs[fork], *b = second->arcs[fork];
-	uint32_t line = mc_line_of(source, a->at.at);
-	struct slice at = b->label.at.len > 0 ? b->label.at : b->at;
-	if (takes_the_rest(first, fork) || mc_holds_only_with(prover, second, first)) {
+	second->flawed = second->arcs[fork];
+	second->winner = first->arcs[fork];
+	if (takes_the_rest(first, fork) || mc_holds_only_with(prover, second, first))
+		return FLAW_NEVER_TAKEN;
+	bool good = is_rest(second->flawed) || mc_never_together(prover, first, second);
+	return good ? FLAW_NONE : FLAW_OVERLAP;
+}
+
+static void find_flaw(struct prover *prover, struct source *source, uint32_t index) {
+	struct path *path = &source->paths[index];
+	path->flaw = FLAW_NONE;
+	if (path->bad)
+		return;
+	(void)mc_check_path(source, path);
+	if (has_guard(path) && mc_never_holds(prover, path)) {
+		path->flaw = FLAW_NEVER_HOLDS;
+		for (uint32_t i = 0; i < path->arc_count; i++)
+			if (path->arcs[i]->label.guard != NULL)
+				path->flawed = path->arcs[i];
+		return;
+	}
+	for (uint32_t i = 0; i < index && path->flaw == FLAW_NONE; i++) {
+		struct path *earlier = &source->paths[i];
+		if (earlier->from != path->from || earlier->event != path->event || earlier->bad)
+			continue;
+		(void)mc_check_path(source, earlier);
+		path->flaw = compare(prover, earlier, path);
+	}
+}
+
+static bool is_dead(const struct path *path) {
+	return path->flaw == FLAW_NEVER_TAKEN || path->flaw == FLAW_NEVER_HOLDS;
+}
+
+/* Behind a choice, other events and other states' paths may lead over the same arrow. */
+static bool is_dead_on_all(const struct source *source, const struct arc *arc) {
+	for (uint32_t i = 0; i < source->path_count; i++) {
+		const struct path *path = &source->paths[i];
+		for (uint32_t k = 0; k < path->arc_count && !is_dead(path); k++)
+			if (path->arcs[k] == arc)
+				return false;
+	}
+	return true;
+}
+
+static void tell_flaw(struct source *source, const struct path *path) {
+	const struct arc *arc = path->flawed;
+	if (path->flaw == FLAW_NONE || (is_dead(path) && !is_dead_on_all(source, arc)))
+		return;
+	if (path->flaw == FLAW_NEVER_HOLDS) {
+		mc_error_at(source, "never-holds", arc->label.guard_at,
+			    "this guard can never hold");
+		return;
+	}
+	uint32_t line = mc_line_of(source, path->winner->at.at);
+	struct slice at = arc->label.at.len > 0 ? arc->label.at : arc->at;
+	if (path->flaw == FLAW_NEVER_TAKEN)
 		mc_help_on(
 			mc_error_at(source, "never-taken", at,
 				    "this can never be taken: line %u always goes first", line),
 			"the first in the file that holds wins: put this one before it, or narrow "
 			"the guard of line %u",
 			line);
-		return true;
-	}
-	if (is_rest(b) || mc_never_together(prover, first, second))
-		return false;
-	mc_help_on(mc_warning_at(source, "overlap", at,
-				 "this may hold together with line %u, which then wins", line),
-		   b->label.guard == NULL ? "write [else] if it is meant for the rest"
-					  : "make the guards exclude each other");
-	return true;
-}
-
-static void check_path_overlaps(struct prover *prover, struct source *source, uint32_t index) {
-	struct path *path = &source->paths[index];
-	if (path->bad)
-		return;
-	(void)mc_check_path(source, path);
-	if (has_guard(path) && mc_never_holds(prover, path)) {
-		const struct arc *arc = path->arcs[0];
-		for (uint32_t i = 0; i < path->arc_count; i++)
-			if (path->arcs[i]->label.guard != NULL)
-				arc = path->arcs[i];
-		mc_error_at(source, "never-holds", arc->label.guard_at,
-			    "this guard can never hold");
-		return;
-	}
-	bool said = false;
-	for (uint32_t i = 0; i < index && !said; i++) {
-		struct path *earlier = &source->paths[i];
-		if (earlier->from != path->from || earlier->event != path->event || earlier->bad)
-			continue;
-		(void)mc_check_path(source, earlier);
-		said = check_pair(prover, source, earlier, path);
-	}
+	else
+		mc_help_on(mc_warning_at(source, "overlap", at,
+					 "this may hold together with line %u, which then wins",
+					 line),
+			   arc->label.guard == NULL ? "write [else] if it is meant for the rest"
+						    : "make the guards exclude each other");
 }
 
 bool mc_check_overlaps(struct source *source) {
@@ -315,7 +340,9 @@ bool mc_check_overlaps(struct source *source) {
 	if (prover == NULL)
 		return false;
 	for (uint32_t i = 0; i < source->path_count; i++)
-		check_path_overlaps(prover, source, i);
+		find_flaw(prover, source, i);
 	mc_prover_free(prover);
+	for (uint32_t i = 0; i < source->path_count; i++)
+		tell_flaw(source, &source->paths[i]);
 	return true;
 }

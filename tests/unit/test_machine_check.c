@@ -516,6 +516,34 @@ static void overlaps(void **state) {
 	expect_warning("overlap", TWO("x [s == \"a\"]", "@x [s != \"b\"]$"));
 }
 
+/* What no path with one event or from one state does, another may. */
+static void an_arrow_behind_a_choice_has_several_paths(void **state) {
+#define SHARED(lines) \
+	"stateDiagram-v2\n%% field last: u64\nstate size <<choice>>\n[*] --> Open : go\n" lines
+#define BY_TWO \
+	"Open --> size : Small(n: u64) [n < 10] / last = n\n" \
+	"Open --> size : Big(n: u64) [n >= 10] / last = n\n"
+	static const char *const alive[] = {
+		SHARED(BY_TWO "size --> Review : [n > 100]\nsize --> Done : [else]\n"),
+		SHARED(BY_TWO "size --> Tiny : [n < 10]\nsize --> Review : [n < 50]\n"
+			      "size --> Done : [else]\n"),
+		SHARED("Open --> Held : Hold\nOpen --> size : Judge(n: u64) [n < 10]\n"
+		       "Held --> size : Judge(n: u64)\nsize --> Review : [n > 100]\n"
+		       "size --> Done : [else]\n"),
+	};
+	static const char dead[] =
+		SHARED(BY_TWO "size --> Review : [n > 9 && n < 5]\nsize --> Done : [else]\n");
+	for (size_t i = 0; i < sizeof(alive) / sizeof(alive[0]); i++) {
+		struct hf_contract *contract = compile(alive[i], strlen(alive[i]), "test.mmd");
+		if (contract == NULL)
+			fail_showing(alive[i]);
+		hf_contract_free(contract);
+	}
+	assert_null(compile(dead, strlen(dead), "test.mmd"));
+	assert_string_equal(diagnostics.items[0].code, "never-holds");
+	assert_int_equal(diagnostics.items[0].line, 7);
+}
+
 static void proven_apart(void **state) {
 	expect_silence(TWO("x(n: u64) [n > 0 && u + n < 5]", "x(n: u64) [u + n == 5]"));
 	expect_silence(TWO("x [u > 1]", "x [else]"));
@@ -574,6 +602,7 @@ int main(void) {
 		cmocka_unit_test(nearly_too_deep),
 		cmocka_unit_test(too_many),
 		cmocka_unit_test(overlaps),
+		cmocka_unit_test(an_arrow_behind_a_choice_has_several_paths),
 		cmocka_unit_test(proven_apart),
 		cmocka_unit_test(hard_guards),
 		cmocka_unit_test(several_at_once),
