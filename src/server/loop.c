@@ -18,13 +18,14 @@
 #define EVENTS_MAX 16
 #define EVENTS_HEAVY 8 /* the same, after a pass of more than PASS_WORK */
 #define PASS_WORK 64u
-#define ASIDES_MAX 8	 /* of those, from connections that stand aside */
-#define LIGHT_MAX 1024u	 /* bytes of one read that are executed at once, without a turn */
-#define TURN_WORK 64u	 /* of one connection, before the others go on */
-#define TURNS_WORK 64u	 /* of all turns in a pass: after it no further one begins */
-#define CROWDED_MAX 16	 /* passes without turns, while more were ready than are looked at in one */
-#define STALL_NS 200000u /* without the end of a flush, while replies wait for one */
-#define PASSES_MAX 8	 /* from one turn of slow commands to the next, while others keep us busy */
+#define ASIDES_MAX 8	/* of those, from connections that stand aside */
+#define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
+#define TURN_WORK 64u	/* of one connection, before the others go on */
+#define TURNS_WORK 64u	/* of all turns in a pass: after it no further one begins */
+#define CROWDED_MAX 16	/* passes without turns, while more were ready than are looked at in one */
+#define TURN_SLOW_NS 100000u /* of slow commands: after it no further one begins */
+#define STALL_NS 200000u     /* without the end of a flush, while replies wait for one */
+#define PASSES_MAX 8 /* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -323,7 +324,8 @@ static void take_bulk_turns(struct hf_loop *loop) {
 
 /*
  * The slow commands' turn: a part of the job, or the next one, and some of the short ones. A
- * connection with more of them goes to the end of the queue.
+ * connection with more of them goes to the end of the queue. Some reply little and take long all
+ * the same (a SCAN that finds nothing), so it is time that is bounded as well.
  */
 static void take_slow_turn(struct hf_loop *loop) {
 	struct hf_conn *conn = loop->job.conn;
@@ -331,8 +333,12 @@ static void take_slow_turn(struct hf_loop *loop) {
 		list_add(&loop->dirty, conn, &conn->dirty);
 		enqueue(&loop->bulk, conn);
 	}
+	if (loop->jobs.first == NULL && loop->slow.first == NULL)
+		return;
 	loop->turn = true;
 	loop->slow_bytes = 0;
+	/* Not from now_ns: what was read and gathered since then is no part of the turn. */
+	loop->turn_until_ns = hf_clock_monotonic_ns() + TURN_SLOW_NS;
 	if (loop->job.conn == NULL && loop->jobs.first != NULL)
 		take_turn(loop, loop->jobs.first);
 	while (loop->slow.first != NULL && hf_loop_has_turn(loop))

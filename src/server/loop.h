@@ -70,11 +70,12 @@ struct hf_loop {
 	bool queued;	     /* the pass gave the engine something to flush */
 	bool turn;	     /* slow commands are run now */
 	uint64_t slow_bytes; /* asked and answered by them in this turn */
-	uint32_t passes;     /* since the last turn of slow commands */
-	uint32_t crowded;    /* passes without turns */
-	bool turns_due;	     /* the last pass gave none: it ended a flush */
-	uint32_t work;	     /* done in this pass */
-	uint64_t moved_ns;   /* a flush ended, or we slept: nothing waited for this thread */
+	uint64_t turn_until_ns;
+	uint32_t passes;   /* since the last turn of slow commands */
+	uint32_t crowded;  /* passes without turns */
+	bool turns_due;	   /* the last pass gave none: it ended a flush */
+	uint32_t work;	   /* done in this pass */
+	uint64_t moved_ns; /* a flush ended, or we slept: nothing waited for this thread */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
 	struct hf_stats_snapshot *figures;
@@ -140,7 +141,8 @@ bool hf_loop_pass(struct hf_loop *loop);
 
 /* May a slow command be run now? */
 static inline bool hf_loop_has_turn(const struct hf_loop *loop) {
-	return loop->turn && loop->slow_bytes < HF_TURN_SLOW_BYTES;
+	return loop->turn && loop->slow_bytes < HF_TURN_SLOW_BYTES &&
+	       loop->now_ns < loop->turn_until_ns;
 }
 
 /* Executes the batch: afterwards no command points into a read buffer any more. */

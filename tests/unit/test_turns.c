@@ -25,7 +25,9 @@
 #define LARGE 8u   /* keys l0 ... with the longest value that there may be */
 #define NAMED 200u /* in one MGET, again and again: 13 MB of values */
 #define PASSES_MAX 100000u
-#define PIECES 200u /* that a socket holds */
+#define PIECES 200u	 /* that a socket holds */
+#define SCANS 32u	 /* of one client, in one small read */
+#define SCANS_NS 200000u /* more than slow commands have in one turn */
 /* What one pass may write: a part, and small replies. */
 #define PART_MAX (HF_TURN_SLOW_BYTES + HF_PLAIN_VALUE_MAX + 4096u)
 
@@ -47,11 +49,24 @@ struct client {
 	size_t seen; /* of what is wanted of it */
 };
 
+/* ---- the clock --------------------------------------------------------------------------- */
+
+/* This thread's clock is ahead of the true one, by so much more each time that it is read. */
+static _Thread_local uint64_t ahead_ns, ahead_step_ns;
+
+uint64_t __real_hf_clock_monotonic_ns(void);
+uint64_t __wrap_hf_clock_monotonic_ns(void);
+uint64_t __wrap_hf_clock_monotonic_ns(void) {
+	ahead_ns += ahead_step_ns;
+	return __real_hf_clock_monotonic_ns() + ahead_ns;
+}
+
 /* ---- the server -------------------------------------------------------------------------- */
 
 static int set_up(void **state) {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	*state = fixture;
+	ahead_ns = 0;
 	snprintf(fixture->path, sizeof(fixture->path), "build/test-turns-XXXXXX");
 	if (mkdtemp(fixture->path) == NULL)
 		return -1;
@@ -375,6 +390,36 @@ static void test_no_turns_beside_a_flush(void **state) {
 	run_dry(fixture);
 }
 
+/*
+ * Slow commands that reply little, each of which takes longer than a turn of theirs: a pass runs
+ * one of them, and a PING is answered in the pass that it comes in. All come to their turn.
+ */
+static void test_slow_commands_take_time(void **state) {
+	static const char reply[] = "*2\r\n$1\r\n0\r\n*0\r\n";
+	struct fixture *fixture = *state;
+	struct client scans = come(fixture), other = come(fixture);
+	run_dry(fixture);
+	for (uint32_t i = 0; i < SCANS; i++)
+		say(&scans, "SCAN 0 MATCH x\r\n");
+	uint64_t begun = hf_out_end(&scans.conn->out), end = begun + SCANS * strlen(reply);
+	uint32_t passes = 0;
+	ahead_step_ns = SCANS_NS;
+	for (uint64_t had = begun; had < end; passes++) {
+		assert_true(passes < PASSES_MAX);
+		(void)pass_with_ping(fixture, &other);
+		uint64_t has = hf_out_end(&scans.conn->out);
+		assert_true(has - had <= strlen(reply));
+		had = has;
+	}
+	ahead_step_ns = 0;
+	assert_true(passes >= SCANS);
+	for (uint32_t i = 0; i < SCANS; i++)
+		expect(fixture, &scans, reply);
+	close(scans.fd);
+	close(other.fd);
+	run_dry(fixture);
+}
+
 /* A socket that takes little at a time: a reply goes out in pieces, every byte of it once. */
 static void test_small_pieces(void **state) {
 	enum { COUNT = 2000 };
@@ -622,6 +667,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_crumbs_stand_aside, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_turns_in_a_crowd, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_turns_beside_a_flush, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_slow_commands_take_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_small_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gone_in_mid_mget, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_of_one_instant, set_up, tear_down),
