@@ -321,9 +321,19 @@ void hf_cmd_hash(struct hf_loop *loop, struct hf_conn *conn,
 	hf_engine_unlock(loop->engine);
 }
 
+static void reply_given_up(struct hf_out *out) {
+	hf_out_error(out, hf_status_name(HF_STOPPED),
+		     "the server is stopping: the snapshot is given up");
+}
+
 void hf_cmd_snapshot(struct hf_loop *loop, struct hf_conn *conn,
 		     const struct hf_resp_command *request) {
 	struct hf_err err;
+	/* A drain waits for no snapshot, and so would drop all behind it. */
+	if (loop->draining) {
+		reply_given_up(&conn->out);
+		return;
+	}
 	/* The last one may be over, and its connection not told yet. */
 	bool waits = loop->held != NULL;
 	if (waits)
@@ -343,8 +353,7 @@ bool hf_snapshot_reply(struct hf_loop *loop) {
 	if (!done && !loop->draining)
 		return false;
 	if (!done) {
-		hf_out_error(out, hf_status_name(HF_STOPPED),
-			     "the server is stopping: the snapshot is given up");
+		reply_given_up(out);
 	} else if (outcome.err.status != HF_OK) {
 		hf_out_err(out, &outcome.err);
 	} else {

@@ -643,6 +643,22 @@ static void test_drain_waits_for_the_disk(void **state) {
 	run_dry(fixture);
 }
 
+/* What had been read before a drain is answered; a snapshot among it is not waited for. */
+static void test_drain_gives_up_snapshots(void **state) {
+	struct fixture *fixture = *state;
+	struct client client = come(fixture);
+	set_value(fixture, &client, "x", 'x', 1);
+	run_dry(fixture);
+	begin_drain(fixture);
+	say(&client, "HF.SNAPSHOT\r\nHF.SNAPSHOT\r\nPING\r\n");
+	for (uint32_t i = 0; i < 2; i++)
+		expect(fixture, &client,
+		       "-STOPPED the server is stopping: the snapshot is given up\r\n");
+	expect(fixture, &client, pong);
+	close(client.fd);
+	run_dry(fixture);
+}
+
 /* What comes behind a QUIT is thrown away, a part at a time: who sends on keeps nobody waiting. */
 static void test_long_goodbye(void **state) {
 	struct fixture *fixture = *state;
@@ -675,6 +691,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_parts_wait_for_the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refusals_wait_for_the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_drain_waits_for_the_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_drain_gives_up_snapshots, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_long_goodbye, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
