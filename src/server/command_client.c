@@ -261,16 +261,17 @@ void hf_cmd_client_flag(struct hf_loop *loop, struct hf_conn *conn,
  * loop knows, or nobody counts, is as in a connection that does nothing. Under the server's lock.
  */
 static void describe(const struct hf_conn *conn, uint64_t now_ns, struct hf_text *text) {
-	char peer[HF_ADDRESS_MAX];
+	char peer[HF_ADDRESS_MAX], own[HF_ADDRESS_MAX];
 	uint64_t age_ns = now_ns > conn->born_ns ? now_ns - conn->born_ns : 0;
 	hf_conn_peer(conn, peer);
+	hf_conn_own(conn, own);
 	hf_text_add(text,
 		    "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=0 flags=N db=0 sub=0 "
 		    "psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 "
 		    "obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=NULL user=default redir=-1 resp=%d "
 		    "lib-name=%s lib-ver=%s\n",
-		    (unsigned long long)conn->id, peer, conn->loop->server->address, conn->fd,
-		    conn->name, (unsigned long long)age_ns / 1000000000, conn->out.resp3 ? 3 : 2,
+		    (unsigned long long)conn->id, peer, own, conn->fd, conn->name,
+		    (unsigned long long)age_ns / 1000000000, conn->out.resp3 ? 3 : 2,
 		    conn->lib_name, conn->lib_ver);
 }
 

@@ -197,10 +197,20 @@ void hf_address_text(const struct sockaddr_storage *address, char *buf) {
 	}
 }
 
+static void address_of(const struct hf_conn *conn, bool own, char *buf) {
+	struct sockaddr_storage storage = { .ss_family = AF_INET };
+	struct sockaddr *address = (struct sockaddr *)&storage;
+	socklen_t len = sizeof(storage);
+	int rc = own ? getsockname(conn->fd, address, &len) : getpeername(conn->fd, address, &len);
+	if (rc != 0)
+		storage.ss_family = AF_INET;
+	hf_address_text(&storage, buf);
+}
+
 void hf_conn_peer(const struct hf_conn *conn, char *buf) {
-	struct sockaddr_storage address = { .ss_family = AF_INET };
-	socklen_t len = sizeof(address);
-	if (getpeername(conn->fd, (struct sockaddr *)&address, &len) != 0)
-		address.ss_family = AF_INET;
-	hf_address_text(&address, buf);
+	address_of(conn, false, buf);
+}
+
+void hf_conn_own(const struct hf_conn *conn, char *buf) {
+	address_of(conn, true, buf);
 }

@@ -152,9 +152,10 @@ HF_MUST bool hf_conn_flush(struct hf_conn *conn, uint64_t committed);
  */
 void hf_conn_watch(struct hf_conn *conn);
 
-/* "127.0.0.1:50000", of the client's end (or ours); `buf` has room for HF_ADDRESS_MAX. */
+/* "127.0.0.1:50000", of the client's end and of ours; `buf` has room for HF_ADDRESS_MAX. */
 #define HF_ADDRESS_MAX 64u
 void hf_address_text(const struct sockaddr_storage *address, char *buf);
 void hf_conn_peer(const struct hf_conn *conn, char *buf);
+void hf_conn_own(const struct hf_conn *conn, char *buf);
 
 #endif

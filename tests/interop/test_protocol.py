@@ -567,6 +567,15 @@ def test_ipv6(_server):
             assert b"addr=[::1]:" in conn.call("CLIENT", "LIST")
 
 
+def test_own_address(_server):
+    """Of a server that listens everywhere: where the client came to."""
+    with Server(contracts={"order": ORDER}, listen="0.0.0.0:0") as server:
+        with Connection(server.connect()) as conn:
+            addresses = "addr=%s:%d laddr=%s:%d " % (conn.sock.getsockname() + conn.sock.getpeername())
+            assert addresses.encode() in conn.call("CLIENT", "LIST")
+            assert addresses.encode() in conn.call("CLIENT", "INFO")
+
+
 def main():
     failed = 0
     for args in ([], ["--threads", "2"]):
