@@ -1,7 +1,5 @@
 #include "server/command.h"
 
-#include <stdio.h>
-
 #define SEND_SYNTAX "contract key event [param value ...] [IFVERSION n] [ID id]"
 
 /* The most frequent first: look-up goes down the table. */
@@ -143,21 +141,23 @@ const struct hf_command *hf_command_find(struct hf_span name) {
 }
 
 /* The rows of its subcommands follow a command's own. */
+static bool is_subcommand_of(const struct hf_command *parent, const struct hf_command *command) {
+	size_t len = strlen(parent->name);
+	return command < hf_commands + hf_command_count &&
+	       strncmp(command->name, parent->name, len) == 0 && command->name[len] == '|';
+}
+
 static bool has_subcommands(const struct hf_command *command) {
-	const struct hf_command *next = command + 1;
-	size_t len = strlen(command->name);
-	return next < hf_commands + hf_command_count &&
-	       strncmp(next->name, command->name, len) == 0 && next->name[len] == '|';
+	return is_subcommand_of(command, command + 1);
 }
 
 static const struct hf_command *find_subcommand(const struct hf_command *parent,
 						struct hf_span name) {
-	char full[HF_NAME_MAX + 1];
-	if (name.len > HF_NAME_MAX / 2)
-		return NULL;
-	int len = snprintf(full, sizeof(full), "%s|%.*s", parent->name, (int)name.len,
-			   (const char *)name.data);
-	return hf_command_find(hf_span(full, (size_t)len));
+	size_t begin = strlen(parent->name) + 1;
+	for (const struct hf_command *sub = parent + 1; is_subcommand_of(parent, sub); sub++)
+		if (hf_span_is_nocase(name, sub->name + begin))
+			return sub;
+	return NULL;
 }
 
 /* In Redis's words, which clients look for. */

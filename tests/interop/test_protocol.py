@@ -201,6 +201,7 @@ def test_unknown_command(server):
         is_error(conn.call("client|id"), "ERR unknown command")
         is_error(conn.call("x" * 300), "ERR unknown command '" + "x" * 128)
         is_error(conn.call("CLIENT", "NONSENSE"), "ERR unknown subcommand")
+        is_error(conn.call("CLIENT", b"ID\0x"), "ERR unknown subcommand")
 
 
 def test_arity(server):
