@@ -135,11 +135,12 @@ enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count, const
 			       uint64_t *ret, bool *ret_found) {
 	GUARD(thread, HF_MAP_READ, "get_many", keys, count);
 	struct hf_map *map = thread->map;
-	uint64_t outer = hf_pin(&map->epochs, &thread->pin);
 	for (size_t begin = 0; begin < count; begin += BATCH) {
 		size_t n = count - begin < BATCH ? count - begin : BATCH;
 		struct place places[BATCH];
 		hf_table tables[BATCH];
+		/* Anew: however many keys there are, nobody's memory is held back for long. */
+		uint64_t outer = hf_pin(&map->epochs, &thread->pin);
 		for (size_t i = 0; i < n; i++) {
 			places[i] = place_of(map, keys[begin + i]);
 			tables[i] = table_of(map, places[i].shard);
@@ -147,8 +148,8 @@ enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count, const
 		}
 		for (size_t i = 0; i < n; i++)
 			ret_found[begin + i] = load(tables[i], &places[i], &ret[begin + i]);
+		hf_unpin(&thread->pin, outer);
 	}
-	hf_unpin(&thread->pin, outer);
 	return HF_OK;
 }
 

@@ -1,4 +1,5 @@
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -863,6 +864,61 @@ static void memory_comes_back(void **state) {
 	hf_map_free(map);
 }
 
+#define MANY_PAGES 3u /* of keys */
+#define PAGE_KEYS 512u
+
+/* A get of many keys, some of which are not to be read yet. */
+static struct {
+	struct hf_map_thread *reader;
+	uint64_t *keys;
+	uint32_t faults;
+	bool was_inside, passed;
+	uint64_t stamp;
+} many;
+
+/*
+ * The next page of keys is to be read: lets the call go on. What was removed when the first was is
+ * out of sight when the next one is.
+ */
+static void at_page_of_keys(int signal) {
+	struct hf_epochs *epochs = &many.reader->map->epochs;
+	if (many.faults++ == 0)
+		many.stamp = hf_epochs_stamp(epochs);
+	many.was_inside &= many.reader->pin.epoch != 0;
+	for (int i = 0; i < 3; i++)
+		many.passed = hf_epochs_passed(epochs, many.stamp);
+	mprotect(many.keys + many.faults * PAGE_KEYS, PAGE_KEYS * sizeof(uint64_t),
+		 PROT_READ | PROT_WRITE);
+}
+
+/* However many keys are got at once, what others remove meanwhile can be used again meanwhile. */
+static void a_get_of_many_is_inside_for_some_at_a_time(void **state) {
+	const size_t count = MANY_PAGES * PAGE_KEYS, bytes = count * sizeof(uint64_t);
+	struct hf_map *map = map_new((struct hf_map_options){ .shards = 1 });
+	struct hf_map_thread *reader = join(map, "reader", ALL);
+	uint64_t *got = calloc(count, sizeof(*got)), *keys = hf_small_pages_new(bytes);
+	bool *found = calloc(count, sizeof(*found));
+	struct sigaction old, action = { .sa_handler = at_page_of_keys };
+	assert_true(got != NULL && found != NULL && keys != NULL);
+	assert_int_equal(hf_map_put(reader, 0, 7), HF_OK);
+	many.reader = reader;
+	many.keys = keys;
+	many.was_inside = true;
+	assert_int_equal(mprotect(keys + PAGE_KEYS, bytes - PAGE_KEYS * 8, PROT_NONE), 0);
+	assert_int_equal(sigaction(SIGSEGV, &action, &old), 0);
+	assert_int_equal(hf_map_get_many(reader, count, keys, got, found), HF_OK);
+	assert_int_equal(sigaction(SIGSEGV, &old, NULL), 0);
+	for (size_t i = 0; i < count; i++)
+		assert_true(found[i] && got[i] == 7);
+	assert_int_equal(many.faults, MANY_PAGES - 1);
+	assert_true(many.was_inside && many.passed);
+	hf_pages_free(keys, bytes);
+	free(found);
+	free(got);
+	hf_map_leave(reader);
+	hf_map_free(map);
+}
+
 /* A reader that is stuck inside: overwriting goes on, growing is refused, and who it is is said. */
 static void a_stuck_reader_stops_growth(void **state) {
 	struct hf_map *map = map_new((struct hf_map_options){ .shards = 1, .patience_ms = 1 });
@@ -1215,6 +1271,7 @@ int main(void) {
 		cmocka_unit_test(the_guards_see_each_of_many),
 		cmocka_unit_test(the_guards_see_each_step_of_a_cursor),
 		cmocka_unit_test(memory_comes_back),
+		cmocka_unit_test(a_get_of_many_is_inside_for_some_at_a_time),
 		cmocka_unit_test(a_stuck_reader_stops_growth),
 		cmocka_unit_test(rights_are_kept_and_named),
 		cmocka_unit_test(hashes_are_spread),
