@@ -178,7 +178,8 @@ class Scenario:
             elif reply is not None:
                 want(reply[1] >= max(known, default=1), "an old version", key, reply, known)
                 history = client.ask("HF.HISTORY", "tally", key)
-                want(history is None or len(history) >= reply[1], "a short history", key, reply)
+                whole = isinstance(history, list) and len(history) >= reply[1]
+                want(history is None or whole, "a short history", key, reply, history)
 
     def traffic(self, server):
         """Several connections, each with a pipeline's worth of events; then a contract, and reads."""
