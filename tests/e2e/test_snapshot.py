@@ -5,6 +5,7 @@ A snapshot is held against the log: `replay --until` must give the recorded hash
 entity and id with what the log makes.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -122,10 +123,17 @@ def keys_by_line(connection):
 
 
 class Load:
-    """Clients that fill and place orders as fast as they are answered, until the block ends."""
+    """Clients that fill and place orders as fast as they are answered, until the block ends.
+
+    told: the highest LSN that each was told of.
+    """
+
+    numbers = itertools.count()  # so that no load sends what another one did
 
     def __init__(self, server, clients=2):
         self.server = server
+        self.number = next(Load.numbers)
+        self.told = [0] * clients
         self.stop = False
         self.errors = []
         self.events = 0
@@ -151,20 +159,26 @@ class Load:
                     for i in range(50):
                         key = "o%d" % rng.randrange(ORDERS)
                         if i % 10 == 0:
-                            commands.append(("Place", "n%d-%d-%d" % (client, batch, i), "q", 5, "p", 1, "s", "NEW"))
+                            commands.append(("Place", "n%d-%d-%d-%d" % (self.number, client, batch, i), "q", 5,
+                                             "p", 1, "s", "NEW"))
                         else:
                             commands.append(("Fill", key, "n", 1))
                     for i, (event, key, *params) in enumerate(commands):
                         connection.send_raw(resp.encode("HF.SEND", "order", key, event, *params, "ID",
-                                                        "%d-%d-%d" % (client, batch, i)))
+                                                        "%d-%d-%d-%d" % (self.number, client, batch, i)))
                     for _ in commands:
                         reply = connection.read()
                         if isinstance(reply, resp.Error):
                             self.errors.append(reply)
+                        else:
+                            _state, _version, lsn = reply
+                            self.told[client] = max(self.told[client], lsn)
                         self.events += 1
                     batch += 1
         except (resp.Closed, ConnectionError):
             pass  # the server was killed
+        except Exception as error:
+            self.errors.append(repr(error))
 
 
 class Taken(unittest.TestCase):
@@ -307,7 +321,7 @@ class Taken(unittest.TestCase):
 
     def test_policy(self):
         """By bytes of log and by time; none without an event; the figures are in INFO."""
-        with Server(contracts={"order": ORDER}, args=SEGMENT + ["--snapshot-log", "100000"]) as server:
+        with Server(contracts={"order": ORDER}, args=self.args + ["--snapshot-log", "100000"]) as server:
             with resp.Connection(server.connect()) as connection:
                 self.assertEqual(info(connection)["snapshot_lsn"], "0")
                 place(connection, range(2000))
@@ -316,7 +330,7 @@ class Taken(unittest.TestCase):
                 self.assertEqual(figures["snapshot_failures"], "0")
                 self.assertLess(int(figures["snapshot_age_seconds"]), 60)
                 self.assertEqual(int(figures["snapshot_bytes"]), snapshots(server.data_dir)[0].stat().st_size)
-            server.restart(args=SEGMENT + NEVER + ["--snapshot-every", "1"])
+            server.restart(args=self.args + ["--snapshot-every", "1"])
             with resp.Connection(server.connect()) as connection:
                 newest = int(info(connection)["snapshot_lsn"])
                 place(connection, ["late"])
@@ -408,8 +422,7 @@ class Taken(unittest.TestCase):
 
     def test_one_that_succeeds_ends_the_pause(self):
         """After a failure the policy waits for half a minute, unless somebody else's succeeds before."""
-        args = SEGMENT + ["--snapshot-log", "0", "--snapshot-every", "1"]
-        with Server(contracts={"order": ORDER}, args=args) as server:
+        with Server(contracts={"order": ORDER}, args=self.args + ["--snapshot-every", "1"]) as server:
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
             with resp.Connection(server.connect()) as connection:
@@ -683,8 +696,10 @@ class Kept(unittest.TestCase):
         with Server(contracts={"order": ORDER}, args=SEGMENT + NEVER) as server:
             with resp.Connection(server.connect()) as connection:
                 place(connection, range(ORDERS))
+                placed = connection.call("HF.HASH")[0]
+            told = 0
             for _ in range(6):
-                with Load(server), resp.Connection(server.connect()) as connection:
+                with Load(server) as load, resp.Connection(server.connect()) as connection:
                     connection.send_raw(resp.encode("HF.SNAPSHOT"))
                     time.sleep(rng.random() * 0.1)
                     server.kill9()
@@ -692,9 +707,14 @@ class Kept(unittest.TestCase):
                 self.assertEqual(verified.returncode, 0, verified.stderr)
                 server.start()
                 self.assertEqual(making(server.data_dir), [])
+                self.assertEqual(load.errors, [])
                 with resp.Connection(server.connect()) as connection:
-                    self.assertEqual(connection.call("HF.HASH")[1].decode(), json.loads(verified.stdout)["state_hash"])
+                    lsn, state_hash = connection.call("HF.HASH")
+                    told = max(told, *load.told)
+                    self.assertGreaterEqual(lsn, told)
+                    self.assertEqual(state_hash.decode(), json.loads(verified.stdout)["state_hash"])
                 self.assertNotIn("this snapshot is not used", server.stderr)
+            self.assertGreater(told, placed)
             self.assertEqual(server.terminate(), 0)
 
 
