@@ -46,8 +46,9 @@ def load_and_kill(server, bookings, acknowledged, kill_at):
         client.join()
         assert client.refusal is None and client.wrong is None, client.refusal or client.wrong
     server.kill9()
-    reader.join()
-    taker.join()
+    for thread in (reader, taker):
+        thread.join()
+        assert thread.wrong is None, thread.wrong
     return reader.seen, taker.taken
 
 
@@ -111,6 +112,7 @@ def main():
             print(f"{done} kills", flush=True)
     print(f"{done} kills: {counts['events']} events acknowledged and applied once, {counts['versions']} versions read, "
           f"{counts['snapshots']} snapshots taken, {counts['from a snapshot']} starts from one")
+    assert counts["versions"] > 0, "no version was read: this test shows less than it says"
     assert counts["from a snapshot"] > 0, "no start was from a snapshot: this test shows less than it says"
 
 

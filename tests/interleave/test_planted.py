@@ -8,6 +8,7 @@ whose place has changed is noticed. One that is not found is a failure; so is on
 """
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -171,7 +172,7 @@ class Build:
         words = [word for word in line.split() if word.endswith((".o", ".a"))]
         self.inputs = [os.path.join(build, word) for word in words]
         self.libraries = ["-lxxhash"] if name == "stats" else []
-        self.cc = os.environ.get("CC", "cc")
+        self.cc = shlex.split(os.environ.get("CC", "cc"))
 
     def make(self, folder, file, text):
         """The program, with that text for that file of src."""
@@ -183,7 +184,7 @@ class Build:
         inputs = [source if name == "src/" + file else os.path.join(ROOT, name) for name in anew]
         inputs += [path for path in self.inputs if self.source_of(path) not in anew]
         program = os.path.join(folder, "program")
-        words = [self.cc, *FLAGS, "-I" + folder, "-I" + ROOT + "/src", "-I" + ROOT + "/include", *inputs, "-fno-lto",
+        words = [*self.cc, *FLAGS, "-I" + folder, "-I" + ROOT + "/src", "-I" + ROOT + "/include", *inputs, "-fno-lto",
                  *self.libraries, "-o", program]
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
@@ -237,8 +238,8 @@ def main():
                 bug = left.pop(0)
             try:
                 rows[bug[0]] = find(builds, bug)
-            except (RuntimeError, subprocess.TimeoutExpired) as why:
-                failures.append(f"{bug[0]}: {why}")
+            except Exception as why:  # whatever it was, the bug was not found
+                failures.append(f"{bug[0]}: {type(why).__name__}: {why}")
 
     workers = [threading.Thread(target=work) for _ in range(2)]
     for worker in workers:
@@ -249,7 +250,7 @@ def main():
     print("\n".join(rows[bug[0]] for bug in bugs if bug[0] in rows))
     for failure in failures:
         print("NOT FOUND:", failure)
-    return 1 if failures or not bugs else 0
+    return 1 if failures or not bugs or len(rows) != len(bugs) else 0
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Client(threading.Thread):
     """Books until it has nothing left to book or the server is gone.
 
     acknowledged: (key, id) -> reply.    refusal: the last error reply.
-    wrong: what must never be: another reply to a retry.
+    wrong: what must never be: another reply to a retry, or one that is none.
     """
 
     def __init__(self, server, bookings, acknowledged, pipeline=PIPELINE):
@@ -91,17 +91,23 @@ class Client(threading.Thread):
                         return
         except (resp.Closed, OSError):
             pass  # the kill
+        except Exception as error:
+            self.wrong = repr(error)
         finally:
             self.connection.close()
 
 
 class Reader(threading.Thread):
-    """Reads the shared entity for as long as it can; `seen`: version -> the fields read with it."""
+    """Reads the shared entity for as long as it can.
+
+    seen: version -> the fields read with it.    wrong: why it could not make sense of a reply.
+    """
 
     def __init__(self, server):
         super().__init__()
         self.connection = resp.Connection(server.connect())
         self.seen = {}
+        self.wrong = None
 
     def run(self):
         try:
@@ -112,17 +118,23 @@ class Reader(threading.Thread):
                     self.seen[int(fields["version"])] = fields
         except (resp.Closed, OSError):
             pass  # the kill
+        except Exception as error:
+            self.wrong = repr(error)
         finally:
             self.connection.close()
 
 
 class Taker(threading.Thread):
-    """Has one snapshot taken behind the other for as long as it can; `taken`: how many."""
+    """Has one snapshot taken behind the other for as long as it can.
+
+    taken: how many.    wrong: why it could not make sense of a reply.
+    """
 
     def __init__(self, server):
         super().__init__()
         self.connection = resp.Connection(server.connect())
         self.taken = 0
+        self.wrong = None
 
     def run(self):
         try:
@@ -131,6 +143,8 @@ class Taker(threading.Thread):
                 time.sleep(REST_SECONDS)
         except (resp.Closed, OSError):
             pass  # the kill
+        except Exception as error:
+            self.wrong = repr(error)
         finally:
             self.connection.close()
 

@@ -120,6 +120,7 @@ class Round:
             # A single write may have been ext4's own, or a snapshot's, of which no client is told.
             if not (all_booked or self.kind == "fail-write") or not self._still_serves(server):
                 self._expect_stop(server)
+            assert taker.wrong is None, taker.wrong
             self.log.taken += taker.taken
 
     def _still_serves(self, server):
