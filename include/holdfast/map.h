@@ -53,7 +53,9 @@ struct hf_map_options {
 	 * A thread of the map's own finds memory before it is needed, also huge pages, and gives it
 	 * back, so that no write does, unless the map grows faster than memory can be found. The
 	 * next tables then have their memory a while earlier: up to three times as much at worst,
-	 * while the map grows. And hf_map_new finds that of what is expected.
+	 * and for as long as the map lives, also where entries are deleted and no table is needed
+	 * any more; 4 MB for each thread that writes records of less than a kilobyte. It does
+	 * nothing for longer records. And hf_map_new finds that of what is expected.
 	 */
 	bool helper;
 };
@@ -133,6 +135,8 @@ HF_API enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key);
  * once and never changed, so what a reader has is one version, whole. Its number is greater than
  * those of all versions that its key had before, also before it was removed, until 2^40 changes,
  * where numbers begin again. HF_REFUSED, HF_USAGE and HF_NOMEM as above, HF_TOOBIG for lengths.
+ * While a reader is stuck, all that may change a record may return HF_NOMEM, also where nothing is
+ * to be changed.
  */
 struct hf_map_record {
 	const void *data;
@@ -270,7 +274,8 @@ HF_API void hf_map_set_rights(struct hf_map_thread *thread, uint32_t rights);
 /*
  * One bit of housekeeping in each shard: moves entries of tables that are growing or shrinking, and
  * frees what is out of sight. Writes do it on the way; this is for a map that is only read by now.
- * True: nothing is left to do.
+ * True: nothing is left to do. It leaves the records that threads which have left had replaced: the
+ * next one that joins takes them over.
  */
 HF_API bool hf_map_settle(struct hf_map_thread *thread);
 

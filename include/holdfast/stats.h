@@ -38,7 +38,7 @@ struct hf_stats_options {
 
 /*
  * Memory: for each thread 24 bytes a counter and 1024 a histogram of that room, of which the system
- * gives what is touched, and at most 118 kB for each histogram that it records in. HF_TOOBIG: more
+ * gives what is touched, and at most 119 kB for each histogram that it records in. HF_TOOBIG: more
  * than 1,048,576 counters or 4,096 histograms. HF_NOMEM. `err` (of err_cap bytes) gets the reason,
  * here and below.
  */

@@ -55,8 +55,9 @@ HF_MUST bool hf_delete_body_next(struct hf_reader *reader, struct hf_span *ret_k
 size_t hf_contract_body_max(const struct hf_contract *contract);
 size_t hf_contract_body_put(const struct hf_contract *contract, uint8_t *body, size_t body_max);
 /*
- * Compiles the contract of a record's body. HF_CORRUPT if that is none, or if its text gives another
- * hash or name than was recorded. `ret` is set only if it is good; freed with hf_contract_free.
+ * Compiles the contract of a record's body. HF_CORRUPT if that is none, or if its text gives
+ * another hash or name than was recorded. `ret` is set only if it is good, and is freed with
+ * hf_contract_free.
  */
 HF_MUST bool hf_contract_body_compile(struct hf_span body, struct hf_diagnostics *diagnostics,
 				      struct hf_contract **ret, struct hf_err *err);

@@ -169,8 +169,8 @@ struct path {
 	uint32_t effect;
 	bool bad; /* had an error: the prover leaves it alone */
 	enum flaw flaw;
-	const struct arc *flawed; /* of its arcs, the one to say it of */
-	const struct arc *winner; /* the arc that goes before it; of FLAW_NEVER_HOLDS none */
+	const struct arc *flawed; /* of its arcs, the one to say it of; not of FLAW_NEVER_HOLDS */
+	const struct arc *winner; /* the arc that goes before it; as above */
 };
 
 struct source {

@@ -280,9 +280,6 @@ static void find_flaw(struct prover *prover, struct source *source, uint32_t ind
 	(void)mc_check_path(source, path);
 	if (has_guard(path) && mc_never_holds(prover, path)) {
 		path->flaw = FLAW_NEVER_HOLDS;
-		for (uint32_t i = 0; i < path->arc_count; i++)
-			if (path->arcs[i]->label.guard != NULL)
-				path->flawed = path->arcs[i];
 		return;
 	}
 	for (uint32_t i = 0; i < index && path->flaw == FLAW_NONE; i++) {
@@ -309,15 +306,25 @@ static bool is_dead_on_all(const struct source *source, const struct arc *arc) {
 	return true;
 }
 
-static void tell_flaw(struct source *source, const struct path *path) {
-	const struct arc *arc = path->flawed;
-	if (path->flaw == FLAW_NONE || (is_dead(path) && !is_dead_on_all(source, arc)))
-		return;
-	if (path->flaw == FLAW_NEVER_HOLDS) {
+/* The last guard that no other way needs: what stands in a choice's may hold on another. */
+static void tell_never_holds(struct source *source, const struct path *path) {
+	for (uint32_t i = path->arc_count; i-- > 0;) {
+		const struct arc *arc = path->arcs[i];
+		if (arc->label.guard == NULL || !is_dead_on_all(source, arc))
+			continue;
 		mc_error_at(source, "never-holds", arc->label.guard_at,
 			    "this guard can never hold");
 		return;
 	}
+}
+
+static void tell_flaw(struct source *source, const struct path *path) {
+	const struct arc *arc = path->flawed;
+	if (path->flaw == FLAW_NEVER_HOLDS)
+		tell_never_holds(source, path);
+	if (path->flaw == FLAW_NONE || path->flaw == FLAW_NEVER_HOLDS ||
+	    (is_dead(path) && !is_dead_on_all(source, arc)))
+		return;
 	uint32_t line = mc_line_of(source, path->winner->at.at);
 	struct slice at = arc->label.at.len > 0 ? arc->label.at : arc->at;
 	if (path->flaw == FLAW_NEVER_TAKEN)

@@ -531,17 +531,27 @@ static void an_arrow_behind_a_choice_has_several_paths(void **state) {
 		       "Held --> size : Judge(n: u64)\nsize --> Review : [n > 100]\n"
 		       "size --> Done : [else]\n"),
 	};
-	static const char dead[] =
-		SHARED(BY_TWO "size --> Review : [n > 9 && n < 5]\nsize --> Done : [else]\n");
+#define ENDS "size --> Done : [else]\nReview --> [*]\nDone --> [*]\n"
+	static const struct {
+		const char *text;
+		uint32_t line; /* of the only error */
+	} dead[] = {
+		{ SHARED(BY_TWO "size --> Review : [n > 9 && n < 5]\n" ENDS), 7 },
+		{ SHARED("Open --> size : Small(n: u64) [n < 10 && n > 20]\n"
+			 "Open --> size : Big(n: u64)\nsize --> Review : [n > 100]\n" ENDS),
+		  5 },
+	};
 	for (size_t i = 0; i < sizeof(alive) / sizeof(alive[0]); i++) {
 		struct hf_contract *contract = compile(alive[i], strlen(alive[i]), "test.mmd");
 		if (contract == NULL)
 			fail_showing(alive[i]);
 		hf_contract_free(contract);
 	}
-	assert_null(compile(dead, strlen(dead), "test.mmd"));
-	assert_string_equal(diagnostics.items[0].code, "never-holds");
-	assert_int_equal(diagnostics.items[0].line, 7);
+	for (size_t i = 0; i < sizeof(dead) / sizeof(dead[0]); i++) {
+		assert_null(compile(dead[i].text, strlen(dead[i].text), "test.mmd"));
+		assert_string_equal(diagnostics.items[0].code, "never-holds");
+		assert_int_equal(diagnostics.items[0].line, dead[i].line);
+	}
 }
 
 static void proven_apart(void **state) {
