@@ -197,6 +197,7 @@ void hf_contracts_free(struct hf_engine *engine) {
 		hf_contract_free(engine->slots[i].contract);
 	}
 	engine->slot_count = engine->family_count = 0;
+	engine->contract_bytes = 0;
 	memset(engine->family_buckets, 0, sizeof(engine->family_buckets));
 	memset(engine->slot_buckets, 0, sizeof(engine->slot_buckets));
 }

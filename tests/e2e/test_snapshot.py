@@ -462,6 +462,7 @@ class Kept(unittest.TestCase):
                     cls.lsns.append(connection.call("HF.SNAPSHOT")[0])
                 place(connection, ["last"])
                 cls.hash = connection.call("HF.HASH")
+                cls.memory_contracts = info(connection)["memory_contracts"]
             assert server.terminate() == 0
         with Server(contracts={"order": ORDER}, data=cls.early, args=SEGMENT + NEVER) as server:
             assert server.terminate() == 0
@@ -496,6 +497,7 @@ class Kept(unittest.TestCase):
             with resp.Connection(server.connect()) as connection:
                 self.assertEqual(connection.call("HF.HASH"), self.hash)
                 self.assertEqual(int(info(connection)["recovered_snapshot_lsn"]), from_lsn)
+                self.assertEqual(info(connection)["memory_contracts"], self.memory_contracts)
                 self.assertIsInstance(place(connection, [5])[0], list)
                 self.assertEqual(connection.call("HF.HASH"), self.hash)
             self.assertEqual(server.terminate(), 0)
