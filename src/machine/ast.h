@@ -169,8 +169,7 @@ struct path {
 	uint32_t effect;
 	bool bad; /* had an error: the prover leaves it alone */
 	enum flaw flaw;
-	const struct arc *flawed; /* of its arcs, the one to say it of; not of FLAW_NEVER_HOLDS */
-	const struct arc *winner; /* the arc that goes before it; as above */
+	const struct path *winner; /* of FLAW_OVERLAP and FLAW_NEVER_TAKEN: what goes before it */
 };
 
 struct source {

@@ -261,20 +261,18 @@ static bool takes_the_rest(const struct path *path, uint32_t fork) {
 	return ret;
 }
 
-/* FLAW_NONE if the two are as they should be. */
-static enum flaw compare(struct prover *prover, const struct path *first, struct path *second) {
+/* Of the second; FLAW_NONE if the two are as they should be. */
+static enum flaw compare(struct prover *prover, const struct path *first,
+			 const struct path *second) {
 	uint32_t fork = fork_of(first, second);
-	second->flawed = second->arcs[fork];
-	second->winner = first->arcs[fork];
 	if (takes_the_rest(first, fork) || mc_holds_only_with(prover, second, first))
 		return FLAW_NEVER_TAKEN;
-	bool good = is_rest(second->flawed) || mc_never_together(prover, first, second);
+	bool good = is_rest(second->arcs[fork]) || mc_never_together(prover, first, second);
 	return good ? FLAW_NONE : FLAW_OVERLAP;
 }
 
 static void find_flaw(struct prover *prover, struct source *source, uint32_t index) {
 	struct path *path = &source->paths[index];
-	path->flaw = FLAW_NONE;
 	if (path->bad)
 		return;
 	(void)mc_check_path(source, path);
@@ -288,6 +286,7 @@ static void find_flaw(struct prover *prover, struct source *source, uint32_t ind
 			continue;
 		(void)mc_check_path(source, earlier);
 		path->flaw = compare(prover, earlier, path);
+		path->winner = earlier;
 	}
 }
 
@@ -318,15 +317,14 @@ static void tell_never_holds(struct source *source, const struct path *path) {
 	}
 }
 
-static void tell_flaw(struct source *source, const struct path *path) {
-	const struct arc *arc = path->flawed;
-	if (path->flaw == FLAW_NEVER_HOLDS)
-		tell_never_holds(source, path);
-	if (path->flaw == FLAW_NONE || path->flaw == FLAW_NEVER_HOLDS ||
-	    (is_dead(path) && !is_dead_on_all(source, arc)))
-		return;
-	uint32_t line = mc_line_of(source, path->winner->at.at);
+/* Where the two part: a path over the same arcs up to there may still be taken. */
+static void tell_of_winner(struct source *source, const struct path *path) {
+	uint32_t fork = fork_of(path->winner, path);
+	const struct arc *arc = path->arcs[fork];
+	uint32_t line = mc_line_of(source, path->winner->arcs[fork]->at.at);
 	struct slice at = arc->label.at.len > 0 ? arc->label.at : arc->at;
+	if (is_dead(path) && !is_dead_on_all(source, arc))
+		return;
 	if (path->flaw == FLAW_NEVER_TAKEN)
 		mc_help_on(
 			mc_error_at(source, "never-taken", at,
@@ -349,7 +347,12 @@ bool mc_check_overlaps(struct source *source) {
 	for (uint32_t i = 0; i < source->path_count; i++)
 		find_flaw(prover, source, i);
 	mc_prover_free(prover);
-	for (uint32_t i = 0; i < source->path_count; i++)
-		tell_flaw(source, &source->paths[i]);
+	for (uint32_t i = 0; i < source->path_count; i++) {
+		const struct path *path = &source->paths[i];
+		if (path->flaw == FLAW_NEVER_HOLDS)
+			tell_never_holds(source, path);
+		else if (path->flaw != FLAW_NONE)
+			tell_of_winner(source, path);
+	}
 	return true;
 }

@@ -554,7 +554,7 @@ static void *shrunk(struct builder *builder, void *memory, size_t cap, size_t co
 	return smaller;
 }
 
-static void shrink(struct builder *builder, uint32_t text_cap, uint32_t text_count) {
+static void shrink(struct builder *builder, size_t text_cap, uint32_t text_count) {
 	struct hf_contract *contract = builder->contract;
 	struct hf_program *program = builder->program;
 	size_t transitions = contract->transition_count, code = program->code_count;
@@ -564,10 +564,10 @@ static void shrink(struct builder *builder, uint32_t text_cap, uint32_t text_cou
 				sizeof(*program->rules));
 	program->guard_texts = shrunk(builder, program->guard_texts, text_cap, text_count,
 				      sizeof(*program->guard_texts));
-	program->code = shrunk(builder, program->code, builder->code_cap, code,
-			       sizeof(*program->code));
-	program->places = shrunk(builder, program->places, builder->code_cap, code,
-				 sizeof(*program->places));
+	program->code =
+		shrunk(builder, program->code, builder->code_cap, code, sizeof(*program->code));
+	program->places =
+		shrunk(builder, program->places, builder->code_cap, code, sizeof(*program->places));
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
@@ -605,7 +605,7 @@ static void build_names(struct builder *builder) {
 
 static void build(struct builder *builder) {
 	struct source *source = builder->source;
-	uint32_t text_cap = source->path_count * CHAIN_MAX;
+	size_t text_cap = (size_t)source->path_count * CHAIN_MAX;
 	build_text(builder);
 	build_fields(builder);
 	build_events(builder);
@@ -613,8 +613,7 @@ static void build(struct builder *builder) {
 	builder->contract->transitions =
 		zeroed(builder, HF_TRANSITIONS_MAX, sizeof(struct hf_transition));
 	builder->program->rules = zeroed(builder, HF_TRANSITIONS_MAX, sizeof(struct rule));
-	builder->program->guard_texts =
-		zeroed(builder, text_cap, sizeof(struct slice));
+	builder->program->guard_texts = zeroed(builder, text_cap, sizeof(struct slice));
 	uint16_t *depths = zeroed(builder, HF_TRANSITIONS_MAX, sizeof(*depths));
 	if (!builder->failed)
 		compile_paths(builder);
