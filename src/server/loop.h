@@ -67,15 +67,15 @@ struct hf_loop {
 	uint64_t committed;	    /* as of the last pass */
 	bool draining;
 	uint64_t drain_began_ns;
-	bool queued;	     /* the pass gave the engine something to flush */
-	bool turn;	     /* slow commands are run now */
-	uint64_t slow_bytes; /* asked and answered by them in this turn */
-	uint64_t turn_until_ns;
-	uint32_t passes;   /* since the last turn of slow commands */
-	uint32_t crowded;  /* passes without turns */
-	bool turns_due;	   /* the last pass gave none: it ended a flush */
-	uint32_t work;	   /* done in this pass */
-	uint64_t moved_ns; /* a flush ended, or we slept: nothing waited for this thread */
+	bool queued;		/* the pass gave the engine something to flush */
+	bool turn;		/* slow commands are run now */
+	uint64_t slow_bytes;	/* asked and answered by them in this turn */
+	uint64_t turn_until_ns; /* after that they are run in the next one */
+	uint32_t passes;	/* since the last turn of slow commands */
+	uint32_t crowded;	/* passes without turns */
+	bool turns_due;		/* the last pass gave none: it ended a flush */
+	uint32_t work;		/* done in this pass */
+	uint64_t moved_ns;	/* a flush ended, or we slept: nothing waited for this thread */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
 	struct hf_stats_snapshot *figures;

@@ -39,6 +39,7 @@ struct fixture {
 	uint64_t positions[RECORDS_MAX + 3];
 	uint8_t scratch[HF_RECORD_MAX];
 	struct hf_err err;
+	struct fixture *before; /* of an earlier test */
 };
 
 /* The body of record `lsn`: its length and bytes follow from the LSN. */
@@ -160,12 +161,15 @@ static int set_up_threaded(void **state) {
 	return result;
 }
 
+/* The fixture stays: if the test failed, its log's threads are still there, and use it. */
 static int tear_down(void **state) {
+	static struct fixture *kept;
 	struct fixture *fixture = *state;
 	char command[128];
 	hf_dir_close(&fixture->dir);
 	snprintf(command, sizeof(command), "rm -rf '%s'", fixture->path);
-	free(fixture);
+	fixture->before = kept;
+	kept = fixture;
 	return system(command);
 }
 
