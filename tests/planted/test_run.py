@@ -116,6 +116,18 @@ def check_untried(lane):
     assert run.verdict(planting) == 1
 
 
+def check_pattern(lane):
+    """A pattern that no test's name matches is a mistake in bugs.py."""
+    planting = run.Planting({"it": Test("echo '[==========] Running 0 test(s).'"), "one": Test("echo Running")})
+    planting.prove(lane, "one")
+    try:
+        planting.prove(lane, "it")
+    except RuntimeError as why:
+        assert str(why) == "it: no test has such a name"
+    else:
+        raise AssertionError("a pattern that matches nothing was taken for a test")
+
+
 def main():
     wrong = 0
     with tempfile.TemporaryDirectory() as root:
@@ -126,6 +138,7 @@ def main():
                 print(f"FAILED: {script}, {sign}: {got}, wanted {wanted}")
                 wrong += 1
         check_untried(lane)
+        check_pattern(lane)
     assert wrong == 0, f"{wrong} of {len(CASES)} judged wrongly"
     print(f"{len(CASES)} tests, each counted as what it is")
 
