@@ -269,6 +269,7 @@ void hf_map_stats(struct hf_map *map, struct hf_map_stats *ret) {
 		ret->resizes += shard->resizes;
 		ret->moving += shard->phase != HF_PHASE_STILL;
 		ret->waiting += shard->limbo_count;
+		ret->bytes += shard->limbo == NULL ? 0 : HF_MAP_LIMBO * sizeof(*shard->limbo);
 		hf_unlock(&shard->lock);
 	}
 	hf_lock(&map->epochs.lock);

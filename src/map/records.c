@@ -563,6 +563,11 @@ static enum hf_status add(struct hf_map_thread *thread, struct hf_map_shard *sha
 	return HF_OK;
 }
 
+/* Numbers begin again behind the last one: less than half of them ahead is later (RFC 1982). */
+static bool is_later(uint64_t version, uint64_t than) {
+	return ((version - than) & HF_RECORD_VERSION_MAX) <= HF_RECORD_VERSION_MAX / 2;
+}
+
 static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_shard *shard,
 				    struct change *change, struct hf_record **spare) {
 	struct hf_map *map = thread->map;
@@ -577,7 +582,7 @@ static enum hf_status change_locked(struct hf_map_thread *thread, struct hf_map_
 			step = change_found(thread, spot, change, spare, &status);
 	} while (step == AGAIN);
 	if (step == DONE && change->removes && status == HF_OK) {
-		if (shard->version < change->ret_version)
+		if (is_later(change->ret_version, shard->version))
 			shard->version = change->ret_version;
 		hf_shard_remove(map, shard, spot.slot, change->hash);
 	}

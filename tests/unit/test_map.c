@@ -265,6 +265,32 @@ static void what_each_record_call_does(void **state) {
 	hf_map_free(map);
 }
 
+static uint64_t version_put(struct hf_map_thread *thread, const char *key) {
+	uint64_t version;
+	assert_int_equal(hf_map_record_put(thread, text(key), text("data"), &version), HF_OK);
+	return version;
+}
+
+/* And no key gets one again that it had a moment ago. */
+static void numbers_of_versions_begin_again(void **state) {
+	struct hf_map *map =
+		map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS, .shards = 1 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	map->shards[0].version = HF_RECORD_VERSION_MAX - 2;
+	assert_int_equal(version_put(thread, "old"), HF_RECORD_VERSION_MAX - 1);
+	assert_int_equal(version_put(thread, "a"), HF_RECORD_VERSION_MAX - 1);
+	assert_int_equal(version_put(thread, "a"), HF_RECORD_VERSION_MAX);
+	for (uint64_t version = 1; version < 4; version++) {
+		assert_int_equal(hf_map_record_delete(thread, text("a"), NULL), HF_OK);
+		assert_int_equal(version_put(thread, "a"), version);
+	}
+	assert_int_equal(hf_map_record_delete(thread, text("old"), NULL), HF_OK);
+	assert_int_equal(hf_map_record_delete(thread, text("a"), NULL), HF_OK);
+	assert_int_equal(version_put(thread, "a"), 4);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 static void record_limits_are_kept(void **state) {
 	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
 	struct hf_map_thread *thread = join(map, "one", ALL);
@@ -661,6 +687,16 @@ static void put_large_records(struct hf_map_thread *thread, uint64_t count) {
 		assert_int_equal(hf_map_record_put(thread, (struct hf_bytes){ &i, 8 },
 						   (struct hf_bytes){ large, LARGE }, NULL),
 				 HF_OK);
+}
+
+/* Of 64-bit keys, each shard has a ring of slots that wait, however few keys there are. */
+static void the_map_says_what_its_shards_hold(void **state) {
+	for (uint32_t shards = 1; shards <= 64; shards *= 8) {
+		struct hf_map *map = map_new((struct hf_map_options){ .shards = shards });
+		assert_true(stats_of(map).bytes >=
+			    shards * HF_MAP_LIMBO * sizeof(struct hf_removed));
+		hf_map_free(map);
+	}
 }
 
 /* However few entries it is of. And the map says what it holds. */
@@ -1257,6 +1293,7 @@ int main(void) {
 		cmocka_unit_test(what_each_call_does),
 		cmocka_unit_test(agrees_with_a_model),
 		cmocka_unit_test(what_each_record_call_does),
+		cmocka_unit_test(numbers_of_versions_begin_again),
 		cmocka_unit_test(record_limits_are_kept),
 		cmocka_unit_test(a_stuck_reader_stops_record_writers),
 		cmocka_unit_test(records_agree_with_a_model),
@@ -1266,6 +1303,7 @@ int main(void) {
 		cmocka_unit_test(one_end_of_the_hashes_can_stay),
 		cmocka_unit_test(strict_cursors_refuse_what_has_changed),
 		cmocka_unit_test(a_crowded_snapshot_cursor_is_stale),
+		cmocka_unit_test(the_map_says_what_its_shards_hold),
 		cmocka_unit_test(a_snapshot_cursor_that_holds_much_is_stale),
 		cmocka_unit_test(the_audit_hook_sees_every_access),
 		cmocka_unit_test(the_guards_see_each_of_many),
