@@ -29,6 +29,14 @@ enum hf_flush_mode {
 	HF_FLUSH_THREAD,
 };
 
+/*
+ * What a server counts in the engine's figures. The engine registers these before any contract's,
+ * so that the server finds room however many contracts there are: counters, and a gauge.
+ */
+#define HF_FIGURE_EVICTED "clients.evicted"
+#define HF_FIGURE_REJECTED "clients.rejected"
+#define HF_FIGURE_CLIENT_MEMORY "clients.memory"
+
 struct hf_engine_options {
 	const char *data_dir; /* made if it is not there, but its parent is not */
 	enum hf_flush_mode flush;

@@ -76,7 +76,7 @@ struct contract_slot {
 	uint16_t family;
 	uint64_t *counts;		 /* entities by state, judged last under this text */
 	uint16_t *state_map, *field_map; /* to the family's newest text; NULL in that one */
-	struct hf_counter *accepted;	 /* by transition; NULL: they are not counted */
+	struct hf_counter *accepted;	 /* by transition; NULL: by engine->other_accepted */
 };
 
 /* Why a request was refused, as it is counted. */
@@ -193,6 +193,8 @@ struct hf_engine {
 	struct hf_stats *stats; /* NULL: read only */
 	struct hf_stats_thread *counting;
 	struct hf_counter refused[REFUSALS]; /* of requests for no contract */
+	/* By contracts that came when all counters were used. */
+	struct hf_counter other_accepted, other_retried, other_refused[REFUSALS];
 	struct hf_histogram group_records, group_bytes, durable_ns;
 
 	struct saver saver;

@@ -6,6 +6,8 @@
  *     retried.CONTRACT                   answered with the reply that their id had got before
  *     refused.CONTRACT.REASON            refused.(none).REASON, if there is no such contract
  *     log.group_records, log.group_bytes, log.durable_ns
+ *
+ * CONTRACT is (other) for those that come when all counters are used.
  */
 #include <stdio.h>
 
@@ -26,11 +28,12 @@ static const char *const reasons[REFUSALS] = {
 	[REFUSAL_OTHER] = "other",
 };
 
-/* What cannot be registered is counted without a name: all zeros. */
-static struct hf_counter counter(struct hf_engine *engine, const char *name) {
+/* What cannot be registered is counted by `other`. */
+static struct hf_counter counter(struct hf_engine *engine, const char *name,
+				 struct hf_counter other) {
 	struct hf_counter ret;
-	(void)hf_stats_counter(engine->stats, name, &ret, NULL, 0);
-	return ret;
+	enum hf_status status = hf_stats_counter(engine->stats, name, &ret, NULL, 0);
+	return status == HF_OK ? ret : other;
 }
 
 static struct hf_histogram histogram(struct hf_engine *engine, const char *name) {
@@ -48,8 +51,22 @@ static void register_refusals(struct hf_engine *engine, const char *contract,
 	char *behind = stpcpy(stpcpy(name, "refused."), contract);
 	for (uint32_t i = 0; i < REFUSALS; i++) {
 		stpcpy(stpcpy(behind, "."), reasons[i]);
-		refused[i] = counter(engine, name);
+		refused[i] = counter(engine, name, engine->other_refused[i]);
 	}
+}
+
+/* Before any contract's: these have room. */
+static void register_first(struct hf_engine *engine) {
+	static const char *const servers[] = { HF_FIGURE_EVICTED, HF_FIGURE_REJECTED };
+	const struct hf_counter none = { 0 }; /* counts without a name */
+	struct hf_gauge gauge;
+	for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++)
+		(void)counter(engine, servers[i], none);
+	(void)hf_stats_gauge(engine->stats, HF_FIGURE_CLIENT_MEMORY, &gauge, NULL, 0);
+	register_refusals(engine, "(none)", engine->refused);
+	engine->other_accepted = counter(engine, "events.(other)", none);
+	engine->other_retried = counter(engine, "retried.(other)", none);
+	register_refusals(engine, "(other)", engine->other_refused);
 }
 
 /* For hf_stats_take. Where the lock is taken, whoever takes it next passes a quiescent point. */
@@ -72,7 +89,7 @@ bool hf_figures_start(struct hf_engine *engine, struct hf_err *err) {
 	if (err->status != HF_OK)
 		return false;
 	hf_stats_share(engine->counting, pass, engine);
-	register_refusals(engine, "(none)", engine->refused);
+	register_first(engine);
 	engine->group_records = histogram(engine, "log.group_records");
 	engine->group_bytes = histogram(engine, "log.group_bytes");
 	engine->durable_ns = histogram(engine, "log.durable_ns");
@@ -115,12 +132,12 @@ void hf_figures_add_contract(struct hf_engine *engine, struct contract_slot *slo
 	slot->accepted = hf_memory_new((contract->transition_count + 1u) * sizeof(*slot->accepted));
 	for (uint32_t i = 0; slot->accepted != NULL && i < contract->transition_count; i++) {
 		name_transition(contract, i, name, sizeof(name));
-		slot->accepted[i] = counter(engine, name);
+		slot->accepted[i] = counter(engine, name, engine->other_accepted);
 	}
 	if (family->text_count > 1)
 		return; /* the others are the family's */
 	stpcpy(stpcpy(name, "retried."), contract->name);
-	family->retried = counter(engine, name);
+	family->retried = counter(engine, name, engine->other_retried);
 	register_refusals(engine, contract->name, family->refused);
 }
 
@@ -157,7 +174,7 @@ static enum refusal reason_of(const struct judged *judged, enum hf_status status
 void hf_figures_count(struct hf_engine *engine, const struct judged *judged,
 		      const struct hf_reply *reply) {
 	const struct contract_slot *slot = judged->slot;
-	struct hf_counter counter = { 0 };
+	struct hf_counter counter = engine->other_accepted;
 	if (reply->status != HF_OK) {
 		const struct hf_counter *refused =
 			slot == NULL ? engine->refused : engine->families[slot->family].refused;

@@ -26,14 +26,14 @@ bool hf_server_register(struct hf_server *server, struct hf_err *err) {
 					    sizeof(err->text));
 	}
 	if (status == HF_OK)
-		status = hf_stats_counter(stats, "clients.evicted", &server->evicted, err->text,
+		status = hf_stats_counter(stats, HF_FIGURE_EVICTED, &server->evicted, err->text,
 					  sizeof(err->text));
 	if (status == HF_OK)
-		status = hf_stats_counter(stats, "clients.rejected", &server->rejected, err->text,
+		status = hf_stats_counter(stats, HF_FIGURE_REJECTED, &server->rejected, err->text,
 					  sizeof(err->text));
 	if (status == HF_OK)
-		status = hf_stats_gauge(stats, "clients.memory", &server->client_memory, err->text,
-					sizeof(err->text));
+		status = hf_stats_gauge(stats, HF_FIGURE_CLIENT_MEMORY, &server->client_memory,
+					err->text, sizeof(err->text));
 	err->status = status;
 	return status == HF_OK;
 }
@@ -122,7 +122,7 @@ static void add_histogram(struct listing *listing, const struct hf_stats_snapsho
 	struct hf_stats_summary summary;
 	hf_stats_summary(figures, item->histogram, &summary);
 	add(listing, item->name, ".count", (int64_t)summary.count);
-	add(listing, item->name, ".mean", (int64_t)summary.mean);
+	add(listing, item->name, ".mean", (int64_t)(summary.mean + 0.5));
 	for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
 		add(listing, item->name, quantiles[i].suffix,
 		    (int64_t)hf_stats_quantile(figures, item->histogram, quantiles[i].q));

@@ -138,6 +138,36 @@ def test_counts_under_load(server):
         print("%d fresh snapshots under load" % fresh)
 
 
+def wide(name, states=127, events=31):
+    """A contract with as many transitions as may be, nearly: each event leads out of each state."""
+    lines = ["---", f"title: {name}", "---", "stateDiagram-v2", "state A {", "[*] --> s0"]
+    lines += [f"s{i} --> s{i + 1} : next" for i in range(states - 1)]
+    return "\n".join(lines + ["}", "[*] --> A : Start"] + [f"A --> Done : e{i}" for i in range(events)]) + "\n"
+
+
+def test_more_than_there_are_counters(_server):
+    """What has no counter of its own is counted all the same, and the server starts again."""
+    contracts = {f"wide{i}": wide(f"wide{i}") for i in range(5)}
+    with Server(contracts) as server:
+        for _ in range(2):
+            with Connection(server.connect()) as conn:
+                before = info(conn, "holdfast")
+                for name in contracts:
+                    key = before["last_lsn"]
+                    equal(conn.call("HF.SEND", name, key, "Start", "ID", name + key)[0], b"s0")
+                    equal(conn.call("HF.SEND", name, key, "Start", "ID", name + key)[0], b"s0")
+                    assert conn.call("HF.SEND", name, key, "Start").startswith("REFUSED")
+                after = info(conn, "holdfast")
+                grown = [int(after[figure]) - int(before[figure])
+                         for figure in ("accepted", "retried", "refused", "refused_not_allowed")]
+                equal(grown, [5, 5, 5, 5])
+                figures = settled(conn)
+                equal([figures[f"{kind}.(other)"] for kind in ("events", "retried")], [1, 1])
+                equal((figures["refused.(other).not_allowed"], figures.get("stats.without_key", 0)), (1, 0))
+            equal(server.terminate(), 0)
+            server.start()
+
+
 def main():
     failed = 0
     for args in ((), ("--threads", "2")):
