@@ -82,6 +82,7 @@ struct hf_log_end {
 	uint64_t torn_bytes;	 /* from `position` on: an unfinished group, never acknowledged */
 	bool closed;		 /* the last frame is a close mark */
 	enum hf_witness witness; /* if it is not whole, it may have known that there was more */
+	uint32_t witness_slot;	 /* the one that counts */
 };
 
 /*

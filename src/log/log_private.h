@@ -127,11 +127,11 @@ struct hf_file *hf_segment_write_file(struct hf_log *log, uint64_t segment);
 
 /* witness.c */
 /*
- * The LSN up to which the directory's log was durable, as far as its witness knows; 0: nothing. And
- * what that is like.
+ * The LSN up to which the directory's log (end->log_id) was durable, as far as its witness knows;
+ * 0: nothing. Says in `end` what that is like.
  */
-HF_MUST bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
-			     enum hf_witness *ret, struct hf_err *err);
+HF_MUST bool hf_witness_read(const struct hf_dir *dir, struct hf_log_end *end, uint64_t *ret_lsn,
+			     struct hf_err *err);
 /* Says it if what was read of it is damaged. */
 void hf_witness_tell(const struct hf_log *log);
 HF_MUST bool hf_witness_start(struct hf_log *log, struct hf_err *err);

@@ -616,8 +616,7 @@ bool hf_log_scan(const struct hf_log_scan *options, struct hf_log_end *ret, stru
 		uint64_t witnessed;
 		/* The witness first, then the list again: the log may be in use, and grow. */
 		ok = ok && enter_segment(&scanner, 0, err) &&
-		     hf_witness_read(options->dir, scanner.end.log_id, &witnessed,
-				     &scanner.end.witness, err) &&
+		     hf_witness_read(options->dir, &scanner.end, &witnessed, err) &&
 		     find_segments(&scanner, err) && scan_frames(&scanner, err) &&
 		     holds_witness(&scanner, witnessed, err);
 		hf_file_close(&scanner.file);

@@ -22,8 +22,8 @@
 #define WITNESS_DELAY_NS 20000000u
 
 /* As hf_witness_read. A slot of zeros was never written. */
-static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *ret_lsn,
-		       enum hf_witness *ret, struct hf_err *err) {
+static bool read_slots(const struct hf_file *file, struct hf_log_end *end, uint64_t *ret_lsn,
+		       struct hf_err *err) {
 	static const uint8_t never_written[HF_SECTOR];
 	uint8_t sector[HF_SECTOR];
 	struct hf_witness_slot slot;
@@ -33,12 +33,16 @@ static bool read_slots(const struct hf_file *file, uint64_t log_id, uint64_t *re
 			return false;
 		if (len == sizeof(sector) && memcmp(sector, never_written, len) == 0)
 			continue;
-		if (len < sizeof(sector))
-			*ret = *ret == HF_WITNESS_DAMAGED ? *ret : HF_WITNESS_SHORT;
-		else if (!hf_witness_slot_get(sector, &slot) || slot.log_id != log_id)
-			*ret = HF_WITNESS_DAMAGED;
-		else if (slot.lsn > *ret_lsn)
+		if (len == sizeof(sector) &&
+		    (!hf_witness_slot_get(sector, &slot) || slot.log_id != end->log_id)) {
+			end->witness = HF_WITNESS_DAMAGED;
+		} else if (len < sizeof(sector)) {
+			if (end->witness != HF_WITNESS_DAMAGED)
+				end->witness = HF_WITNESS_SHORT;
+		} else if (slot.lsn > *ret_lsn) {
 			*ret_lsn = slot.lsn;
+			end->witness_slot = i;
+		}
 	}
 	return true;
 }
@@ -69,14 +73,14 @@ void hf_witness_tell(const struct hf_log *log) {
 		warn(log, "is damaged");
 }
 
-bool hf_witness_read(const struct hf_dir *dir, uint64_t log_id, uint64_t *ret_lsn,
-		     enum hf_witness *ret, struct hf_err *err) {
+bool hf_witness_read(const struct hf_dir *dir, struct hf_log_end *end, uint64_t *ret_lsn,
+		     struct hf_err *err) {
 	struct hf_file file;
 	*ret_lsn = 0;
 	if (!open_file(dir, HF_FILE_READ, &file, err))
 		return false;
-	*ret = file.fd < 0 ? HF_WITNESS_MISSING : HF_WITNESS_WHOLE;
-	bool ok = file.fd < 0 || read_slots(&file, log_id, ret_lsn, ret, err) ||
+	end->witness = file.fd < 0 ? HF_WITNESS_MISSING : HF_WITNESS_WHOLE;
+	bool ok = file.fd < 0 || read_slots(&file, end, ret_lsn, err) ||
 		  hf_fail_file(err, dir->path, HF_WITNESS_NAME);
 	hf_file_close(&file);
 	return ok;
@@ -137,8 +141,9 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 	if (!there && log->last_lsn > 0)
 		warn(log, "is missing");
 	log->witnessed = log->last_lsn;
-	bool damaged = log->end.witness == HF_WITNESS_DAMAGED ||
-		       log->end.witness == HF_WITNESS_SHORT;
+	log->witness_slot = log->end.witness_slot; /* also where the other one is damaged */
+	bool damaged =
+		log->end.witness == HF_WITNESS_DAMAGED || log->end.witness == HF_WITNESS_SHORT;
 	uint32_t slots = damaged ? SLOTS : log->last_lsn > 0;
 	for (uint32_t i = 0; i < slots; i++)
 		if (!write_slot(log, log->last_lsn, err))

@@ -751,6 +751,28 @@ static void a_damaged_witness_is_told(void **state) {
 	}
 }
 
+/* So that a write that is torn leaves what counts. */
+static void a_start_leaves_the_newest_slot(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	append(fixture, log, 30);
+	make_durable(fixture, log);
+	close_log(fixture, log);
+	char path[128];
+	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
+	for (off_t newest = 0; newest <= 4096; newest += 4096) {
+		uint8_t sector[HF_SECTOR], other[HF_SECTOR] = { 0 };
+		int fd = open(path, O_RDWR);
+		assert_int_equal(pread(fd, sector, HF_SECTOR, 4096 - newest), HF_SECTOR);
+		assert_int_equal(pwrite(fd, sector, HF_SECTOR, newest), HF_SECTOR);
+		assert_int_equal(pwrite(fd, other, HF_SECTOR, 4096 - newest), HF_SECTOR);
+		close_log(fixture, open_log(fixture));
+		assert_int_equal(pread(fd, other, HF_SECTOR, 4096 - newest), HF_SECTOR);
+		assert_memory_equal(other, sector, HF_SECTOR);
+		close(fd);
+	}
+}
+
 /* An empty log may have lost all that it had; one that was being made has not. */
 static void a_damaged_witness_of_an_empty_log_is_told(void **state) {
 	struct fixture *fixture = *state;
@@ -951,6 +973,7 @@ int main(void) {
 		BOTH(a_segment_in_which_a_group_stood_open_is_missed),
 		BOTH(a_log_goes_on_with_many_segments_ahead),
 		BOTH(a_damaged_witness_is_told),
+		BOTH(a_start_leaves_the_newest_slot),
 		BOTH(a_damaged_witness_of_an_empty_log_is_told),
 		cmocka_unit_test_setup_teardown(who_waits_is_told_of_a_stop, set_up_threaded,
 						tear_down),
