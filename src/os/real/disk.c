@@ -164,8 +164,9 @@ bool hf_file_open(const struct hf_dir *dir, const char *name, enum hf_file_mode 
 
 bool hf_file_fit_direct(const struct hf_dir *dir, const char *name, struct hf_file *file,
 			struct hf_err *err) {
-	_Alignas(DIRECT_ALIGNMENT_BYTES) uint8_t sector[HF_SECTOR];
-	if (!file->direct || pread(file->fd, sector, sizeof(sector), HF_SECTOR) >= 0 ||
+	/* As frames lie in memory: at any sector. */
+	_Alignas(DIRECT_ALIGNMENT_BYTES) uint8_t sectors[2 * HF_SECTOR];
+	if (!file->direct || pread(file->fd, sectors + HF_SECTOR, HF_SECTOR, HF_SECTOR) >= 0 ||
 	    errno != EINVAL)
 		return true; /* any other error will be told by who meets it */
 	hf_file_close(file);

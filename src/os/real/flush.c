@@ -16,6 +16,14 @@ struct hf_flusher {
 	size_t len; /* of the write in flight */
 };
 
+/* Not before Linux 5.6, which can be asked. */
+static bool can_write(struct io_uring *ring) {
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+	bool ret = probe != NULL && io_uring_opcode_supported(probe, IORING_OP_WRITE);
+	io_uring_free_probe(probe);
+	return ret;
+}
+
 bool hf_flusher_new(bool synced, struct hf_flusher **ret, struct hf_err *err) {
 	struct hf_flusher *flusher = hf_memory_new(sizeof(*flusher));
 	if (flusher == NULL)
@@ -34,6 +42,10 @@ bool hf_flusher_new(bool synced, struct hf_flusher **ret, struct hf_err *err) {
 		return hf_fail_sys(err, -result, "io_uring is not available");
 	}
 	flusher->event_fd = -1;
+	if (!can_write(&flusher->ring)) {
+		hf_flusher_free(flusher);
+		return hf_fail_sys(err, ENOSYS, "io_uring cannot write");
+	}
 	if (!hf_event_new(&flusher->event_fd, err)) {
 		hf_flusher_free(flusher);
 		return false;

@@ -1,6 +1,7 @@
 #include "os/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -55,13 +56,16 @@ bool hf_ring_memory_new(size_t bytes, uint8_t **ret, struct hf_err *err) {
 	if (fd < 0)
 		return hf_fail_sys(err, errno, "cannot make the log ring's memory");
 	uint8_t *ring = MAP_FAILED;
-	if (ftruncate(fd, (off_t)bytes) == 0)
+	/* All of it is taken now: a page that is not to be had later would be a SIGBUS. */
+	int reason = posix_fallocate(fd, 0, (off_t)bytes);
+	if (reason == 0)
 		ring = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bool ok = ring != MAP_FAILED;
 	for (int i = 0; ok && i < 2; i++)
 		ok = mmap(ring + (size_t)i * bytes, bytes, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0) != MAP_FAILED;
-	int reason = errno;
+	if (reason == 0)
+		reason = errno;
 	close(fd);
 	if (!ok) {
 		if (ring != MAP_FAILED)
