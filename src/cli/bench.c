@@ -181,6 +181,18 @@ static bool interrupted(struct hf_err *err) {
 	       !hf_fail(err, HF_STOPPED, "interrupted");
 }
 
+/* Of those signals; one that is ignored (nohup) would be pending, too. */
+static sigset_t not_ignored(void) {
+	static const int all[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action;
+	sigset_t ret;
+	sigemptyset(&ret);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (sigaction(all[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+			sigaddset(&ret, all[i]);
+	return ret;
+}
+
 static bool new_times(uint64_t count, uint64_t **ret, struct hf_err *err) {
 	*ret = hf_memory_new(count * sizeof(**ret));
 	return *ret != NULL || hf_fail(err, HF_NOMEM, "out of memory for %llu measurements",
@@ -691,6 +703,7 @@ static void see_field(void *arg, struct hf_bytes name, struct hf_bytes value) {
 static void get_orders(void *arg) {
 	struct getter *getter = arg;
 	struct feed order = { .random = getter->random };
+	struct hf_err why;
 	uint64_t fields = 0;
 	memcpy(order.spots[0].key, "o:000000000000", KEY_LEN);
 	for (uint64_t i = 0; i < getter->count; i++) {
@@ -702,6 +715,12 @@ static void get_orders(void *arg) {
 		getter->times[i] = hf_clock_monotonic_ns() - begin;
 		if (status != HF_OK)
 			return;
+		if (i % SUBMITS_PER_LOOK == 0 && interrupted(&why)) {
+			getter->failure.status = why.status;
+			snprintf(getter->failure.text, sizeof(getter->failure.text), "%s",
+				 why.text);
+			return;
+		}
 	}
 }
 
@@ -963,6 +982,8 @@ static bool run_mode(const struct mode *mode, const struct bench_options *option
 	hf_dir_close(&bench.dir);
 	if (options->keep) /* behind a failure, too; no row of JSON */
 		fprintf(options->json ? stderr : stdout, "kept %s\n", path);
+	if (fflush(stdout) != 0 && ok) /* a pending signal may end the process before exit does */
+		ok = hf_fail_sys(err, errno, "the output could not be written");
 	if (ok && !removed)
 		*err = removal;
 	return ok && removed;
@@ -990,11 +1011,7 @@ int hf_cli_bench(int argc, char **argv) {
 		return hf_cli_fail("bench", &err);
 	if (helped)
 		return HF_EXIT_GOOD;
-	sigset_t stops, old;
-	sigemptyset(&stops);
-	sigaddset(&stops, SIGINT);
-	sigaddset(&stops, SIGTERM);
-	sigaddset(&stops, SIGHUP);
+	sigset_t stops = not_ignored(), old;
 	sigprocmask(SIG_BLOCK, &stops, &old);
 	/* A write past a file size limit fails, and it is told; so does one that nobody reads. */
 	signal(SIGXFSZ, SIG_IGN);

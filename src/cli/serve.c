@@ -177,6 +177,7 @@ struct signals {
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	struct hf_server *server; /* guarded by mutex; NULL while there is nothing to drain */
+	bool served;		  /* guarded by mutex; there was one: it closes, or has */
 };
 
 /*
@@ -192,10 +193,11 @@ static void *wait_for_signals(void *arg) {
 		    (draining && signal_number == SIGHUP))
 			continue;
 		pthread_mutex_lock(&signals->mutex);
-		if (draining || signals->server == NULL)
+		if (draining || (signals->server == NULL && !signals->served))
 			_exit(128 + signal_number);
 		fprintf(stderr, "holdfast: %s: draining\n", strsignal(signal_number));
-		hf_server_stop(signals->server);
+		if (signals->server != NULL)
+			hf_server_stop(signals->server);
 		draining = true;
 		pthread_mutex_unlock(&signals->mutex);
 	}
@@ -204,6 +206,7 @@ static void *wait_for_signals(void *arg) {
 static void set_server(struct signals *signals, struct hf_server *server) {
 	pthread_mutex_lock(&signals->mutex);
 	signals->server = server;
+	signals->served |= server != NULL;
 	pthread_mutex_unlock(&signals->mutex);
 }
 

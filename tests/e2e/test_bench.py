@@ -48,6 +48,11 @@ class Bench(unittest.TestCase):
             self.assertIn(f"kept ./{path.name}\n", done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()], left[0] if left else None
 
+    def wait_for_directory(self):
+        deadline = time.monotonic() + 30
+        while not os.listdir(self.dir) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def assert_rising(self, *figures):
         self.assertGreater(figures[0], 0)
         self.assertEqual(list(figures), sorted(figures))
@@ -137,11 +142,44 @@ class Bench(unittest.TestCase):
         """A signal ends it, and what it wrote is removed."""
         command = [holdfast(), "bench", "submit", "--events", "1000000000", "--data", str(self.dir)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 30
-        while not os.listdir(self.dir) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self.wait_for_directory()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, said), (-signal.SIGTERM, "holdfast bench: interrupted\n"))
+        self.assertEqual([], list(self.dir.iterdir()))
+
+    def test_interrupted_and_kept(self):
+        """Where that is stands in the output, whatever it goes to."""
+        with tempfile.TemporaryFile("w+") as output:
+            command = [holdfast(), "bench", "submit", "--events", "1000000000", "--keep"]
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, cwd=self.dir)
+            self.wait_for_directory()
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(60), -signal.SIGTERM)
+            output.seek(0)
+            [left] = self.dir.iterdir()
+            self.assertIn(f"kept ./{left.name}\n", output.read())
+
+    def test_nohup(self):
+        """A signal that is ignored ends nothing."""
+        command = ["nohup", holdfast(), "bench", "submit", "--events", "1000000000"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, cwd=self.dir)
+        self.wait_for_directory()
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(60), -signal.SIGTERM)
+
+    def test_interrupted_reading(self):
+        """Reads go on for minutes here, if nothing ends them."""
+        process = subprocess.Popen([holdfast(), "bench", "get", "--events", "100000000"], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True, cwd=self.dir)
+        self.wait_for_directory()
+        time.sleep(2)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
         self.assertEqual((process.returncode, said), (-signal.SIGTERM, "holdfast bench: interrupted\n"))
         self.assertEqual([], list(self.dir.iterdir()))
 

@@ -336,6 +336,15 @@ class Stop(unittest.TestCase):
             self.assertEqual(server.stderr.splitlines()[-1], f"holdfast: SHUTDOWN from {host}:{port}: draining")
             self.assertEqual(server.stderr.count("SHUTDOWN"), 1)
 
+    def test_signal_behind_a_shutdown(self):
+        """It is the first one: the server still ends as a client's SHUTDOWN ends it."""
+        with Server(args=["--segment-size", "268435456"]) as server:
+            with resp.Connection(server.connect()) as connection:
+                connection.send_raw(resp.encode("SHUTDOWN"))
+                self.assertRaises((resp.Closed, ConnectionResetError), connection.read)
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(server.wait(), 0)
+
     def test_idle_clients_do_not_hold_it_up(self):
         with Server() as server:
             clients = [server.connect() for _ in range(20)]
