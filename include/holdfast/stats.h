@@ -221,7 +221,7 @@ HF_API void hf_stats_snapshot_free(struct hf_stats_snapshot *snapshot); /* NULL 
  * `deadline_ns` from now; after that the values are those of the last snapshot that was complete,
  * and hf_stats_about says so, and who is late. `self` is the calling thread's own, for which the
  * call is a quiescent point, or NULL if it has not joined. HF_NOMEM: `snapshot` is as it was, but
- * that it is not fresh any more.
+ * that it is not fresh any more, and names nobody.
  */
 HF_API enum hf_status hf_stats_take(struct hf_stats *stats, struct hf_stats_thread *self,
 				    uint64_t deadline_ns, struct hf_stats_snapshot *snapshot,

@@ -217,8 +217,11 @@ bool hf_server_run(struct hf_server *server, struct hf_err *err) {
 	for (; started < server->loop_count && rc == 0; started += rc == 0)
 		rc = pthread_create(&server->loops[started].thread, NULL, run_thread,
 				    &server->loops[started]);
-	if (rc != 0)
+	if (rc != 0) {
+		hf_stats_wake(server->loops[0].counting); /* what is refused is counted */
 		hf_server_drain(server);
+		hf_stats_rest(server->loops[0].counting);
+	}
 	bool drained = hf_loop_run(&server->loops[0]);
 	for (uint32_t i = 1; i < started; i++)
 		pthread_join(server->loops[i].thread, NULL);

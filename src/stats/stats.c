@@ -456,8 +456,10 @@ enum hf_status hf_stats_take_until(struct hf_stats *stats, struct hf_stats_threa
 	}
 	bool ok = hf_stats_fill(snapshot, fresh, &why);
 	hf_mutex_unlock(&stats->mutex);
-	if (!ok)
+	if (!ok) {
 		snapshot->about.fresh = false;
+		snapshot->about.late = 0; /* nobody: those of another instant were */
+	}
 	if (awake)
 		hf_stats_wake(self);
 	return ok ? HF_OK : hf_err_tell(&why, err, err_cap);
