@@ -21,6 +21,7 @@ READY_S = 60
 SMALL_BUFFER = 4096
 HUGE = 131072  # the longest string of a command
 BIG_KEY = "big"  # a key with a long history
+SCANNED = 250  # keys, each nearly as long as may be
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -174,6 +175,16 @@ def historians(port, count, ready, stop):
     """They want long histories, one after the other, and read them all."""
     wish = resp.encode("HF.HISTORY", "order", BIG_KEY, "COUNT", 1000) * 10
     pour(connect_all(port, count), wish, ready, stop)
+
+
+def scanners(port, count, ready, stop):
+    """They look for what is not there, by a pattern that nearly matches every key, over and over."""
+    socks = connect_all(port, count)
+    with resp.Connection(connect(port)) as connection:
+        for i in range(SCANNED):
+            connection.call("SET", b"%03d" % i + b"a" * 252, "v")
+    wish = resp.encode("SCAN", 0, "MATCH", b"*" + b"a" * 127 + b"b", "COUNT", SCANNED) * 10
+    pour(socks, wish, ready, stop)
 
 
 def flood(port, count, ready, stop):

@@ -30,7 +30,8 @@ from server import Server, holdfast, skip  # noqa: E402
 
 MIB = memory.MIB
 ROOM = 100  # connections beside the crowds
-STAY = {crowds.idle, crowds.slow_readers, crowds.loris, crowds.announcers, crowds.flood}  # on their connections
+STAY = {crowds.idle, crowds.slow_readers, crowds.loris, crowds.announcers, crowds.flood,
+        crowds.scanners}  # on their connections
 THERE_S = 60  # in which all of them must have been accepted
 OWN_FILES = 3000  # open ones, beside the idle clients'
 PRESSING = 500  # as many per thread, with 256 KiB each, are over their share
@@ -180,6 +181,7 @@ def one_by_one(args, idle):
         watch.endure(f"{args.each} at a byte at a time", (crowds.loris, args.each))
         watch.endure(f"{args.each} with a huge half command", (crowds.announcers, args.each))
         watch.endure("8 floods", (crowds.flood, 8))
+        watch.endure("200 that scan", (crowds.scanners, 200))
         watch.endure("8 that hang up in mid-command", (crowds.cutters, 8))
         watch.endure("all of them", (crowds.idle, idle), (crowds.slow_readers, args.each), (crowds.loris, ROOM // 4),
                      (crowds.announcers, args.each - ROOM // 2), (crowds.flood, 2), (crowds.cutters, 2))

@@ -181,6 +181,7 @@ def kinds(idle, each):
         "readers": Kind(f"{each} slow readers", [(crowds.slow_readers, each)], clients=most),
         "deaf": Kind(f"{each} that never read", [(crowds.deaf, each)], clients=most / 2),
         "historians": Kind("8 that read histories", [(crowds.historians, 8)], clients=8, server=0.3),
+        "scanners": Kind("200 that scan", [(crowds.scanners, 200)], clients=200, commands=500, server=0.7),
         "loris": Kind(f"{each} a byte at a time", [(crowds.loris, each)], clients=most, server=0.03),
         "announcers": Kind(f"{each} with a huge half command", [(crowds.announcers, each)], clients=most),
         "flood": Kind("8 floods", [(crowds.flood, 8)], clients=8, commands=100000, server=0.7),
