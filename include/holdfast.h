@@ -152,8 +152,9 @@ struct hf_past {
 typedef void hf_past_fn(void *arg, const struct hf_past *past);
 /*
  * The events of versions [from, from + count), as many of them as there are, oldest first; they
- * begin at 1, and from 0 is from 1. `each` must not be NULL. HF_NOTFOUND; HF_TOOBIG: count is over
- * 1000; HF_IO, HF_CORRUPT: the log could not be read there, and `each` has had those before.
+ * begin at 1, and from 0 is from 1. `each` must not be NULL. HF_NOTFOUND; HF_BADPARAM: the key is
+ * empty; HF_TOOBIG: it is too long, or count is over 1000; HF_IO, HF_CORRUPT: the log could not be
+ * read there, and `each` has had those before.
  */
 HF_API enum hf_status hf_history(struct hf_db *db, struct hf_bytes contract, struct hf_bytes key,
 				 uint64_t from, uint64_t count, hf_past_fn *each, void *arg,

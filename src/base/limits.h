@@ -1,5 +1,6 @@
 /*
- * limits.h - every limit of Holdfast, in one place. Sizes in bytes unless named otherwise.
+ * limits.h - the limits that more than one folder or a format depends on; one of a single file
+ * stands there. Sizes in bytes unless named otherwise.
  */
 #ifndef HF_BASE_LIMITS_H
 #define HF_BASE_LIMITS_H
