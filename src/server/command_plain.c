@@ -7,8 +7,9 @@
 #include "server/glob.h"
 
 #define SCAN_COUNT_DEFAULT 10
-#define SCAN_COUNT_MAX 250 /* COUNT is a hint; so many take a fraction of a millisecond */
+#define SCAN_COUNT_MAX 250  /* COUNT is a hint; so many take a fraction of a millisecond */
 #define SCAN_LINES_MAX 10u  /* looked at, for each key that is wanted */
+#define SCAN_WORK_MAX 16384 /* of patterns (hf_glob_work): some 25 us */
 
 static void reply_failure(struct hf_conn *conn, const struct hf_reply *reply) {
 	/* What was wrong with the request is told as Redis does. */
@@ -280,11 +281,14 @@ struct scan {
 	uint64_t count;		    /* that is wanted */
 	bool strings;		    /* TYPE string, or none given: there are no others */
 	uint64_t seen, shown;
+	uint64_t work; /* done by its pattern */
 };
 
 static void show_key(void *arg, struct hf_span key) {
 	struct scan *scan = arg;
 	scan->seen++;
+	if (scan->glob != NULL)
+		scan->work += hf_glob_work(scan->glob, key);
 	if (!scan->strings || (scan->glob != NULL && !hf_glob_matches(scan->glob, key)))
 		return;
 	if (scan->out != NULL)
@@ -313,8 +317,7 @@ static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command
 			scan->glob = glob;
 		} else if (hf_span_is_nocase(option, "type")) {
 			scan->strings = hf_span_is_nocase(value, "string");
-		} else if (hf_span_is_nocase(option, "count") &&
-			   !hf_span_i64(value, &count)) {
+		} else if (hf_span_is_nocase(option, "count") && !hf_span_i64(value, &count)) {
 			hf_out_errorf(&conn->out, "value is not an integer or out of range");
 			return false;
 		} else if (!hf_span_is_nocase(option, "count") || count < 1) {
@@ -329,11 +332,12 @@ static bool read_scan_options(struct hf_conn *conn, const struct hf_resp_command
 /* As many lines as it takes for the keys that are wanted. The next cursor; 0 at the end. */
 static uint64_t walk(struct hf_loop *loop, struct scan *scan, uint64_t cursor,
 		     struct hf_reply *ret) {
-	scan->seen = scan->shown = 0;
+	scan->seen = scan->shown = scan->work = 0;
 	uint64_t lines = scan->count * SCAN_LINES_MAX;
 	do
 		cursor = hf_engine_plain_scan(loop->engine, cursor, show_key, scan, ret);
-	while (cursor != 0 && scan->seen < scan->count && --lines > 0);
+	while (cursor != 0 && scan->seen < scan->count && scan->work < SCAN_WORK_MAX &&
+	       --lines > 0);
 	return cursor;
 }
 

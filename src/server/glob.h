@@ -29,6 +29,10 @@ struct hf_glob {
  */
 HF_MUST bool hf_glob_compile(struct hf_glob *glob, const struct hf_span *patterns, uint32_t count,
 			     bool nocase, struct hf_err *err);
+/* How long a match may take, in steps of some 1.5 ns: one for each byte and 64 positions. */
+static inline uint64_t hf_glob_work(const struct hf_glob *glob, struct hf_span text) {
+	return text.len * ((glob->positions + 63) / 64);
+}
 /* Does all of `text` match one of the patterns? */
 bool hf_glob_matches(const struct hf_glob *glob, struct hf_span text);
 
