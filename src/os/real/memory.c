@@ -51,13 +51,27 @@ void hf_pages_drop(void *part, size_t bytes) {
 	(void)madvise(part, bytes, MADV_DONTNEED);
 }
 
+/*
+ * Takes all pages of a memory file now: one that is not to be had later would be a SIGBUS. In
+ * parts, for a signal undoes the part that it interrupts. Returns an errno, 0 is none.
+ */
+static int take_pages(int fd, size_t bytes) {
+	const size_t part = 1u << 20;
+	int reason = 0;
+	for (size_t at = 0; at < bytes && reason == 0; at += part)
+		do
+			reason = posix_fallocate(fd, (off_t)at,
+						 (off_t)(bytes - at < part ? bytes - at : part));
+		while (reason == EINTR);
+	return reason == ENOSPC ? ENOMEM : reason; /* no disk is meant */
+}
+
 bool hf_ring_memory_new(size_t bytes, uint8_t **ret, struct hf_err *err) {
 	int fd = memfd_create("holdfast-log-ring", MFD_CLOEXEC);
 	if (fd < 0)
 		return hf_fail_sys(err, errno, "cannot make the log ring's memory");
 	uint8_t *ring = MAP_FAILED;
-	/* All of it is taken now: a page that is not to be had later would be a SIGBUS. */
-	int reason = posix_fallocate(fd, 0, (off_t)bytes);
+	int reason = take_pages(fd, bytes);
 	if (reason == 0)
 		ring = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bool ok = ring != MAP_FAILED;
