@@ -716,9 +716,8 @@ static void get_orders(void *arg) {
 		if (status != HF_OK)
 			return;
 		if (i % SUBMITS_PER_LOOK == 0 && interrupted(&why)) {
-			getter->failure.status = why.status;
-			snprintf(getter->failure.text, sizeof(getter->failure.text), "%s",
-				 why.text);
+			getter->failure.status = hf_err_tell(&why, getter->failure.text,
+							     sizeof(getter->failure.text));
 			return;
 		}
 	}

@@ -188,10 +188,11 @@ static void *wait_for_signals(void *arg) {
 	struct signals *signals = arg;
 	bool draining = false;
 	for (;;) {
-		int signal_number;
+		int signal_number, cancelable;
 		if (sigwait(&signals->set, &signal_number) != 0 ||
 		    (draining && signal_number == SIGHUP))
 			continue;
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* has the mutex */
 		pthread_mutex_lock(&signals->mutex);
 		if (draining || (signals->server == NULL && !signals->served))
 			_exit(128 + signal_number);
@@ -200,6 +201,7 @@ static void *wait_for_signals(void *arg) {
 			hf_server_stop(signals->server);
 		draining = true;
 		pthread_mutex_unlock(&signals->mutex);
+		pthread_setcancelstate(cancelable, NULL);
 	}
 }
 

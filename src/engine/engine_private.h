@@ -193,7 +193,7 @@ struct hf_engine {
 	struct hf_stats *stats; /* NULL: read only */
 	struct hf_stats_thread *counting;
 	struct hf_counter refused[REFUSALS]; /* of requests for no contract */
-	/* By contracts that came when all counters were used. */
+	/* Of what found no counter of its own. */
 	struct hf_counter other_accepted, other_retried, other_refused[REFUSALS];
 	struct hf_histogram group_records, group_bytes, durable_ns;
 

@@ -7,7 +7,7 @@
  *     refused.CONTRACT.REASON            refused.(none).REASON, if there is no such contract
  *     log.group_records, log.group_bytes, log.durable_ns
  *
- * CONTRACT is (other) for those that come when all counters are used.
+ * CONTRACT is (other) for what finds no counter of its own any more.
  */
 #include <stdio.h>
 

@@ -9,7 +9,7 @@
 #define SCAN_COUNT_DEFAULT 10
 #define SCAN_COUNT_MAX 250  /* COUNT is a hint; so many take a fraction of a millisecond */
 #define SCAN_LINES_MAX 10u  /* looked at, for each key that is wanted */
-#define SCAN_WORK_MAX 16384 /* of patterns (hf_glob_work): some 25 us */
+#define SCAN_WORK_MAX 16384 /* of patterns (hf_glob_work): some 25 us, twice */
 
 static void reply_failure(struct hf_conn *conn, const struct hf_reply *reply) {
 	/* What was wrong with the request is told as Redis does. */
@@ -287,7 +287,7 @@ struct scan {
 static void show_key(void *arg, struct hf_span key) {
 	struct scan *scan = arg;
 	scan->seen++;
-	if (scan->glob != NULL)
+	if (scan->strings && scan->glob != NULL)
 		scan->work += hf_glob_work(scan->glob, key);
 	if (!scan->strings || (scan->glob != NULL && !hf_glob_matches(scan->glob, key)))
 		return;
