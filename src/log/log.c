@@ -103,9 +103,8 @@ static bool make_writable(struct hf_log *log, const struct hf_log_options *optio
 		return false;
 	log->ring_first = log->ring_high = log->next;
 	atomic_store_explicit(&log->committed, log->last_lsn, memory_order_release);
-	/* The writer first: the others' threads tell its flusher if they stop the log. */
-	return hf_log_writer_start(log, err) && hf_witness_start(log, err) &&
-	       hf_segment_maker_start(log, err);
+	return hf_witness_start(log, err) && hf_segment_maker_start(log, err) &&
+	       hf_log_writer_start(log, err);
 }
 
 static void release(struct hf_log *log) {

@@ -123,9 +123,10 @@ static void witness_main(void *arg) {
 	hf_mutex_unlock(&log->lock);
 }
 
-static bool make_file(struct hf_log *log, struct hf_err *err) {
-	return hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_CREATE, false, &log->witness_file,
-			    err) &&
+/* Also where it is there and the log is empty: the disk may not have what was being made. */
+static bool make_file(struct hf_log *log, bool there, struct hf_err *err) {
+	return (there || hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_CREATE, false,
+				      &log->witness_file, err)) &&
 	       hf_file_fill(&log->witness_file, SLOTS * SLOT_STRIDE, err) &&
 	       hf_file_sync(&log->witness_file, err) && hf_dir_sync(log->dir, err);
 }
@@ -136,7 +137,7 @@ bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
 	if (!open_file(log->dir, HF_FILE_WRITE, &log->witness_file, err))
 		return false;
 	bool there = log->witness_file.fd >= 0;
-	if (!there && !make_file(log, err))
+	if ((!there || log->last_lsn == 0) && !make_file(log, there, err))
 		return false;
 	if (!there && log->last_lsn > 0)
 		warn(log, "is missing");
