@@ -188,11 +188,11 @@ static void *wait_for_signals(void *arg) {
 	struct signals *signals = arg;
 	bool draining = false;
 	for (;;) {
-		int signal_number, cancelable;
+		int signal_number;
 		if (sigwait(&signals->set, &signal_number) != 0 ||
 		    (draining && signal_number == SIGHUP))
 			continue;
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable); /* has the mutex */
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL); /* it has the mutex */
 		pthread_mutex_lock(&signals->mutex);
 		if (draining || (signals->server == NULL && !signals->served))
 			_exit(128 + signal_number);
@@ -201,7 +201,7 @@ static void *wait_for_signals(void *arg) {
 			hf_server_stop(signals->server);
 		draining = true;
 		pthread_mutex_unlock(&signals->mutex);
-		pthread_setcancelstate(cancelable, NULL);
+		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 	}
 }
 
