@@ -128,7 +128,8 @@ static bool make_file(struct hf_log *log, bool there, struct hf_err *err) {
 	return (there || hf_file_open(log->dir, HF_WITNESS_NAME, HF_FILE_CREATE, false,
 				      &log->witness_file, err)) &&
 	       hf_file_fill(&log->witness_file, SLOTS * SLOT_STRIDE, err) &&
-	       hf_file_sync(&log->witness_file, err) && hf_dir_sync(log->dir, err);
+	       hf_file_sync(&log->witness_file, err) &&
+	       (there || hf_dir_sync(log->dir, err)); /* one that is there: the start did that */
 }
 
 bool hf_witness_start(struct hf_log *log, struct hf_err *err) {
