@@ -33,12 +33,11 @@ static bool read_slots(const struct hf_file *file, struct hf_log_end *end, uint6
 			return false;
 		if (len == sizeof(sector) && memcmp(sector, never_written, len) == 0)
 			continue;
-		if (len == sizeof(sector) &&
-		    (!hf_witness_slot_get(sector, &slot) || slot.log_id != end->log_id)) {
-			end->witness = HF_WITNESS_DAMAGED;
-		} else if (len < sizeof(sector)) {
+		if (len < sizeof(sector)) {
 			if (end->witness != HF_WITNESS_DAMAGED)
 				end->witness = HF_WITNESS_SHORT;
+		} else if (!hf_witness_slot_get(sector, &slot) || slot.log_id != end->log_id) {
+			end->witness = HF_WITNESS_DAMAGED;
 		} else if (slot.lsn > *ret_lsn) {
 			*ret_lsn = slot.lsn;
 			end->witness_slot = i;

@@ -758,7 +758,7 @@ static void a_start_leaves_the_newest_slot(void **state) {
 	append(fixture, log, 30);
 	make_durable(fixture, log);
 	close_log(fixture, log);
-	close_log(fixture, open_log(fixture)); /* now both have it, or slot 1 alone */
+	close_log(fixture, open_log(fixture)); /* now both slots have LSN 30 */
 	char path[128];
 	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
 	for (off_t newest = 0; newest <= 4096; newest += 4096) {
