@@ -123,7 +123,20 @@ uint64_t hf_log_position(const struct hf_log *log) {
 	return log->next;
 }
 
-void hf_log_flush(struct hf_log *log) {
+bool hf_log_flush(struct hf_log *log) {
+	return false;
+}
+
+bool hf_log_flushing(const struct hf_log *log) {
+	return false;
+}
+
+uint64_t hf_log_taken(const struct hf_log *log) {
+	return log->committed;
+}
+
+bool hf_log_group_full(const struct hf_log *log) {
+	return false;
 }
 
 void hf_log_poll(struct hf_log *log) {

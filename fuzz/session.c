@@ -231,7 +231,7 @@ static void turn(void) {
 	for (;;) {
 		struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
 		bool more = loop->bulk.first != NULL || loop->slow.first != NULL ||
-			    loop->jobs.first != NULL || loop->job.conn != NULL;
+			    loop->jobs.first != NULL || loop->job.conn != NULL || loop->gathering;
 		if (!more && poll(&ready, 1, 0) == 0)
 			break;
 		(void)hf_loop_pass(loop);

@@ -41,8 +41,17 @@ struct hf_map_options {
 	uint32_t shards;   /* a power of two, at most 1024; 0: 64 */
 	bool owned;	   /* the caller sees to it that no two threads write in a shard at once */
 	uint64_t expected; /* entries to make room for now, so that filling moves nothing */
-	uint64_t seed;	   /* of the hash; 0: random, so that nobody can choose colliding keys */
-	uint32_t patience_ms; /* how long a write waits for a stuck reader; 0: 1000 */
+	/*
+	 * Of the hash; 0: random, so that nobody can choose colliding keys. Of two maps with the
+	 * same one (for tests), who fills the second in the order of a cursor of the first should
+	 * say what it expects: all that comes first belongs to one end of each table.
+	 */
+	uint64_t seed;
+	/*
+	 * How long a write waits for a stuck reader; 0: 1000. Where it needs a larger table it has
+	 * the lock of its shard meanwhile: other changes there wait for it, and then for as long.
+	 */
+	uint32_t patience_ms;
 	/*
 	 * Never ask for huge pages. Look-ups in large maps then take up to twice as long. But no
 	 * write waits until the system has found and cleared 2 MB: usually a quarter of a
@@ -133,8 +142,8 @@ HF_API enum hf_status hf_map_delete(struct hf_map_thread *thread, uint64_t key);
 /*
  * Records. A key has 1 to 255 bytes, a record up to 65,535. Each version of a record is written
  * once and never changed, so what a reader has is one version, whole. Its number is greater than
- * those of all versions that its key had before, also before it was removed, until 2^40 changes,
- * where numbers begin again. HF_REFUSED, HF_USAGE and HF_NOMEM as above, HF_TOOBIG for lengths.
+ * those of all versions that its key had before, also before it was removed, until 2^39 changes;
+ * with 2^40 numbers begin again. HF_REFUSED, HF_USAGE and HF_NOMEM as above, HF_TOOBIG for lengths.
  * While a reader is stuck, all that may change a record may return HF_NOMEM, also where nothing is
  * to be changed.
  */

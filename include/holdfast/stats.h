@@ -51,14 +51,15 @@ HF_API void hf_stats_free(struct hf_stats *stats);
 
 /*
  * A key is registered once and has its slot for ever; no two share one. The same name of the same
- * kind again gives the same key. All zeros is a key, too, "stats.without_key", for what could not
- * be registered.
+ * kind again gives the same key. All zeros is a key, too, for what could not be registered:
+ * "stats.without_key", a gauge's "stats.without_key.level", a histogram's
+ * "stats.without_key.recorded".
  */
 struct hf_counter {
 	uint32_t slot;
 };
 struct hf_gauge {
-	uint32_t slot;
+	uint32_t slot; /* less one: slot 0 is a counter's */
 };
 struct hf_histogram {
 	uint32_t slot;
@@ -156,8 +157,9 @@ static inline void hf_gauge_set(struct hf_stats_thread *thread, struct hf_gauge 
 	uint64_t *counts = thread->counts;
 	if (__builtin_expect(counts == NULL, 0))
 		counts = hf_stats_gauges(thread);
-	counts[gauge.slot] += (uint64_t)value - thread->levels[gauge.slot];
-	thread->levels[gauge.slot] = (uint64_t)value;
+	size_t slot = (size_t)gauge.slot + 1;
+	counts[slot] += (uint64_t)value - thread->levels[slot];
+	thread->levels[slot] = (uint64_t)value;
 }
 
 /* 0 to 7423. A bucket's values differ by less than 1/128 of the smallest; below 256 by nothing. */

@@ -1,6 +1,7 @@
 /*
  * atomic.h - the only way in which concurrent code (src/map, src/stats) touches memory that another
- * thread may touch.
+ * thread may touch; but for two searches that are vectors or assembly on x86-64 (map/tags.h,
+ * map/table.h) and are written with these, too.
  *
  * The names and orders are C11's, over GCC's builtins, on plain objects of 1, 2, 4 or 8 bytes that
  * are aligned to their size. In the normal build each is the instruction and nothing else. With

@@ -54,7 +54,9 @@
 #define HF_SEGMENT_SIZE_MIN 1048576u
 #define HF_SEGMENT_SIZE_MAX 1073741824u
 #define HF_SEGMENT_SIZE_DEFAULT 67108864u
-#define HF_LOG_RING_SIZE 16777216u /* the log's newest bytes, kept in memory */
+#define HF_SEGMENTS_MAX 16777216u
+#define HF_LOG_BYTES_MAX (1ull << 48) /* of all segments: a position in an index has 48 bits */
+#define HF_LOG_RING_SIZE 16777216u    /* the log's newest bytes, kept in memory */
 #define HF_SCAN_WINDOW 1048576u	   /* of a segment at a time: fits the cache, and any frame */
 #define HF_REPLAY_BATCH 64u	   /* records looked ahead, so that their memory is there in time */
 
@@ -104,6 +106,7 @@
 #define HF_MAP_RETIRED_BYTES 1048576u /* objects removed, but perhaps still being read */
 #define HF_MAP_MOVE_LINES 4u	   /* a write moves at least so many lines of a table in motion */
 #define HF_MAP_WARM_LINES 64u	   /* ... and makes so many of the next table ready: a page */
+#define HF_MAP_SURVEY_LINES 256u   /* ... or looks at so many of one that is to become smaller */
 #define HF_MAP_DROP_BYTES 2097152u /* ... and gives back so much of one that is out of use */
 #define HF_MAP_RECORD_MAX 65535u
 #define HF_MAP_CURSOR_IMAGES 65536u   /* entries that a snapshot cursor keeps as they were */

@@ -141,8 +141,20 @@ uint64_t hf_engine_committed(const struct hf_engine *engine) {
 	return hf_log_committed(engine->log);
 }
 
-void hf_engine_flush(struct hf_engine *engine) {
-	hf_log_flush(engine->log);
+bool hf_engine_flush(struct hf_engine *engine) {
+	return hf_log_flush(engine->log);
+}
+
+bool hf_engine_flushing(const struct hf_engine *engine) {
+	return hf_log_flushing(engine->log);
+}
+
+uint64_t hf_engine_taken(const struct hf_engine *engine) {
+	return hf_log_taken(engine->log);
+}
+
+bool hf_engine_group_full(const struct hf_engine *engine) {
+	return hf_log_group_full(engine->log);
 }
 
 bool hf_engine_commit_fd(struct hf_engine *engine, int *ret_fd, struct hf_err *err) {

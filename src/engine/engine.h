@@ -73,14 +73,24 @@ void hf_engine_unlock(struct hf_engine *engine);
 
 /* The highest LSN known to be durable. Any thread, no lock. */
 uint64_t hf_engine_committed(const struct hf_engine *engine);
-/* Starts a flush of what is queued if none is under way. Once per batch, under the lock. */
-void hf_engine_flush(struct hf_engine *engine);
+/*
+ * Starts a flush of what is queued if none is under way any more: true if so. Once per batch, under
+ * the lock.
+ */
+bool hf_engine_flush(struct hf_engine *engine);
+/*
+ * Is one under way? Up to which LSN has one begun? Does a group wait for one that is full? Under
+ * the lock.
+ */
+bool hf_engine_flushing(const struct hf_engine *engine);
+uint64_t hf_engine_taken(const struct hf_engine *engine);
+bool hf_engine_group_full(const struct hf_engine *engine);
 /* An fd for epoll, readable when hf_engine_committed may have moved or the engine stopped; one per
  * calling loop, at most one in HF_FLUSH_AUTO. Owned by the engine. Under the lock. */
 HF_MUST bool hf_engine_commit_fd(struct hf_engine *engine, int *ret_fd, struct hf_err *err);
 /*
- * Call when that fd is readable (under the lock), before reading hf_engine_committed. Starts the
- * next flush too.
+ * Call when that fd is readable (under the lock), before reading hf_engine_committed; then
+ * hf_engine_flush, now or later, for what was queued meanwhile.
  */
 void hf_engine_commit_poll(struct hf_engine *engine, int fd);
 /* Blocks until `lsn` is durable. False if the engine stopped. Not under the lock. */

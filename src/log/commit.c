@@ -104,14 +104,15 @@ static void frame_failed(struct hf_log *log, const struct hf_err *err) {
 	hf_log_stop(log, &reason);
 }
 
-static void start_uring(struct hf_log *log) {
+static bool start_uring(struct hf_log *log) {
 	if (hf_log_stopped(log) || log->in_flight || !take_frame(log))
-		return;
+		return false;
 	struct hf_err err;
 	struct hf_file *file = hf_segment_write_file(log, log->flying.position / log->segment_size);
 	if (!hf_flusher_start(log->flusher, file, hf_log_ring_at(log, log->flying.position),
 			      log->flying.len, log->flying.position % log->segment_size, &err))
 		frame_failed(log, &err);
+	return true;
 }
 
 static void collect_uring(struct hf_log *log, bool wait) {
@@ -126,16 +127,35 @@ static void collect_uring(struct hf_log *log, bool wait) {
 }
 
 void hf_log_poll(struct hf_log *log) {
-	if (log->flusher == NULL)
-		return;
-	collect_uring(log, false);
-	start_uring(log);
+	if (log->flusher != NULL)
+		collect_uring(log, false);
 }
 
-void hf_log_flush(struct hf_log *log) {
-	if (log->flusher == NULL && log->thread_idle)
-		hf_cond_signal(&log->work);
+static bool has_records(const struct hf_log *log) {
+	return log->sealed_count > 0 || (log->frame_open && log->frame.record_count > 0);
+}
+
+bool hf_log_flush(struct hf_log *log) {
 	hf_log_poll(log);
+	if (log->flusher != NULL)
+		return start_uring(log);
+	if (!log->thread_idle || !has_records(log))
+		return false;
+	hf_cond_signal(&log->work);
+	log->thread_idle = false; /* it is on its way */
+	return true;
+}
+
+bool hf_log_flushing(const struct hf_log *log) {
+	return log->in_flight || (log->thread_running && !log->thread_idle);
+}
+
+uint64_t hf_log_taken(const struct hf_log *log) {
+	return log->in_flight ? log->flying.last_lsn : hf_log_committed(log);
+}
+
+bool hf_log_group_full(const struct hf_log *log) {
+	return log->sealed_count > 0;
 }
 
 bool hf_log_wait_frame(struct hf_log *log, struct hf_err *err) {

@@ -161,11 +161,18 @@ void hf_log_wake(struct hf_log *log);
 /* Lets go of the lock until hf_log_wake, for `ns` at most; may return before. */
 void hf_log_sleep(struct hf_log *log, uint64_t ns);
 
-/* Starts the flush of what was appended, if none is under way (any more). Cheap: once per batch. */
-void hf_log_flush(struct hf_log *log);
 /*
- * Collects a finished flush and starts the next one. Without a log thread it is this that moves
- * hf_log_committed.
+ * Starts the flush of what was appended, if none is under way any more: true if so. Cheap: once per
+ * batch.
+ */
+bool hf_log_flush(struct hf_log *log);
+/* Is one under way? Up to which LSN has one begun? Does a group wait for one that is full? */
+bool hf_log_flushing(const struct hf_log *log);
+uint64_t hf_log_taken(const struct hf_log *log);
+bool hf_log_group_full(const struct hf_log *log);
+/*
+ * Collects a finished flush. Without a log thread it is this that moves hf_log_committed, and the
+ * next flush begins with hf_log_flush.
  */
 void hf_log_poll(struct hf_log *log);
 uint64_t hf_log_committed(const struct hf_log *log);

@@ -11,6 +11,7 @@
 #ifndef HF_LOG_PRIVATE_H
 #define HF_LOG_PRIVATE_H
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "log/log.h"
@@ -109,6 +110,15 @@ struct hf_log {
 };
 
 #define HF_WITNESS_NAME "acked.hfw"
+
+/* A new file, for direct I/O. What an earlier try left under this name is removed first. */
+HF_MUST static inline bool hf_log_file_new(const struct hf_dir *dir, const char *name,
+					   struct hf_file *ret, struct hf_err *err) {
+	if (hf_file_open(dir, name, HF_FILE_CREATE, true, ret, err))
+		return true;
+	return err->sys_errno == EEXIST && hf_dir_remove(dir, name, err) &&
+	       hf_file_open(dir, name, HF_FILE_CREATE, true, ret, err);
+}
 
 /* segment.c */
 HF_MUST bool hf_segment_make(struct hf_log *log, uint64_t segment, struct hf_err *err);

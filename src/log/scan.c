@@ -20,7 +20,6 @@
 #include "os/memory.h"
 
 #define BATCH 256u
-#define SEGMENTS_MAX ((uint64_t)1 << 24)
 
 struct scanner {
 	const struct hf_log_scan *options;
@@ -48,7 +47,7 @@ static bool list_segment(void *arg, const char *name, struct hf_err *err) {
 		listing->has_witness = true;
 	if (!hf_numbered_name_get(name, "log-", ".hfl", &segment))
 		return true; /* such as one that is being made */
-	if (segment >= SEGMENTS_MAX)
+	if (segment >= HF_SEGMENTS_MAX)
 		return hf_fail(err, HF_CORRUPT, "%s: impossible segment number", name);
 	listing->count++;
 	if (segment >= listing->highest)

@@ -52,7 +52,12 @@ static bool make_file(const struct hf_log *log, uint64_t segment, struct hf_file
 	hf_segment_name(segment, name);
 	snprintf(making, sizeof(making), "%s.making", name);
 	struct hf_file file;
-	if (!hf_file_open(log->dir, making, HF_FILE_CREATE, true, &file, err))
+	/* As if the disk were full: what is there is safe, and is read. */
+	if (segment >= HF_SEGMENTS_MAX || (segment + 1) * log->segment_size > HF_LOG_BYTES_MAX)
+		return hf_fail_sys(err, ENOSPC,
+				   "%s/%s: a log has at most %u segments, of %llu bytes together",
+				   log->dir->path, name, HF_SEGMENTS_MAX, HF_LOG_BYTES_MAX);
+	if (!hf_log_file_new(log->dir, making, &file, err))
 		return false;
 	struct hf_err ignored;
 	bool ok = fill_file(log, segment, making, &file, err) &&

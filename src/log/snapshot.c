@@ -9,6 +9,7 @@
 
 #include "frame/cursor.h"
 #include "frame/frame.h"
+#include "log/log_private.h"
 #include "os/clock.h"
 #include "os/memory.h"
 
@@ -51,7 +52,7 @@ bool hf_snapshot_create(const struct hf_dir *dir, uint64_t lsn, struct hf_snapsh
 	char name[HF_SNAPSHOT_NAME_SIZE + 8];
 	*ret = (struct hf_snapshot_writer){ .dir = dir, .lsn = lsn };
 	/* Past the page cache: it has no use for these bytes, and the log's flushes would wait. */
-	return hf_file_open(dir, making_name(lsn, name), HF_FILE_CREATE, true, &ret->file, err);
+	return hf_log_file_new(dir, making_name(lsn, name), &ret->file, err);
 }
 
 static bool write_pieces(struct hf_snapshot_writer *writer, const uint8_t *block, size_t len,

@@ -6,7 +6,9 @@
 #include "map/record.h"
 #include "os/clock.h"
 
-#define STEP_LINES 64u /* of home lines with one hold of a shard's lock */
+/* With one hold of a shard's lock, no home line more after so many, or so many bytes of images. */
+#define STEP_LINES 64u
+#define STEP_BYTES 65536u
 #define HEAD_BITS 12u
 #define HEADS (1u << HEAD_BITS)
 
@@ -31,6 +33,7 @@ struct hf_map_cursor {
 	uint64_t bytes;		      /* of those */
 	struct image *changed[HEADS]; /* what has changed since, as it was; by the upper hash */
 	struct image *ready, *last;   /* to be shown next */
+	uint64_t step_bytes;	      /* of those, the last step's */
 	struct image *shown;	      /* last: valid until the next step */
 };
 
@@ -234,6 +237,7 @@ static bool show(struct hf_map_cursor *cursor, struct image *image) {
 	if (image == NULL)
 		return false;
 	image->next = NULL;
+	cursor->step_bytes += image_bytes(image);
 	if (cursor->ready == NULL)
 		cursor->ready = image;
 	else
@@ -278,9 +282,12 @@ static bool step(struct hf_map_cursor *cursor) {
 	struct hf_map *map = cursor->thread->map;
 	struct hf_map_shard *shard = &map->shards[cursor->shard];
 	bool ok = true, over = false;
+	cursor->step_bytes = 0;
 	hf_shard_lock(map, shard);
 	hf_lock(&map->cursor_lock);
-	for (uint32_t i = 0; ok && !over && i < STEP_LINES && !cursor->stale; i++) {
+	for (uint32_t i = 0; ok && !over && i < STEP_LINES && cursor->step_bytes < STEP_BYTES &&
+			     !cursor->stale;
+	     i++) {
 		uint64_t from = cursor->hash, last = hf_shard_line_last(shard, from);
 		/* As they are now, but those that had changed. */
 		ok = hf_shard_each(map, shard, from, last, take_entry, cursor);

@@ -27,7 +27,8 @@
 
 enum hf_phase {
 	HF_PHASE_STILL,
-	HF_PHASE_WARMING, /* `next` is made ready, a page at a time */
+	HF_PHASE_SURVEYING, /* would a smaller table keep apart what is there? */
+	HF_PHASE_WARMING,   /* `next` is made ready, a page at a time */
 	HF_PHASE_FREEZING, /* `frozen` is set; who did not see it yet may still be overwriting */
 	HF_PHASE_MOVING,
 };
@@ -45,6 +46,13 @@ struct hf_map_shard {
 	hf_table next;	   /* MOVING: where to. WARMING, FREEZING: the same, not yet in use */
 	uint64_t warmed;   /* WARMING: so many lines of it are zero, and have memory */
 	bool next_is_zero; /* it came so: it only has to be touched */
+	uint32_t survey_bits; /* SURVEYING: of the smaller table */
+	uint64_t surveyed;    /* ... lines of `table` so far */
+	uint64_t gathered;    /* ... entries, in those that would be one window of it */
+	/* A table of so many bits would not; 0: none is known. For so many calls, and entries. */
+	uint32_t dense_bits;
+	uint64_t dense_calls, dense_live;
+	bool crowded; /* this one does not */
 	uint32_t wanted;   /* of such a size a piece for a table was asked for; 0: none */
 	uint64_t moved;	   /* MOVING: lines of `table` before this one are in `next` */
 	uint64_t freezing; /* FREEZING: the stamp to wait for */

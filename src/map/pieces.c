@@ -13,10 +13,10 @@
 #define CHUNK_PIECES 64u /* at most: so many bits has `free` */
 
 struct hf_chunk {
-	struct hf_chunk *next;
+	struct hf_chunk *next, **at; /* of its list, and what points to it there */
 	void *memory; /* as it came, of `bytes` */
 	size_t bytes, piece_bytes;
-	uint8_t *first;	    /* piece */
+	uint8_t *first;	    /* piece's line before it */
 	uint64_t free;	    /* a bit for each piece that is not in use */
 	uint64_t all;	    /* a bit for each piece */
 	uint64_t there;	    /* a bit for each piece that has memory */
@@ -27,6 +27,20 @@ struct hf_chunk {
 void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator,
 		    size_t chunk_bytes) {
 	*pieces = (struct hf_pieces){ .allocator = allocator, .chunk_bytes = chunk_bytes };
+}
+
+static void list_add(struct hf_chunk **list, struct hf_chunk *chunk) {
+	chunk->next = *list;
+	chunk->at = list;
+	if (*list != NULL)
+		(*list)->at = &chunk->next;
+	*list = chunk;
+}
+
+static void list_remove(struct hf_chunk *chunk) {
+	*chunk->at = chunk->next;
+	if (chunk->next != NULL)
+		chunk->next->at = chunk->at;
 }
 
 /* How many bytes of it may have memory. */
@@ -88,14 +102,18 @@ void hf_pieces_tend(struct hf_pieces *pieces) {
 		(void)unused_free(pieces);
 }
 
+static void all_free(struct hf_pieces *pieces, struct hf_chunk **list) {
+	while (*list != NULL) {
+		struct hf_chunk *chunk = *list;
+		list_remove(chunk);
+		chunk_free(pieces, chunk);
+	}
+}
+
 void hf_pieces_fini(struct hf_pieces *pieces) {
 	for (uint32_t bits = 0; bits < HF_PIECE_CLASSES; bits++) {
-		for (struct hf_chunk *chunk = pieces->chunks[bits]; chunk != NULL;) {
-			struct hf_chunk *next = chunk->next;
-			chunk_free(pieces, chunk);
-			chunk = next;
-		}
-		pieces->chunks[bits] = NULL;
+		all_free(pieces, &pieces->chunks[bits]);
+		all_free(pieces, &pieces->full[bits]);
 	}
 	while (unused_free(pieces))
 		continue;
@@ -109,7 +127,7 @@ static uint32_t pieces_of(const struct hf_pieces *pieces, uint32_t bits) {
 
 static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
 	uint32_t count = pieces_of(pieces, bits);
-	size_t piece = hf_piece_bytes(bits);
+	size_t piece = HF_LINE + hf_piece_bytes(bits);
 	struct hf_chunk *chunk = hf_memory_new(sizeof(*chunk));
 	if (chunk == NULL)
 		return NULL;
@@ -122,12 +140,11 @@ static struct hf_chunk *chunk_new(struct hf_pieces *pieces, uint32_t bits) {
 		hf_memory_free(chunk);
 		return NULL;
 	}
-	HF_ASSERT((uintptr_t)chunk->memory % HF_LINE == 0);
+	HF_ASSERT((uintptr_t)chunk->memory % HF_PIECE_ALIGNMENT == 0);
 	chunk->first =
 		(uint8_t *)chunk->memory + (huge == 0 ? 0 : -(uintptr_t)chunk->memory & (huge - 1));
 	chunk->all = chunk->free = count == 64 ? UINT64_MAX : ((uint64_t)1 << count) - 1;
-	chunk->next = pieces->chunks[bits];
-	pieces->chunks[bits] = chunk;
+	list_add(&pieces->chunks[bits], chunk);
 	return chunk;
 }
 
@@ -146,7 +163,31 @@ static struct hf_chunk *chunk_with(const struct hf_pieces *pieces, uint32_t bits
 
 /* Of a piece of this chunk. */
 static uint8_t *piece_at(const struct hf_chunk *chunk, uint32_t i) {
-	return chunk->first + i * chunk->piece_bytes;
+	return chunk->first + i * chunk->piece_bytes + HF_LINE;
+}
+
+/* Whose piece it is stands before it, once it was taken. */
+static struct hf_chunk **chunk_of(void *piece) {
+	return (struct hf_chunk **)(void *)((uint8_t *)piece - HF_LINE);
+}
+
+/* Who looks for a free piece meets no chunk that has none, however many there are. */
+static void set_used(struct hf_pieces *pieces, uint32_t bits, struct hf_chunk *chunk,
+		     uint64_t piece) {
+	chunk->free &= ~piece;
+	if (chunk->free == 0) {
+		list_remove(chunk);
+		list_add(&pieces->full[bits], chunk);
+	}
+}
+
+static void set_free(struct hf_pieces *pieces, uint32_t bits, struct hf_chunk *chunk,
+		     uint64_t piece) {
+	if (chunk->free == 0) {
+		list_remove(chunk);
+		list_add(&pieces->chunks[bits], chunk);
+	}
+	chunk->free |= piece;
 }
 
 static void *take(struct hf_pieces *pieces, uint32_t bits, bool must, bool *ret_zero) {
@@ -165,14 +206,17 @@ static void *take(struct hf_pieces *pieces, uint32_t bits, bool must, bool *ret_
 		piece = piece_at(chunk, i);
 		*ret_zero = (chunk->dirty & bit) == 0;
 		pieces->bytes += (chunk->there & bit) == 0 ? chunk->piece_bytes : 0;
-		chunk->free &= ~bit;
+		set_used(pieces, bits, chunk, bit);
 		chunk->there |= bit;
 		chunk->dirty |= bit;
 	}
 	bool ask = piece != NULL && pieces->wanted[bits] != 0;
 	hf_unlock(&pieces->lock);
-	if (piece != NULL)
+	/* Without the lock: it may be the first time that this memory is touched. */
+	if (piece != NULL) {
+		*chunk_of(piece) = chunk;
 		hf_note_new(piece, hf_piece_bytes(bits));
+	}
 	if (ask)
 		hf_helper_ask(pieces->helper);
 	return piece;
@@ -198,17 +242,13 @@ void hf_piece_free(struct hf_pieces *pieces, void *piece, uint32_t bits) {
 	if (piece == NULL)
 		return;
 	hf_note_dead(piece, hf_piece_bytes(bits));
-	size_t span = pieces_of(pieces, bits) * hf_piece_bytes(bits);
 	hf_lock(&pieces->lock);
-	struct hf_chunk **at = &pieces->chunks[bits];
-	while ((uintptr_t)piece - (uintptr_t)(*at)->first >= span)
-		at = &(*at)->next;
-	struct hf_chunk *chunk = *at;
-	chunk->free |= (uint64_t)1
-		       << ((size_t)((uint8_t *)piece - chunk->first) / hf_piece_bytes(bits));
+	struct hf_chunk *chunk = *chunk_of(piece);
+	size_t number = (size_t)((uint8_t *)piece - chunk->first) / chunk->piece_bytes;
+	set_free(pieces, bits, chunk, (uint64_t)1 << number);
 	bool unused = chunk->free == chunk->all;
 	if (unused) {
-		*at = chunk->next;
+		list_remove(chunk);
 		chunk_free(pieces, chunk);
 	}
 	hf_unlock(&pieces->lock);
@@ -229,6 +269,8 @@ void hf_pieces_want(struct hf_pieces *pieces, uint32_t bits, int32_t more) {
 
 static bool is_short(const struct hf_pieces *pieces, uint32_t bits) {
 	uint32_t ready = 0;
+	if (pieces->wanted[bits] == 0)
+		return false;
 	for (const struct hf_chunk *at = pieces->chunks[bits]; at != NULL; at = at->next)
 		ready += (uint32_t)__builtin_popcountll(free_ones(at, true));
 	return ready < pieces->wanted[bits];
@@ -250,7 +292,7 @@ static bool help_begin(struct hf_pieces *pieces) {
 	pieces->helped_bits = bits;
 	pieces->helped_number = (uint32_t)__builtin_ctzll(free_ones(chunk, false));
 	pieces->helped_bytes = 0;
-	chunk->free &= ~((uint64_t)1 << pieces->helped_number);
+	set_used(pieces, bits, chunk, (uint64_t)1 << pieces->helped_number);
 	return true;
 }
 
@@ -258,7 +300,7 @@ static bool help_begin(struct hf_pieces *pieces) {
 static void help_end(struct hf_pieces *pieces) {
 	struct hf_chunk *chunk = pieces->helped;
 	uint64_t bit = (uint64_t)1 << pieces->helped_number;
-	chunk->free |= bit;
+	set_free(pieces, pieces->helped_bits, chunk, bit);
 	chunk->there |= bit;
 	pieces->bytes += chunk->piece_bytes;
 	pieces->helped = NULL;

@@ -26,15 +26,24 @@
 #define HF_CHUNK_HUGE ((size_t)32 << 20)
 #define HF_CHUNK_SMALL ((size_t)1 << 20)
 #define HF_PIECE_EXTRA (1 + HF_MAP_TAIL_LINES) /* lines */
+/*
+ * A chunk's memory is aligned so. Before each piece stands a line that tells its chunk, so the
+ * second line of a piece is aligned so again (but for bits = 0): a table's first home line.
+ */
+#define HF_PIECE_ALIGNMENT 128u
+
+_Static_assert(HF_MAP_BITS_MIN >= 1 && (1 + HF_PIECE_EXTRA) * HF_LINE % HF_PIECE_ALIGNMENT == 0,
+	       "pieces of tables stand side by side");
 
 struct hf_chunk;
 struct hf_helper;
 
 struct hf_pieces {
-	const struct hf_allocator *allocator; /* at least 64-byte aligned */
+	const struct hf_allocator *allocator; /* aligned to HF_PIECE_ALIGNMENT at least */
 	size_t chunk_bytes;
 	struct hf_helper *helper; /* NULL: who needs memory finds it */
-	struct hf_chunk *chunks[HF_PIECE_CLASSES];
+	struct hf_chunk *chunks[HF_PIECE_CLASSES]; /* that have free pieces */
+	struct hf_chunk *full[HF_PIECE_CLASSES];
 	uint64_t bytes;		 /* of the pieces that have memory */
 	struct hf_chunk *unused; /* to be given back to the system */
 	uint32_t lock;

@@ -13,12 +13,18 @@
 #define FILL_NEW(slots) ((slots)*6 / 10)	   /* not more, in a table that takes over */
 #define FILL_MIN(slots) ((slots) / 8)		   /* with fewer, a smaller table will do */
 
+#define SURVEY_BITS 6u /* in a table without long runs each 2^this lines have their share */
+#define RUN_MAX 256u   /* lines; at random there is no such run */
+#define CROWD_SHARE 64u /* a table becomes larger because of one if it is not emptier than this */
+
 static uint32_t slot_words(const struct hf_map *map) {
 	return map->kind == HF_MAP_U64 ? 2 : 1;
 }
 
 static hf_table table_at(const struct hf_table_head *head, uint32_t bits) {
-	return ((uintptr_t)head + HF_LINE) | (64 - bits);
+	uint64_t lines = (uintptr_t)head + HF_LINE;
+	HF_ASSERT(lines % HF_PIECE_ALIGNMENT == 0);
+	return lines | (64 - bits);
 }
 
 static hf_table table_new(struct hf_map *map, uint32_t bits) {
@@ -248,6 +254,8 @@ static uint32_t bits_next(const struct hf_map *map, const struct hf_map_shard *s
 	uint32_t bits = bits_for(map, shard->live + coming);
 	if (bits < shard->bits_min)
 		bits = shard->bits_min;
+	if (bits <= shard->dense_bits && shard->live > shard->dense_live)
+		bits = shard->dense_bits + 1;
 	while (bits < HF_MAP_BITS_MAX && !fits(map, shard, 0, bits))
 		bits++;
 	return bits;
@@ -264,6 +272,19 @@ static void want(struct hf_map *map, struct hf_map_shard *shard, uint32_t bits) 
 	shard->wanted = bits;
 }
 
+/* No table of so many bits is asked for, for a while, or before there are far fewer entries. */
+static void avoid(struct hf_map_shard *shard, uint32_t bits) {
+	shard->dense_bits = bits;
+	shard->dense_calls = 4 * hf_table_count(shard->table);
+	shard->dense_live = shard->live / 2;
+}
+
+/* Of the table to take over now: a larger one, where this one has too long a run. */
+static uint32_t bits_wanted(const struct hf_map *map, const struct hf_map_shard *shard) {
+	uint32_t bits = bits_next(map, shard), now = hf_table_bits(shard->table);
+	return shard->crowded && bits <= now ? now + 1 : bits;
+}
+
 /* `must`: not only if the next table's memory is there, or nobody helps to find it. */
 static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_t bits, bool must) {
 	HF_ASSERT(shard->phase == HF_PHASE_STILL);
@@ -278,6 +299,9 @@ static bool resize_begin(struct hf_map *map, struct hf_map_shard *shard, uint32_
 	shard->next = table_at(head, bits);
 	shard->phase = HF_PHASE_WARMING;
 	shard->warmed = 0;
+	if (shard->crowded)
+		avoid(shard, hf_table_bits(shard->table));
+	shard->crowded = false;
 	return true;
 }
 
@@ -408,18 +432,78 @@ static bool is_resize_due(const struct hf_map *map, const struct hf_map_shard *s
 	uint64_t slots = hf_table_slots(shard->table);
 	uint32_t bits = hf_table_bits(shard->table);
 	bool full = hf_table_head(shard->table)->used > FILL_MAX(slots);
-	return full || (shard->live < FILL_MIN(slots) && bits > shard->bits_min &&
-			bits_next(map, shard) < bits);
+	return full || shard->crowded ||
+	       (shard->live < FILL_MIN(slots) && bits > shard->bits_min &&
+		bits_next(map, shard) < bits);
+}
+
+/* To a larger table at once, to a smaller one once that is known to keep apart what is there. */
+static void resize(struct hf_map *map, struct hf_map_shard *shard) {
+	uint32_t bits = bits_wanted(map, shard);
+	if (bits < hf_table_bits(shard->table) && bits > SURVEY_BITS) {
+		shard->phase = HF_PHASE_SURVEYING;
+		shard->survey_bits = bits;
+		shard->surveyed = shard->gathered = 0;
+	} else if (resize_begin(map, shard, bits, false)) {
+		warm_lines(map, shard, HF_MAP_WARM_LINES);
+	}
+}
+
+/* It does, and is begun, or a larger one that is wanted by now; if there is no memory, later. */
+static void survey_end(struct hf_map *map, struct hf_map_shard *shard) {
+	shard->phase = HF_PHASE_STILL;
+	shard->dense_bits = 0;
+	if (!is_resize_due(map, shard))
+		return;
+	uint32_t bits = bits_wanted(map, shard);
+	if (bits < shard->survey_bits)
+		bits = shard->survey_bits;
+	if (resize_begin(map, shard, bits, false))
+		warm_lines(map, shard, HF_MAP_WARM_LINES);
+	else
+		shard->phase = HF_PHASE_SURVEYING;
+}
+
+/*
+ * Looks at so many lines more of a table that is to become smaller. Where a program has removed
+ * what a cursor showed, in its order, what is left stands close together, and in a table for so few
+ * entries it would stand in one long run: no search in it would end, and one call would have to
+ * move it. So no part of the new table may get more than a whole table may have.
+ */
+static void survey_lines(struct hf_map *map, struct hf_map_shard *shard, uint64_t lines) {
+	uint32_t words = slot_words(map), steps = hf_table_bits(shard->table) - shard->survey_bits;
+	uint64_t homes = hf_table_homes(shard->table), count = hf_table_count(shard->table);
+	uint64_t window = (uint64_t)1 << (SURVEY_BITS + steps);
+	uint64_t most = FILL_MAX(((uint64_t)HF_LINE_WORDS << SURVEY_BITS) / words);
+	for (; lines > 0 && shard->surveyed < count; lines--, shard->surveyed++) {
+		const uint64_t *line = hf_table_line(shard->table, shard->surveyed);
+		/* What overflows the last home line belongs to its window. */
+		if (shard->surveyed % window == 0 && shard->surveyed < homes)
+			shard->gathered = 0;
+		for (uint32_t i = 0; i < HF_LINE_WORDS; i += words)
+			shard->gathered += hf_atomic_load(&line[i], HF_RELAXED) >= HF_MARKS;
+		if (shard->gathered > most) {
+			avoid(shard, shard->survey_bits);
+			shard->phase = HF_PHASE_STILL;
+			return;
+		}
+	}
+	if (shard->surveyed == count)
+		survey_end(map, shard);
 }
 
 void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 	hf_pieces_tend(&map->pieces);
+	if (shard->dense_bits != 0 && --shard->dense_calls == 0)
+		shard->dense_bits = 0;
 	if (shard->limbo_count != 0)
 		limbo_drain(map, shard, shard->limbo_count < HF_MAP_LIMBO_EAGER);
 	if (shard->phase == HF_PHASE_MOVING) {
 		move_lines(map, shard, HF_MAP_MOVE_LINES);
 	} else if (shard->phase == HF_PHASE_WARMING) {
 		warm_lines(map, shard, HF_MAP_WARM_LINES);
+	} else if (shard->phase == HF_PHASE_SURVEYING) {
+		survey_lines(map, shard, HF_MAP_SURVEY_LINES);
 	} else if (shard->phase == HF_PHASE_FREEZING) {
 		(void)move_begin(map, shard);
 	} else if (shard->retired != 0) {
@@ -429,8 +513,8 @@ void hf_shard_tend(struct hf_map *map, struct hf_map_shard *shard) {
 		bool soon = hf_table_head(shard->table)->used > FILL_SOON(slots);
 		if (!is_resize_due(map, shard))
 			want(map, shard, soon ? hf_table_bits(shard->table) + 1 : 0);
-		else if (resize_begin(map, shard, bits_next(map, shard), false))
-			warm_lines(map, shard, HF_MAP_WARM_LINES);
+		else
+			resize(map, shard);
 	}
 }
 
@@ -454,10 +538,25 @@ static bool fits_in_next(const struct hf_map *map, struct hf_map_shard *shard, u
 	return answer;
 }
 
+/*
+ * Does a search for this hash go far? Then entries are close together where others were removed,
+ * and a larger table keeps them apart; but for hashes that are the same whatever its size, so it
+ * must not be all too large.
+ */
+static bool is_crowded(const struct hf_map *map, const struct hf_map_shard *shard, uint64_t hash) {
+	const uint64_t *line = hf_table_line(shard->table, hf_table_home(shard->table, hash));
+	for (uint32_t i = 0; i < RUN_MAX; i++, line += HF_LINE_WORDS)
+		if (has_mark(map, line, HF_MARK_EMPTY))
+			return false;
+	return hf_table_slots(shard->table) / CROWD_SHARE < shard->live;
+}
+
 static uint64_t *room_at_once(struct hf_map *map, struct hf_map_shard *shard, uint64_t hash) {
 	bool moving = shard->phase == HF_PHASE_MOVING;
 	if (moving ? !fits_in_next(map, shard, hash) : is_full(shard))
 		return NULL;
+	if (shard->phase == HF_PHASE_STILL && !shard->crowded)
+		shard->crowded = is_crowded(map, shard, hash);
 	return slot_for(map, hf_shard_table(shard, hash), hash);
 }
 
@@ -473,11 +572,17 @@ static bool make_room(struct hf_map *map, struct hf_map_shard *shard) {
 	}
 	if (shard->phase == HF_PHASE_FREEZING)
 		return move_begin(map, shard);
+	shard->phase = HF_PHASE_STILL; /* or SURVEYING, for a smaller table */
 	/* If it is not full, its last lines are: in a larger one, fewer have their home there. */
-	uint32_t bits = bits_next(map, shard);
-	if (!is_full(shard) && bits <= hf_table_bits(shard->table))
-		bits = hf_table_bits(shard->table) + 1;
+	uint32_t bits = bits_wanted(map, shard), now = hf_table_bits(shard->table);
+	if (bits <= now)
+		bits = is_full(shard) ? now : now + 1;
 	return resize_begin(map, shard, bits, true);
+}
+
+/* Inside the map: who has to wait for readers would wait for itself. */
+static bool is_inside(const struct hf_pin *pin) {
+	return hf_atomic_load(&pin->epoch, HF_RELAXED) != 0;
 }
 
 /* A writer's patience with a reader. */
@@ -492,16 +597,20 @@ static bool wait_for_readers(struct hf_map *map, struct hf_pin *pin, struct wait
 		wait->begin_ns = now_ns;
 		hf_atomic_fetch_add(&map->waits, 1u, HF_RELAXED);
 	}
-	bool for_itself = hf_atomic_load(&pin->epoch, HF_RELAXED) != 0;
-	if (for_itself || now_ns - wait->begin_ns >= (uint64_t)map->patience_ms * 1000000)
+	if (is_inside(pin) || now_ns - wait->begin_ns >= (uint64_t)map->patience_ms * 1000000)
 		return false;
 	hf_thread_yield();
 	return true;
 }
 
-static bool refuse(struct hf_map *map, bool waited, uint64_t stamp, const char *what,
-		   struct hf_err *err) {
+static bool refuse(struct hf_map *map, const struct hf_pin *pin, bool waited, uint64_t stamp,
+		   const char *what, struct hf_err *err) {
 	char name[HF_MAP_NAME_MAX + 1];
+	if (waited && is_inside(pin))
+		return hf_fail(err, HF_NOMEM,
+			       "map '%s' cannot %s: thread '%s' is between hf_map_enter and "
+			       "hf_map_exit, and would have to wait for itself",
+			       map->name, what, pin->name);
 	if (waited && hf_epochs_culprit(&map->epochs, stamp, name, sizeof(name)))
 		return hf_fail(err, HF_NOMEM,
 			       "map '%s' cannot %s: thread '%s' has been reading in it for more "
@@ -527,7 +636,7 @@ uint64_t *hf_shard_room(struct hf_map *map, struct hf_map_shard *shard, struct h
 		if (!make_room(map, shard)) {
 			bool readers = may_wait(map, shard, &stamp);
 			if (!readers || !wait_for_readers(map, pin, &wait)) {
-				(void)refuse(map, readers, stamp, "grow", err);
+				(void)refuse(map, pin, readers, stamp, "grow", err);
 				return NULL;
 			}
 		}
@@ -541,7 +650,7 @@ bool hf_map_wait_passed(struct hf_map *map, struct hf_pin *pin, uint64_t stamp, 
 	struct wait wait = { 0 };
 	while (!hf_epochs_passed(&map->epochs, stamp))
 		if (!wait_for_readers(map, pin, &wait))
-			return refuse(map, true, stamp, what, err);
+			return refuse(map, pin, true, stamp, what, err);
 	return true;
 }
 
@@ -552,7 +661,7 @@ bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, struct hf
 		(void)hf_blocks_drain(blocks, &map->depot);
 		if (hf_blocks_are_full(blocks) && !hf_blocks_widen(blocks) &&
 		    !wait_for_readers(map, pin, &wait))
-			return refuse(map, true, hf_blocks_oldest(blocks)->stamp,
+			return refuse(map, pin, true, hf_blocks_oldest(blocks)->stamp,
 				      "free old records", err);
 	}
 	return true;

@@ -9,8 +9,8 @@
  * its first line on, and a walk in the order of the hashes is the same walk in a table of any size.
  *
  * A table is a piece of a head, 2^bits home lines and a tail. A reader gets it as one word: the
- * address of line 0, in the six lowest bits by how much a hash is to be shifted right to be the
- * number of its home line, and in the highest one whether the shard is frozen.
+ * address of line 0, which has seven bits to spare: in the six lowest by how much a hash is to be
+ * shifted right to be the number of its home line, in the seventh whether the shard is frozen.
  */
 #ifndef HF_MAP_TABLE_H
 #define HF_MAP_TABLE_H
@@ -29,18 +29,19 @@ enum hf_mark {
 };
 
 struct hf_table_head {
-	uint64_t next;	/* the table that this one is emptied into; set before the first HF_MOVED */
+	uint64_t next;	/* that this one is emptied into; set before the first HF_MARK_MOVED */
 	uint64_t used;	/* slots that are not empty. The writer's */
 	uint64_t words; /* of a slot */
 };
 
 typedef uint64_t hf_table; /* the word; 0: none */
 
-#define HF_TABLE_ADDRESS (HF_ADDRESS_MASK & ~(uint64_t)63)
-#define HF_TABLE_FROZEN ((uint64_t)1 << 63)
+#define HF_TABLE_FROZEN ((uint64_t)1 << 6)
+
+_Static_assert(2 * HF_TABLE_FROZEN == HF_PIECE_ALIGNMENT, "a bit of the address is free for it");
 
 static inline uint64_t *hf_table_lines(hf_table table) {
-	return (uint64_t *)(uintptr_t)(table & HF_TABLE_ADDRESS);
+	return (uint64_t *)(uintptr_t)(table & -(uint64_t)HF_PIECE_ALIGNMENT);
 }
 
 static inline struct hf_table_head *hf_table_head(hf_table table) {
@@ -100,15 +101,36 @@ static inline uint32_t hf_is_same(uint64_t a, uint64_t b) {
 }
 
 /*
- * A bit for the slot of this line with `key`, at the place of its first word; 0 if there is none.
- * Which slot it is decides no branch: one that is mispredicted would wait for the line, and the CPU
- * could not fetch those of the next searches meanwhile.
+ * `at`, if its word is `key`, else `slot`. By hand on x86-64, since the fewer instructions a search
+ * takes, the more of them wait for their lines at a time (of gcc's it takes twice as many). There a
+ * load acquires; but the compiler orders no other memory behind it: only what `slot` points to may
+ * be relied on then. Volatile, so that it stays between hf_pin and hf_unpin.
  */
-static inline uint32_t hf_line_find(const uint64_t *line, uint64_t key) {
-	return hf_is_same(hf_atomic_load(&line[0], HF_ACQUIRE), key) |
-	       hf_is_same(hf_atomic_load(&line[2], HF_ACQUIRE), key) << 2 |
-	       hf_is_same(hf_atomic_load(&line[4], HF_ACQUIRE), key) << 4 |
-	       hf_is_same(hf_atomic_load(&line[6], HF_ACQUIRE), key) << 6;
+#if defined(__x86_64__) && !defined(HF_BASE_TSAN) && !defined(HF_INTERLEAVE)
+static inline uint64_t *hf_slot_choose(uint64_t *slot, uint64_t *at, uint64_t key) {
+	__asm__ volatile("cmpq %2, %1\n\tcmoveq %3, %0"
+			 : "+r"(slot)
+			 : "m"(*at), "r"(key), "r"(at)
+			 : "cc");
+	return slot;
+}
+#else
+static inline uint64_t *hf_slot_choose(uint64_t *slot, uint64_t *at, uint64_t key) {
+	uintptr_t mask = -(uintptr_t)hf_is_same(hf_atomic_load(at, HF_ACQUIRE), key);
+	return (uint64_t *)(((uintptr_t)slot & ~mask) | ((uintptr_t)at & mask));
+}
+#endif
+
+/*
+ * The slot of this line with `key`; NULL if it has none: then hf_table_find has to look on. Which
+ * slot it is decides no branch: one that is mispredicted would wait for the line, and the CPU could
+ * not fetch those of the next searches meanwhile.
+ */
+static inline uint64_t *hf_line_find(uint64_t *line, uint64_t key) {
+	uint64_t *slot = hf_slot_choose(NULL, line, key);
+	for (uint32_t i = 2; i < HF_LINE_WORDS; i += 2)
+		slot = hf_slot_choose(slot, &line[i], key);
+	return slot;
 }
 
 /*

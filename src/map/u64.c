@@ -41,24 +41,6 @@ static inline uint64_t *home_of(hf_table table, uint64_t hash) {
 	return hf_table_line(table, hf_table_home(table, hash));
 }
 
-/* The value beside the lowest bit of what hf_line_find found. */
-static inline uint64_t *value_at(uint64_t *line, uint32_t found) {
-	return line + __builtin_ctz(found) + 1;
-}
-
-/* What the home line has of a key that is like no mark. The thread is pinned. */
-struct near {
-	hf_table table;
-	uint64_t *home;
-	uint32_t found; /* as hf_line_find; 0: look on */
-};
-
-static inline struct near look_near(const struct hf_map *map, uint64_t hash, uint64_t key) {
-	hf_table table = table_of(map, hf_shard_number(map, hash));
-	uint64_t *home = home_of(table, hash);
-	return (struct near){ table, home, hf_line_find(home, key) };
-}
-
 static inline bool is_watched(const struct hf_map_thread *thread, uint32_t right) {
 	return HF_UNLIKELY((hf_atomic_load(&thread->watch, HF_RELAXED) & right) != 0);
 }
@@ -76,11 +58,16 @@ static inline bool is_watched(const struct hf_map_thread *thread, uint32_t right
 
 /* ---- reading */
 
-/* The rest of a get that did not find its key in its home line. */
-static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *thread,
-							hf_table table, uint64_t hash, uint64_t key,
+/*
+ * A get of any key, but for the pin, which it ends. What hf_map_get knew already is found anew, for
+ * which any table will do that is published while the thread is pinned: to keep it at hand would
+ * cost the usual get registers.
+ */
+static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *thread, uint64_t key,
 							uint64_t *ret, uint64_t outer) {
-	const uint64_t *slot = hf_table_find(table, hash, key);
+	struct place place = place_of(thread->map, key);
+	hf_table table = table_of(thread->map, place.shard);
+	const uint64_t *slot = hf_table_find(table, place.hash, place.key);
 	if (slot != NULL)
 		*ret = hf_atomic_load(&slot[1], HF_ACQUIRE);
 	hf_unpin(&thread->pin, outer);
@@ -90,10 +77,8 @@ static __attribute__((noinline)) enum hf_status get_far(struct hf_map_thread *th
 static __attribute__((noinline)) enum hf_status get_watched(struct hf_map_thread *thread,
 							    uint64_t key, uint64_t *ret) {
 	GUARD(thread, HF_MAP_READ, "get", &key, 1);
-	struct place place = place_of(thread->map, key);
 	uint64_t outer = hf_pin(&thread->map->epochs, &thread->pin);
-	hf_table table = table_of(thread->map, place.shard);
-	return get_far(thread, table, place.hash, place.key, ret, outer);
+	return get_far(thread, key, ret, outer);
 }
 
 /* The hot path has no call but the last, so that it need not save registers. */
@@ -103,14 +88,15 @@ enum hf_status hf_map_get(struct hf_map_thread *thread, uint64_t key, uint64_t *
 	const struct hf_map *map = thread->map;
 	uint64_t hash = hf_hash_u64(map, key);
 	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
-	struct near near = look_near(map, hash, key);
-	if (HF_UNLIKELY(near.found == 0))
-		return get_far(thread, near.table, hash, key, ret, outer);
+	hf_table table = table_of(map, hf_shard_number(map, hash));
+	const uint64_t *slot = hf_line_find(home_of(table, hash), key);
+	if (HF_UNLIKELY(slot == NULL))
+		return get_far(thread, key, ret, outer);
 	/*
 	 * Removed meanwhile, or moved: then the value is what it was at that moment, for the slot
 	 * is not used again before this thread is out. So nothing needs to be looked at again.
 	 */
-	*ret = hf_atomic_load(value_at(near.home, near.found), HF_ACQUIRE);
+	*ret = hf_atomic_load(&slot[1], HF_ACQUIRE);
 	hf_unpin(&thread->pin, outer);
 	return HF_OK;
 }
@@ -118,17 +104,12 @@ enum hf_status hf_map_get(struct hf_map_thread *thread, uint64_t key, uint64_t *
 #define BATCH 16u
 
 static inline bool load(hf_table table, const struct place *place, uint64_t *ret) {
-	uint64_t *home = home_of(table, place->hash);
-	uint32_t near = hf_line_find(home, place->key);
-	const uint64_t *value = value_at(home, near | 1u << 31);
-	if (HF_UNLIKELY(near == 0)) {
-		const uint64_t *slot = hf_table_find(table, place->hash, place->key);
-		if (slot == NULL)
-			return false;
-		value = slot + 1;
-	}
-	*ret = hf_atomic_load(value, HF_ACQUIRE);
-	return true;
+	const uint64_t *slot = hf_line_find(home_of(table, place->hash), place->key);
+	if (HF_UNLIKELY(slot == NULL))
+		slot = hf_table_find(table, place->hash, place->key);
+	if (slot != NULL)
+		*ret = hf_atomic_load(&slot[1], HF_ACQUIRE);
+	return slot != NULL;
 }
 
 enum hf_status hf_map_get_many(struct hf_map_thread *thread, size_t count, const uint64_t *keys,
@@ -286,12 +267,13 @@ enum hf_status hf_map_put(struct hf_map_thread *thread, uint64_t key, uint64_t v
 	const struct hf_map *map = thread->map;
 	uint64_t hash = hf_hash_u64(map, key);
 	uint64_t outer = hf_pin_fast(&map->epochs, &thread->pin);
-	struct near near = look_near(map, hash, key);
-	if (HF_UNLIKELY(near.found == 0 || (near.table & HF_TABLE_FROZEN) != 0)) {
+	hf_table table = table_of(map, hf_shard_number(map, hash));
+	uint64_t *slot = hf_line_find(home_of(table, hash), key);
+	if (HF_UNLIKELY(slot == NULL || (table & HF_TABLE_FROZEN) != 0)) {
 		hf_unpin(&thread->pin, outer);
 		return put_far(thread, key, value);
 	}
-	hf_atomic_store(value_at(near.home, near.found), value, HF_RELEASE);
+	hf_atomic_store(&slot[1], value, HF_RELEASE);
 	hf_unpin(&thread->pin, outer);
 	return HF_OK;
 }

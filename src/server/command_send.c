@@ -102,8 +102,7 @@ void hf_send_execute(struct hf_loop *loop) {
 			hf_out_error(&conn->out, hf_status_name(reply.status), reply.text);
 		conn->queued--;
 	}
-	/* Not at the end of the pass: a flush that is over must not wait for the rest of it. */
-	hf_engine_flush(loop->engine);
+	loop->queued = true;
 	hf_engine_unlock(loop->engine);
 	hf_loop_measure(loop, loop->server->latencies[HF_COMMAND_SEND], batch->count);
 	batch->count = 0;

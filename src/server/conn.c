@@ -11,6 +11,7 @@
 #include "os/memory.h"
 #include "server/loop.h"
 
+#define BY_EDGES (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 #define LINGER_MAX 1048576u /* bytes thrown away for a client that does not stop */
 
 struct hf_conn *hf_conn_new(struct hf_loop *loop, int fd, uint64_t id) {
@@ -23,7 +24,7 @@ struct hf_conn *hf_conn_new(struct hf_loop *loop, int fd, uint64_t id) {
 	conn->id = id;
 	conn->born_ns = hf_clock_monotonic_ns();
 	conn->out.pool = &loop->pool;
-	conn->interest = EPOLLIN;
+	conn->interest = BY_EDGES;
 	return conn;
 }
 
@@ -79,7 +80,14 @@ enum hf_conn_input hf_conn_read(struct hf_conn *conn) {
 		return read_and_discard(conn);
 	if (!make_room(conn))
 		return HF_INPUT_BROKEN;
-	ssize_t count = read(conn->fd, conn->in + conn->in_end, conn->in_cap - conn->in_end);
+	size_t room = conn->in_cap - conn->in_end;
+	ssize_t count;
+	do
+		count = read(conn->fd, conn->in + conn->in_end, room);
+	while (count < 0 && errno == EINTR);
+	/* A short read took all there was; of what comes now, epoll will tell. */
+	if (count < (ssize_t)room && !conn->behind)
+		conn->readable = false;
 	if (count > 0)
 		conn->in_end += (size_t)count;
 	else if (conn->in_start == conn->in_end)
@@ -165,21 +173,41 @@ static bool stands_aside(const struct hf_conn *conn) {
 	return conn->aside && (conn->fragments > 0 || hf_out_pending(&conn->out) > 0);
 }
 
+/* Who is not read now may be watched still: most have sent nothing when they are read again. */
+static uint32_t wanted(const struct hf_conn *conn) {
+	uint32_t in = conn->interest & BY_EDGES;
+	if (hf_conn_reads(conn))
+		in = conn->lingering ? EPOLLIN : BY_EDGES;
+	return in | (conn->blocked ? EPOLLOUT : 0u);
+}
+
+static void watch(struct hf_conn *conn, uint32_t interest) {
+	struct epoll_event event = { .events = interest, .data.ptr = &conn->source };
+	int rc = epoll_ctl(watcher(conn, conn->aside), EPOLL_CTL_MOD, conn->fd, &event);
+	HF_ASSERT(rc == 0);
+	conn->interest = interest;
+}
+
+void hf_conn_hush(struct hf_conn *conn) {
+	watch(conn, conn->interest & EPOLLOUT);
+}
+
 void hf_conn_watch(struct hf_conn *conn) {
-	uint32_t interest = (hf_conn_reads(conn) ? EPOLLIN : 0u) | (conn->blocked ? EPOLLOUT : 0u);
+	uint32_t interest = wanted(conn);
+	/* An edge tells once; a change tells again what is so. */
+	bool remind = conn->readable && hf_conn_reads(conn) && (interest & EPOLLET);
 	struct epoll_event event = { .events = interest, .data.ptr = &conn->source };
 	bool aside = stands_aside(conn);
-	int rc = 0;
 	/* Without memory for that it stays where it is: it is only a matter of who comes first. */
 	if (aside != conn->aside &&
 	    epoll_ctl(watcher(conn, aside), EPOLL_CTL_ADD, conn->fd, &event) == 0) {
-		rc = epoll_ctl(watcher(conn, conn->aside), EPOLL_CTL_DEL, conn->fd, NULL);
+		int rc = epoll_ctl(watcher(conn, conn->aside), EPOLL_CTL_DEL, conn->fd, NULL);
+		HF_ASSERT(rc == 0);
 		conn->aside = aside;
-	} else if (interest != conn->interest) {
-		rc = epoll_ctl(watcher(conn, conn->aside), EPOLL_CTL_MOD, conn->fd, &event);
+		conn->interest = interest;
+	} else if (interest != conn->interest || remind) {
+		watch(conn, interest);
 	}
-	HF_ASSERT(rc == 0);
-	conn->interest = interest;
 }
 
 /* ---- addresses --------------------------------------------------------------------------- */

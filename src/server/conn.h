@@ -74,6 +74,8 @@ struct hf_conn {
 	uint32_t answered;  /* keys of the MGET at in_start whose values were replied: it goes on */
 	uint32_t queued;    /* commands of this connection in the loop's batch */
 	uint32_t interest;  /* what epoll watches */
+	bool readable;	    /* the socket may hold bytes that epoll has told of */
+	bool behind;	    /* a short read leaves something: the end, or what is urgent */
 	uint32_t fragments; /* small reads in a row that brought no whole command */
 	bool aside;	    /* watched by the loop's `aside_fd` */
 	bool blocked;	    /* the socket is full, or got enough: wait for EPOLLOUT */
@@ -137,6 +139,11 @@ static inline void hf_conn_finish(struct hf_conn *conn) {
 	conn->in_start = conn->in_end;
 }
 
+/* The highest LSN that it waits for. There is one. */
+static inline uint64_t hf_conn_waits_for(const struct hf_conn *conn) {
+	return conn->marks[(conn->mark_first + conn->mark_count - 1) % HF_MARKS_MAX].durable_at;
+}
+
 /* The pass is over: what it wrote, but for an open reply, waits for its gate. */
 void hf_conn_seal(struct hf_conn *conn);
 /* What is sent at once: the system copies it, which takes some 30 us, and others wait. */
@@ -147,10 +154,13 @@ void hf_conn_seal(struct hf_conn *conn);
 HF_MUST bool hf_conn_flush(struct hf_conn *conn, uint64_t committed);
 #define HF_FRAGMENTS_MAX 4u
 /*
- * Tells epoll what the connection's flags ask for. One that reads slowly, or sends its commands in
- * many small pieces, stands aside meanwhile: see `aside_fd`.
+ * Tells epoll what the connection's flags ask for. It watches by edges: what was told is not told
+ * again, unless hf_conn_watch finds it unread. One that reads slowly, or sends its commands in many
+ * small pieces, stands aside meanwhile: see `aside_fd`.
  */
 void hf_conn_watch(struct hf_conn *conn);
+/* Nothing more is told of what comes, until hf_conn_watch finds that it is wanted. */
+void hf_conn_hush(struct hf_conn *conn);
 
 /* "127.0.0.1:50000", of the client's end and of ours; `buf` has room for HF_ADDRESS_MAX. */
 #define HF_ADDRESS_MAX 64u

@@ -24,8 +24,13 @@
 #define TURNS_WORK 64u	/* of all turns in a pass: after it no further one begins */
 #define CROWDED_MAX 16	/* passes without turns, while more were ready than are looked at in one */
 #define TURN_SLOW_NS 100000u /* of slow commands: after it no further one begins */
-#define STALL_NS 200000u     /* without the end of a flush, while replies wait for one */
-#define PASSES_MAX 8 /* from one turn of slow commands to the next, while others keep us busy */
+/*
+ * Between flushes, while turns go on: each takes some 80 us of processor time, by interrupts and
+ * the kernel's threads, as much as a hundred events.
+ */
+#define FLUSH_PACE_NS 800000u
+#define STALL_NS 200000u /* without the end of a flush, while replies wait for one */
+#define PASSES_MAX 8	 /* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -280,8 +285,11 @@ static void input(struct hf_loop *loop, struct hf_conn *conn, bool has_turn) {
 }
 
 static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t events) {
+	bool in = (events & EPOLLIN) != 0;
 	if (conn->fd < 0)
 		return;
+	conn->readable |= in;
+	conn->behind |= (events & (EPOLLRDHUP | EPOLLPRI)) != 0;
 	if (events & EPOLLOUT) {
 		/* What is still due may be much: it is sent by turns, before a slow command. */
 		conn->blocked = false;
@@ -290,14 +298,14 @@ static void conn_event(struct hf_loop *loop, struct hf_conn *conn, uint32_t even
 		enqueue(&loop->bulk, conn);
 		hf_conn_watch(conn);
 	}
-	if ((events & EPOLLIN) && conn->queue != NULL)
-		hf_conn_watch(conn); /* we know, and listen again when it has had its turn */
-	else if ((events & EPOLLIN) && conn->bulky && hf_conn_reads(conn))
+	if (in && hf_conn_reads(conn) && conn->bulky)
 		enqueue(&loop->bulk, conn);
-	else if ((events & EPOLLIN) && hf_conn_reads(conn))
+	else if (in && hf_conn_reads(conn))
 		input(loop, conn, false);
-	else if (events & (EPOLLERR | EPOLLHUP))
+	else if ((events & (EPOLLERR | EPOLLHUP)) && !(in && conn->queue != NULL))
 		kill_conn(loop, conn);
+	else if (in)
+		hf_conn_hush(conn); /* we know */
 }
 
 /* One connection's turn: what it has in its buffer, or one read; and one send, when it is over. */
@@ -389,7 +397,8 @@ static void advance(struct hf_loop *loop, struct hf_conn *conn) {
 		hf_conn_watch(conn);
 }
 
-static void send_replies(struct hf_loop *loop) {
+/* Of those that were written to, and of those that waited; the first have little, if `urgent`. */
+static void send_replies(struct hf_loop *loop, bool urgent) {
 	uint64_t committed = hf_engine_committed(loop->engine);
 	bool moved = committed != loop->committed;
 	if (moved || loop->waiting.count == 0)
@@ -402,8 +411,14 @@ static void send_replies(struct hf_loop *loop) {
 			continue;
 		hf_conn_seal(conn);
 		advance(loop, conn);
-		if (conn->fd >= 0 && conn->mark_count > 0)
-			list_add(&loop->waiting, conn, &conn->waiting);
+		if (conn->fd < 0 || conn->mark_count == 0)
+			continue;
+		list_add(&loop->waiting, conn, &conn->waiting);
+		uint64_t lsn = hf_conn_waits_for(conn);
+		if (!urgent || lsn <= loop->urgent_lsn)
+			continue;
+		loop->urgent_lsn = lsn;
+		loop->queued = true; /* perhaps by another loop, which gathers */
 	}
 	loop->dirty.count = 0;
 	if (!moved)
@@ -513,24 +528,47 @@ static bool dispatch(struct hf_loop *loop, const struct epoll_event *events, int
 	return commit;
 }
 
-/* Executes what the pass has so far, sends what is durable, flushes, sends what that released. */
-static void answer(struct hf_loop *loop, bool commit) {
+/*
+ * Does the next flush wait for more? Those whose turn comes are about to send more, and have much
+ * under way. Nobody with little waits for them, nor does a group that is full. Under the lock.
+ */
+static bool gathers(const struct hf_loop *loop) {
+	return loop->bulk.first != NULL && loop->now_ns < loop->flushed_ns + FLUSH_PACE_NS &&
+	       loop->urgent_lsn <= hf_engine_taken(loop->engine) &&
+	       !hf_engine_group_full(loop->engine);
+}
+
+/* Collects a flush that is over, and begins the next one, of all that is queued, or leaves it. */
+static void flush(struct hf_loop *loop, bool commit) {
+	struct hf_engine *engine = loop->engine;
+	hf_engine_lock(engine);
+	if (commit)
+		hf_engine_commit_poll(engine, loop->commit_fd);
+	loop->gathering = gathers(loop);
+	bool began = !loop->gathering && hf_engine_flush(engine);
+	loop->flying = began || hf_engine_flushing(engine);
+	hf_engine_unlock(engine);
+	if (began) {
+		loop->flushed_ns = loop->now_ns;
+		loop->moved_ns = loop->now_ns;
+	}
+}
+
+/*
+ * Executes what the pass has so far, all of it by turns or not, sends what is durable, flushes,
+ * sends what that released.
+ */
+static void answer(struct hf_loop *loop, bool commit, bool turns) {
 	hf_loop_execute(loop);
 	/* A read of what has long been durable does not wait for a flush to be submitted. */
-	send_replies(loop);
-	if (!commit && !loop->queued)
+	send_replies(loop, !turns);
+	if (!commit && !loop->queued && !loop->gathering)
 		return;
-	hf_engine_lock(loop->engine);
-	if (commit)
-		hf_engine_commit_poll(loop->engine, loop->commit_fd);
-	/* Not instead: what was queued after the commit waits for nobody but us. */
-	if (loop->queued)
-		hf_engine_flush(loop->engine);
-	hf_engine_unlock(loop->engine);
 	loop->queued = false;
+	flush(loop, commit);
 	if (commit)
 		release_held(loop);
-	send_replies(loop);
+	send_replies(loop, false);
 }
 
 /*
@@ -540,7 +578,8 @@ static void answer(struct hf_loop *loop, bool commit) {
  * long we make room.
  */
 static void let_flush_end(struct hf_loop *loop) {
-	if (loop->waiting.count == 0 || loop->now_ns < loop->moved_ns + STALL_NS)
+	if (loop->waiting.count == 0 || (loop->gathering && !loop->flying) ||
+	    loop->now_ns < loop->moved_ns + STALL_NS)
 		return;
 	hf_thread_nap();
 	loop->moved_ns = hf_clock_monotonic_ns();
@@ -562,7 +601,7 @@ static int wait_for_events(struct hf_loop *loop, struct epoll_event *events, int
 bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
 	bool slow = loop->slow.first != NULL || loop->jobs.first != NULL || loop->job.conn != NULL;
-	bool more = slow || loop->bulk.first != NULL;
+	bool more = slow || loop->bulk.first != NULL || loop->gathering;
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
 	int max = loop->work > PASS_WORK ? EVENTS_HEAVY : EVENTS_MAX;
 	let_flush_end(loop);
@@ -578,12 +617,13 @@ bool hf_loop_pass(struct hf_loop *loop) {
 	bool commit = dispatch(loop, events, count);
 	/* Who has little waits for nobody else's turn, neither for its flush nor its replies. */
 	if (commit || (count > 0 && loop->bulk.first != NULL))
-		answer(loop, commit);
+		answer(loop, commit, false);
 	/* A flush's end is as much work as a turn: who comes meanwhile does not wait for both. */
 	loop->turns_due = commit && !loop->turns_due;
 	if (!loop->turns_due) {
+		bool bulk = loop->bulk.first != NULL;
 		take_turns(loop, count == max);
-		answer(loop, false);
+		answer(loop, false, bulk);
 	}
 	bury_dead(loop); /* before it is counted what the others have */
 	evict(loop);
@@ -616,7 +656,7 @@ bool hf_loop_run(struct hf_loop *loop) {
 	hf_thread_give_way();
 	while (!hf_engine_stopped(loop->engine)) {
 		idle_waits = hf_loop_pass(loop) ? 0 : idle_waits + 1;
-		if (loop->draining && is_drained(loop, idle_waits))
+		if (loop->draining && !loop->gathering && is_drained(loop, idle_waits))
 			return true;
 	}
 	return false;

@@ -68,6 +68,10 @@ struct hf_loop {
 	bool draining;
 	uint64_t drain_began_ns;
 	bool queued;		/* the pass gave the engine something to flush */
+	uint64_t urgent_lsn;	/* somebody with little waits for it */
+	bool gathering;		/* no flush is begun before there is more */
+	bool flying;		/* one is under way */
+	uint64_t flushed_ns;	/* the last one began */
 	bool turn;		/* slow commands are run now */
 	uint64_t slow_bytes;	/* asked and answered by them in this turn */
 	uint64_t turn_until_ns; /* after that they are run in the next one */

@@ -86,7 +86,7 @@ uint64_t hf_stats_count(const struct hf_stats_snapshot *snapshot, struct hf_coun
 }
 
 int64_t hf_stats_level(const struct hf_stats_snapshot *snapshot, struct hf_gauge gauge) {
-	return (int64_t)hf_stats_count(snapshot, (struct hf_counter){ gauge.slot });
+	return (int64_t)hf_stats_count(snapshot, (struct hf_counter){ gauge.slot + 1 });
 }
 
 static const struct hf_stats_cells *cells_of(const struct hf_stats_snapshot *snapshot,
@@ -187,7 +187,7 @@ void hf_stats_item(const struct hf_stats_snapshot *snapshot, uint32_t i,
 		ret->count = hf_stats_count(snapshot, (struct hf_counter){ key->slot });
 		break;
 	case HF_STATS_GAUGE:
-		ret->level = hf_stats_level(snapshot, (struct hf_gauge){ key->slot });
+		ret->level = hf_stats_level(snapshot, (struct hf_gauge){ key->slot - 1 });
 		break;
 	case HF_STATS_HISTOGRAM:
 		ret->histogram.slot = key->slot;

@@ -21,7 +21,7 @@
 /* ---- keys ------------------------------------------------------------------------------------ */
 
 /* Ours, besides the caller's. */
-#define OUR_COUNTERS 2u
+#define OUR_COUNTERS 3u
 #define OUR_HISTOGRAMS 1u
 
 static bool name_is_good(const char *name, size_t len) {
@@ -108,7 +108,10 @@ enum hf_status hf_stats_counter(struct hf_stats *stats, const char *name, struct
 
 enum hf_status hf_stats_gauge(struct hf_stats *stats, const char *name, struct hf_gauge *ret,
 			      char *err, size_t err_cap) {
-	return register_key(stats, name, HF_STATS_GAUGE, &ret->slot, err, err_cap);
+	uint32_t slot;
+	enum hf_status status = register_key(stats, name, HF_STATS_GAUGE, &slot, err, err_cap);
+	ret->slot = (status == HF_OK ? slot : SLOT_LEVEL) - 1;
+	return status;
 }
 
 enum hf_status hf_stats_histogram(struct hf_stats *stats, const char *name,
@@ -171,9 +174,12 @@ enum hf_status hf_stats_new(const struct hf_stats_options *options, struct hf_st
 	hf_cond_init(&stats->moved);
 	/* In this order: their slots are known (stats_private.h). */
 	struct hf_counter counter;
+	struct hf_gauge gauge;
 	struct hf_histogram histogram;
 	enum hf_status status =
 		hf_stats_counter(stats, "stats.without_key", &counter, err, err_cap);
+	if (status == HF_OK)
+		status = hf_stats_gauge(stats, "stats.without_key.level", &gauge, err, err_cap);
 	if (status == HF_OK)
 		status = hf_stats_counter(stats, "stats.records_lost", &counter, err, err_cap);
 	if (status == HF_OK)

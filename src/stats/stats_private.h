@@ -13,7 +13,8 @@
 #define OCTAVE 128u	   /* buckets */
 #define RESTS UINT64_MAX   /* instead of an epoch: no snapshot needs to wait for the thread */
 #define SLOT_WITHOUT_KEY 0 /* of counters and of histograms */
-#define SLOT_LOST 1	   /* counter: records for which there was no memory */
+#define SLOT_LEVEL 1	   /* of gauges without a key */
+#define SLOT_LOST 2	   /* counter: records for which there was no memory */
 
 _Static_assert(sizeof(struct hf_stats_cells) == 512, "an index is a shift");
 

@@ -30,6 +30,7 @@ GROUPS = pathlib.Path("/sys/fs/cgroup/blkio")
 SEGMENTS = ["--segment-size", "1048576"]
 BYTES = 60000  # of the event that is held back
 BYTES_A_SECOND = 1024
+REST_SECONDS = 0.3  # without a thread at work, after which none will be
 WAIT_SECONDS = 2  # in which the next server must not become ready
 
 
@@ -83,10 +84,31 @@ def why_not():
         return f"loop devices or ext4 are not allowed here: {why}"
 
 
+def all_asleep(pid):
+    """Whether no thread of the process runs or is in the middle of a write."""
+    stats = [path.read_text() for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "S" for stat in stats)
+
+
+def come_to_rest(pid):
+    """
+    Waits until the server has written all that follows an event: the witness and the next segment are written by
+    threads with plain calls, and a process with such a call under way ends after it, and then after all before it.
+    """
+    deadline = time.monotonic() + 30
+    since = time.monotonic()
+    while time.monotonic() - since < REST_SECONDS:
+        if not all_asleep(pid):
+            since = time.monotonic()
+        assert since < deadline, "the server does not come to rest"
+        time.sleep(0.005)
+
+
 def leave_behind(server, brake):
-    """Kills the server while an event is on its way."""
+    """Kills the server while an event, and nothing else, is on its way."""
     with resp.Connection(server.connect()) as connection:
         assert connection.call("SET", "before", "1") == "OK"
+        come_to_rest(server.process.pid)
         brake.hold(server.process.pid)
         connection.send_raw(resp.encode("SET", "late", "x" * BYTES))
         connection.sock.settimeout(0.5)
@@ -96,7 +118,9 @@ def leave_behind(server, brake):
             pass
     begin = time.monotonic()
     server.kill9()
-    return time.monotonic() - begin
+    took = time.monotonic() - begin
+    assert took < BYTES / BYTES_A_SECOND / 2, f"killed in {took:.3f} s: its write was not left behind"
+    return took
 
 
 def wait_and_start(server, brake):

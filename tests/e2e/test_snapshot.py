@@ -382,9 +382,9 @@ class Taken(unittest.TestCase):
                 # One that cannot even be begun.
                 lsn = connection.call("HF.HASH")[0]
                 taken = pathlib.Path(server.data_dir, "snapshot-%016x.hfs.making" % lsn)
-                taken.write_bytes(b"")
-                self.assertRegex(connection.call("HF.SNAPSHOT"), r"^IO .*File exists")
-                taken.unlink()
+                taken.mkdir()
+                self.assertRegex(connection.call("HF.SNAPSHOT"), r"^IO .*\.making: Is a directory")
+                taken.rmdir()
                 resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE,
                                  (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
                 with Load(server):

@@ -491,6 +491,7 @@ static void show(struct actor *actor) {
 static void poll(struct actor *actor) {
 	hf_engine_lock(actor->engine);
 	hf_engine_commit_poll(actor->engine, actor->commit_fd);
+	hf_engine_flush(actor->engine);
 	hf_engine_unlock(actor->engine);
 	show(actor);
 }

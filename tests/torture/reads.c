@@ -1,10 +1,13 @@
 /*
- * reads - threads that read entities and plain keys without the lock, while another changes,
- * deletes and moves them, contracts grow, and snapshots are taken; every answer is checked.
+ * reads [SECONDS [MET]] - threads that read entities and plain keys without the lock, while another
+ * changes, deletes and moves them, contracts grow, and snapshots are taken; every answer is
+ * checked.
  *
  * Each key's writer notes the number of a change before it makes it (`begun`) and afterwards
  * (`done`). A reader looks at `done`, reads, looks at `begun`: what it got must be one version,
- * whole, of those between. Most reads must have done without the lock, or nothing was tested.
+ * whole, of those between. Most reads must have done without the lock, and many must have met a
+ * change, or nothing was tested: threads that share a processor meet seldom, so they go on until
+ * then.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -25,6 +28,8 @@
 #define TEXTS_MAX 8u   /* versions of the contract: each has a field more */
 #define BATCH 16u      /* changes under one hold of the lock */
 #define WORDS_MAX 300u /* of a value */
+#define MET_MIN 1000u  /* reads of an entity while it was changed, of each reader */
+#define LATE_S 120     /* not to go on for ever */
 
 struct truth {
 	uint64_t begun, done;
@@ -33,7 +38,9 @@ struct truth {
 struct world {
 	struct hf_engine *engine;
 	struct truth entities[ENTITIES], plain[PLAIN_KEYS];
-	uint64_t end_ns;
+	uint64_t end_ns, late_ns;
+	uint64_t met_min;
+	uint32_t reading; /* readers that have not met so many */
 	uint64_t free_reads, locked_reads, changes, missing;
 	uint32_t texts; /* loaded */
 };
@@ -53,7 +60,9 @@ static struct hf_span key_of(char prefix, uint32_t number, char *buf) {
 }
 
 static bool goes_on(const struct world *world) {
-	return hf_clock_monotonic_ns() < world->end_ns;
+	uint64_t now = hf_clock_monotonic_ns();
+	bool wanted = hf_atomic_load(&world->reading, HF_RELAXED) > 0;
+	return now < (wanted ? world->late_ns : world->end_ns);
 }
 
 /* ---- the writer */
@@ -153,7 +162,7 @@ static void write_all(struct world *world, uint64_t begin_ns) {
 struct reading {
 	struct world *world;
 	struct hf_engine_reader reader;
-	uint64_t free_reads, locked_reads, missing;
+	uint64_t free_reads, locked_reads, missing, met;
 	uint64_t random;
 	_Alignas(8) uint8_t bytes[HF_PLAIN_VALUE_MAX + 8];
 };
@@ -200,6 +209,8 @@ static void read_entity(struct reading *reading) {
 	      (unsigned long long)n, (unsigned long long)from, (unsigned long long)to);
 	reading->free_reads += free;
 	reading->locked_reads += !free;
+	if (free && to > from && ++reading->met == world->met_min)
+		hf_atomic_fetch_sub(&world->reading, 1, HF_RELAXED);
 }
 
 static void read_plain(struct reading *reading) {
@@ -259,6 +270,8 @@ static void run(struct world *world, double seconds) {
 	HF_ASSERT(readings != NULL);
 	uint64_t begin_ns = hf_clock_monotonic_ns();
 	world->end_ns = begin_ns + (uint64_t)(seconds * 1e9);
+	world->late_ns = world->end_ns + LATE_S * 1000000000ull;
+	world->reading = READERS;
 	for (uint32_t i = 0; i < READERS; i++) {
 		readings[i].world = world;
 		readings[i].random = i + 1;
@@ -283,6 +296,7 @@ int main(int argc, char **argv) {
 	struct world *world = calloc(1, sizeof(*world));
 	struct hf_err err;
 	HF_ASSERT(world != NULL && mkdtemp(path) != NULL);
+	world->met_min = argc > 2 ? strtoull(argv[2], NULL, 10) : MET_MIN;
 	struct hf_engine_options options = { .data_dir = path,
 					     .flush = HF_FLUSH_THREAD,
 					     .no_sync = true };
@@ -300,6 +314,7 @@ int main(int argc, char **argv) {
 	       (unsigned long long)world->free_reads, (unsigned long long)world->missing,
 	       (unsigned long long)world->locked_reads);
 	CHECK(world->texts == TEXTS_MAX && world->missing > 0, "too little has happened");
+	CHECK(world->reading == 0, "too few reads met a change");
 	CHECK(world->free_reads > world->locked_reads, "most reads took the lock");
 	free(world);
 	return 0;

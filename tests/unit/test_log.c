@@ -119,7 +119,7 @@ static void append(struct fixture *fixture, struct hf_log *log, uint64_t count) 
 		hf_log_end(log, HF_RECORD_EVENT, (int64_t)lsn * 3, body_of(lsn, body));
 		if (lsn % fixture->group == 0) {
 			hf_log_flush(log);
-			hf_log_poll(log);
+			hf_log_flush(log);
 		}
 	}
 	hf_log_unlock(log);
@@ -694,6 +694,39 @@ static uint64_t append_up_to(struct fixture *fixture, struct hf_log *log, uint64
 	return last;
 }
 
+/* It refuses to make a segment that no start would read. */
+static void a_log_has_only_so_many_segments(void **state) {
+	struct fixture *fixture = *state;
+	fixture->segment_size = 32 << 20; /* of which the bytes end before the numbers do */
+	struct hf_log *log = open_log(fixture);
+	assert_false(hf_segment_make(log, HF_LOG_BYTES_MAX / (32 << 20), &fixture->err));
+	assert_int_equal(fixture->err.sys_errno, ENOSPC);
+	assert_non_null(strstr(fixture->err.text, "log-0000000000800000.hfl: a log has at most"));
+	log->segment_size = HF_SEGMENT_SIZE_MIN;
+	assert_false(hf_segment_make(log, HF_SEGMENTS_MAX, &fixture->err));
+	assert_int_equal(fixture->err.sys_errno, ENOSPC);
+	assert_non_null(strstr(fixture->err.text, "log-0000000001000000.hfl: a log has at most"));
+	log->segment_size = 32 << 20;
+	close_log(fixture, log);
+	close_log(fixture, open_log(fixture));
+}
+
+/* A segment whose making failed, and could not be removed, is made all the same. */
+static void what_a_failed_making_left_is_in_nobodys_way(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_log *log = open_log(fixture);
+	char path[128], making[140];
+	segment_path(fixture, 2, path, sizeof(path));
+	snprintf(making, sizeof(making), "%s.making", path);
+	int fd = open(making, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	append_up_to(fixture, log, 2);
+	close_log(fixture, log);
+	assert_int_equal(access(making, F_OK), -1);
+	close_log(fixture, open_log(fixture));
+}
+
 /*
  * While the first group of a segment was on its way, the appender came two segments further, and
  * one more was made: all that may be lost with the power, and the log goes on from the segment
@@ -972,6 +1005,8 @@ int main(void) {
 		BOTH(a_log_in_use_is_not_damaged),
 		BOTH(a_place_does_not_depend_on_an_empty_group),
 		BOTH(a_segment_in_which_a_group_stood_open_is_missed),
+		BOTH(a_log_has_only_so_many_segments),
+		BOTH(what_a_failed_making_left_is_in_nobodys_way),
 		BOTH(a_log_goes_on_with_many_segments_ahead),
 		BOTH(a_damaged_witness_is_told),
 		BOTH(a_start_leaves_the_newest_slot),

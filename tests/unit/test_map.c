@@ -15,6 +15,14 @@
 #include "os/memory.h"
 #include "os/thread.h"
 
+static bool without_memory;
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_calloc(size_t count, size_t size) {
+	return without_memory ? NULL : __real_calloc(count, size);
+}
+
 #define ALL (HF_MAP_READ | HF_MAP_WRITE | HF_MAP_DELETE)
 
 static char err[768];
@@ -342,6 +350,40 @@ static void a_stuck_reader_stops_record_writers(void **state) {
 	hf_map_free(map);
 }
 
+/* Not by their number alone: large ones hold much sooner. */
+static void a_stuck_reader_stops_writers_of_large_records(void **state) {
+	struct hf_map *map = map_new(
+		(struct hf_map_options){ .kind = HF_MAP_RECORDS, .shards = 1, .patience_ms = 1 });
+	struct hf_map_thread *writer = join(map, "writer", ALL);
+	struct hf_map_thread *reader = join(map, "sleepy", HF_MAP_READ);
+	static char data[60000];
+	struct hf_bytes large = { data, sizeof(data) };
+	hf_map_enter(reader);
+	enum hf_status status = HF_OK;
+	uint64_t puts = 0;
+	while (status == HF_OK && puts < 1000) {
+		status = hf_map_record_put(writer, text("a"), large, NULL);
+		puts += status == HF_OK;
+	}
+	assert_int_equal(status, HF_NOMEM);
+	assert_non_null(strstr(hf_map_error(writer), "'sleepy'"));
+	assert_in_range(puts, 100, HF_MAP_LIMBO_BYTES / sizeof(data) + 2);
+	hf_map_exit(reader);
+	assert_int_equal(hf_map_record_put(writer, text("a"), large, NULL), HF_OK);
+	/* Who is inside itself does not wait for itself, and is told so. */
+	hf_map_enter(writer);
+	status = HF_OK;
+	while (status == HF_OK)
+		status = hf_map_record_put(writer, text("a"), large, NULL);
+	assert_int_equal(status, HF_NOMEM);
+	assert_non_null(strstr(hf_map_error(writer), "'writer' is between hf_map_enter and"));
+	hf_map_exit(writer);
+	assert_int_equal(hf_map_record_put(writer, text("a"), large, NULL), HF_OK);
+	hf_map_leave(reader);
+	hf_map_leave(writer);
+	hf_map_free(map);
+}
+
 #define RECORD_KEYS 3000u
 
 static size_t record_key(uint64_t number, char ret[256]) {
@@ -629,6 +671,131 @@ static void one_end_of_the_hashes_can_stay(void **state) {
 	}
 }
 
+/* The most lines in a row of which none ends a search. */
+static uint64_t longest_run(const struct hf_map *map) {
+	const struct hf_map_shard *shard = &map->shards[0];
+	uint32_t words = map->kind == HF_MAP_U64 ? 2 : 1;
+	uint64_t run = 0, longest = 0;
+	assert_int_equal(shard->phase, HF_PHASE_STILL);
+	for (uint64_t i = 0; i < hf_table_count(shard->table); i++) {
+		const uint64_t *line = hf_table_line(shard->table, i);
+		bool ends = false;
+		for (uint32_t k = 0; k < HF_LINE_WORDS; k += words)
+			ends |= line[k] == HF_MARK_EMPTY;
+		run = ends ? 0 : run + 1;
+		longest = run > longest ? run : longest;
+	}
+	return longest;
+}
+
+/* A tenth of the hashes, those that a cursor shows from here on, is all that is kept. */
+static void keep_a_tenth(bool records, uint64_t begin, uint64_t total) {
+	struct hf_map *map = map_new((struct hf_map_options){
+		.kind = records ? HF_MAP_RECORDS : HF_MAP_U64, .shards = 1 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	uint64_t *keys = calloc(total, sizeof(*keys)), count = 0, value;
+	struct hf_map_cursor *cursor;
+	struct hf_map_entry entry;
+	assert_non_null(keys);
+	for (uint64_t key = 4; key < total + 4; key++)
+		put_any(thread, records, key, key);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
+	while (hf_map_cursor_next(cursor, &entry) == HF_OK)
+		read_entry(&entry, records, &keys[count++], &value);
+	hf_map_cursor_close(cursor);
+	for (uint64_t k = 0; k < count; k++)
+		if (k < begin || k >= begin + total / 10)
+			delete_any(thread, records, keys[k]);
+	while (!hf_map_settle(thread))
+		;
+	assert_int_equal(stats_of(map).entries, total / 10);
+	assert_in_range(longest_run(map), 0, 256);
+	/* And what comes to it does not make it one run again, nor go with it for ever. */
+	uint64_t more = total / 10 * 6;
+	for (uint64_t key = total + 4; key < total + 4 + more; key++)
+		put_any(thread, records, key, key);
+	while (!hf_map_settle(thread))
+		;
+	assert_in_range(longest_run(map), 0, 256);
+	for (uint64_t key = total + 4; key < total + 4 + more; key++)
+		delete_any(thread, records, key);
+	while (!hf_map_settle(thread))
+		;
+	assert_in_range(longest_run(map), 0, 256);
+	/* Once most of those have gone as well, there is no reason for a large table any more. */
+	uint32_t bits = hf_table_bits(map->shards[0].table);
+	for (uint64_t k = begin; k < begin + total / 10; k++) {
+		assert_there(thread, records, keys[k]);
+		if (k % 100 != 0)
+			delete_any(thread, records, keys[k]);
+	}
+	while (!hf_map_settle(thread))
+		;
+	assert_in_range(hf_table_bits(map->shards[0].table), 0, bits - 2);
+	assert_in_range(longest_run(map), 0, 256);
+	free(keys);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+/* What stands close together may do so for no longer than that: it is asked again, now and then. */
+static void a_smaller_table_is_asked_for_again(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ .shards = 1 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	const struct hf_map_shard *shard = &map->shards[0];
+	uint64_t total = 20000, calls = 0;
+	for (uint64_t key = 4; key < total + 4; key++)
+		put_any(thread, false, key, key);
+	for (uint64_t key = 4; key < total + 4; key++)
+		if (hf_hash_u64(map, key) >> 61 != 0)
+			delete_any(thread, false, key);
+	while (!hf_map_settle(thread))
+		;
+	assert_int_not_equal(shard->dense_bits, 0);
+	uint64_t most = shard->dense_calls, left = most;
+	while (shard->dense_calls <= left && calls < 2 * most) {
+		left = shard->dense_calls;
+		put_any(thread, false, total + 4, 0);
+		delete_any(thread, false, total + 4);
+		calls += 2;
+	}
+	assert_in_range(calls, most / 2, most + 1000); /* and those of the look itself */
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+/* Hashes that are the same from their first bits on are kept apart by no table that may be had. */
+static void a_table_does_not_grow_for_one_run_for_ever(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ .shards = 1 });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	const uint64_t total = 1500;
+	uint64_t keys[1501], count = 0;
+	for (uint64_t key = 4; count <= total; key++)
+		if (hf_hash_u64(map, key) >> 56 == 0)
+			keys[count++] = key;
+	for (uint64_t k = 0; k < total; k++)
+		put_any(thread, false, keys[k], keys[k]);
+	/* Each time that it has grown there is another addition to meet the run. */
+	for (int i = 0; i < 12; i++) {
+		while (!hf_map_settle(thread))
+			;
+		put_any(thread, false, keys[total], 0);
+		delete_any(thread, false, keys[total]);
+	}
+	assert_in_range(hf_table_slots(map->shards[0].table), 16 * total, 2 * 64 * total);
+	for (uint64_t k = 0; k < total; k++)
+		assert_there(thread, false, keys[k]);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
+static void what_is_kept_stays_near_its_home(void **state) {
+	for (int i = 0; i < 6; i++) {
+		uint64_t total = 200000;
+		keep_a_tenth(i % 2 == 1, i / 2 * (total / 10 * 9) / 2, total);
+	}
+}
+
 static void strict_cursors_refuse_what_has_changed(void **state) {
 	struct hf_map *map = map_new((struct hf_map_options){ .shards = 4 });
 	struct hf_map_thread *thread = join(map, "one", ALL);
@@ -699,10 +866,36 @@ static void the_map_says_what_its_shards_hold(void **state) {
 	}
 }
 
+/* However many chunks there are: who looks for a free piece meets none that has none. */
+static void full_chunks_are_in_nobodys_way(void **state) {
+	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
+	struct hf_map_thread *thread = join(map, "one", ALL);
+	static const uint8_t large[LARGE];
+	uint32_t bits = 0;
+	while (hf_piece_bytes(bits) < LARGE)
+		bits++;
+	for (uint64_t i = 0; i < 3 * 64; i++) {
+		assert_true((map->pieces.chunks[bits] == NULL) == (i % 64 == 0));
+		assert_true((map->pieces.full[bits] != NULL) == (i >= 64));
+		assert_int_equal(hf_map_record_put(thread, (struct hf_bytes){ &i, 8 },
+						   (struct hf_bytes){ large, LARGE }, NULL),
+				 HF_OK);
+	}
+	for (uint64_t i = 0; i < 3 * 64; i++)
+		delete_any(thread, true, i);
+	while (!hf_map_settle(thread))
+		;
+	assert_null(map->pieces.chunks[bits]);
+	assert_null(map->pieces.full[bits]);
+	hf_map_leave(thread);
+	hf_map_free(map);
+}
+
 /* However few entries it is of. And the map says what it holds. */
 static void a_snapshot_cursor_that_holds_much_is_stale(void **state) {
 	const uint64_t some = 100, all = HF_MAP_CURSOR_BYTES / LARGE + 2;
-	struct hf_map *map = map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS });
+	struct hf_map *map =
+		map_new((struct hf_map_options){ .kind = HF_MAP_RECORDS, .shards = 1 });
 	struct hf_map_thread *thread = join(map, "one", ALL);
 	struct hf_map_cursor *cursor;
 	struct hf_map_entry entry;
@@ -714,6 +907,12 @@ static void a_snapshot_cursor_that_holds_much_is_stale(void **state) {
 	hf_map_cursor_close(cursor);
 	assert_true(stats_of(map).bytes + some * LARGE <= bytes);
 	put_large_records(thread, all);
+	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
+	/* What it shows it copies, but no more at a time than a line may hold, and a bit. */
+	uint64_t held = stats_of(map).bytes;
+	assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_OK);
+	assert_in_range(stats_of(map).bytes - held, LARGE, 16 * LARGE);
+	hf_map_cursor_close(cursor);
 	assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor), HF_OK);
 	for (uint64_t i = 0; i < all; i++)
 		put_any(thread, true, i, i);
@@ -740,6 +939,34 @@ static void audit(void *arg, const struct hf_map_access *access) {
 	audited->denied += !access->allowed;
 	snprintf(audited->last, sizeof(audited->last), "%s %s %s %llu", access->map, access->thread,
 		 access->operation, (unsigned long long)key);
+}
+
+/* A cursor that had no memory for an entry does not go on behind it. */
+static void a_cursor_without_memory_is_stale(void **state) {
+	for (int kind = HF_MAP_U64; kind <= HF_MAP_RECORDS; kind++) {
+		struct hf_map *map = map_new((struct hf_map_options){ .kind = kind });
+		struct hf_map_thread *thread = join(map, "one", ALL);
+		struct hf_map_cursor *cursor;
+		struct hf_map_entry entry;
+		for (uint64_t i = 0; i < 1000; i++)
+			put_any(thread, kind == HF_MAP_RECORDS, i, i);
+		assert_int_equal(hf_map_cursor_open(thread, HF_MAP_CURSOR_SNAPSHOT, &cursor),
+				 HF_OK);
+		assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_OK);
+		without_memory = true;
+		enum hf_status status = HF_OK;
+		uint32_t shown = 1;
+		while ((status = hf_map_cursor_next(cursor, &entry)) == HF_OK)
+			shown++;
+		without_memory = false;
+		assert_int_equal(status, HF_NOMEM);
+		assert_in_range(shown, 1, 999);
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(hf_map_cursor_next(cursor, &entry), HF_STALE);
+		hf_map_cursor_close(cursor);
+		hf_map_leave(thread);
+		hf_map_free(map);
+	}
 }
 
 static void the_audit_hook_sees_every_access(void **state) {
@@ -1068,11 +1295,16 @@ static void check_call(struct hf_map_thread *thread, uint64_t key, bool put) {
 		&map->shards[hf_shard_number(map, hf_hash_u64(map, key))];
 	enum hf_phase phase = shard->phase;
 	uint64_t warmed = phase == HF_PHASE_WARMING ? shard->warmed : 0;
+	uint64_t moved = shard->moved, count = hf_table_count(shard->table);
 	uint8_t *memory = newest;
 	size_t there = memory == NULL ? 0 : pages_there(memory, newest_bytes);
 	assert_int_equal(put ? hf_map_put(thread, key, key) : hf_map_delete(thread, key), HF_OK);
 	if (shard->phase == HF_PHASE_WARMING)
 		assert_in_range(shard->warmed - warmed, 1, HF_MAP_WARM_LINES);
+	/* And a few lines a call move, with those up to the next one in which searches end. */
+	if (phase == HF_PHASE_MOVING)
+		assert_in_range((shard->phase == HF_PHASE_MOVING ? shard->moved : count) - moved, 1,
+				HF_MAP_MOVE_LINES + 256);
 	/* Only what is no larger than that is ready at once. */
 	if (phase == HF_PHASE_STILL && shard->phase > HF_PHASE_WARMING)
 		assert_in_range(hf_table_homes(shard->next), 1, HF_MAP_WARM_LINES);
@@ -1296,15 +1528,21 @@ int main(void) {
 		cmocka_unit_test(numbers_of_versions_begin_again),
 		cmocka_unit_test(record_limits_are_kept),
 		cmocka_unit_test(a_stuck_reader_stops_record_writers),
+		cmocka_unit_test(a_stuck_reader_stops_writers_of_large_records),
 		cmocka_unit_test(records_agree_with_a_model),
 		cmocka_unit_test(many_records_are_got_as_one_by_one),
 		cmocka_unit_test(snapshot_cursors_show_one_moment),
 		cmocka_unit_test(what_cursors_show_can_be_removed),
 		cmocka_unit_test(one_end_of_the_hashes_can_stay),
+		cmocka_unit_test(what_is_kept_stays_near_its_home),
+		cmocka_unit_test(a_smaller_table_is_asked_for_again),
+		cmocka_unit_test(a_table_does_not_grow_for_one_run_for_ever),
 		cmocka_unit_test(strict_cursors_refuse_what_has_changed),
 		cmocka_unit_test(a_crowded_snapshot_cursor_is_stale),
 		cmocka_unit_test(the_map_says_what_its_shards_hold),
+		cmocka_unit_test(full_chunks_are_in_nobodys_way),
 		cmocka_unit_test(a_snapshot_cursor_that_holds_much_is_stale),
+		cmocka_unit_test(a_cursor_without_memory_is_stale),
 		cmocka_unit_test(the_audit_hook_sees_every_access),
 		cmocka_unit_test(the_guards_see_each_of_many),
 		cmocka_unit_test(the_guards_see_each_step_of_a_cursor),

@@ -96,7 +96,7 @@ static void a_key_has_a_slot_of_its_own(void **state) {
 	struct hf_gauge g;
 	struct hf_histogram h;
 	char name[HF_STATS_NAME_MAX + 2];
-	bool used[303] = { 0 };
+	bool used[304] = { 0 };
 	assert_int_equal(hf_stats_new(&(struct hf_stats_options){ .counters = 300,
 								  .histograms = 2 },
 				      &stats, why, sizeof(why)),
@@ -107,8 +107,8 @@ static void a_key_has_a_slot_of_its_own(void **state) {
 			assert_int_equal(hf_stats_gauge(stats, name, &g, NULL, 0), HF_OK);
 		else
 			assert_int_equal(hf_stats_counter(stats, name, &a, NULL, 0), HF_OK);
-		uint32_t slot = i % 3 == 0 ? g.slot : a.slot;
-		assert_true(slot > 0 && slot < 303 && !used[slot]);
+		uint32_t slot = i % 3 == 0 ? g.slot + 1 : a.slot;
+		assert_true(slot > 0 && slot < 304 && !used[slot]);
 		used[slot] = true;
 	}
 	assert_int_equal(hf_stats_counter(stats, "key-299", &b, NULL, 0), HF_OK);
@@ -118,6 +118,8 @@ static void a_key_has_a_slot_of_its_own(void **state) {
 	assert_int_equal(hf_stats_histogram(stats, "key-1", &h, why, sizeof(why)), HF_USAGE);
 	assert_int_equal(hf_stats_counter(stats, "key-300", &b, why, sizeof(why)), HF_TOOBIG);
 	assert_int_equal(b.slot, 0);
+	assert_int_equal(hf_stats_gauge(stats, "key-300", &g, why, sizeof(why)), HF_TOOBIG);
+	assert_int_equal(g.slot, 0);
 	assert_int_equal(hf_stats_histogram(stats, "h-1", &h, why, sizeof(why)), HF_OK);
 	assert_int_equal(hf_stats_histogram(stats, "h-2", &h, why, sizeof(why)), HF_OK);
 	assert_int_equal(hf_stats_histogram(stats, "h-3", &h, why, sizeof(why)), HF_TOOBIG);
@@ -165,24 +167,28 @@ static void items_come_in_the_order_of_registration(void **state) {
 	hf_gauge_set(thread, gauge(stats, "g"), -7);
 	hf_record(thread, histogram(stats, "h"), 70);
 	hf_count(thread, (struct hf_counter){ 0 }, 9);
+	hf_gauge_set(thread, (struct hf_gauge){ 0 }, -9);
 	hf_record(thread, (struct hf_histogram){ 0 }, 9);
 	take(stats, thread, snapshot);
 	/* Keys that come later are not in it. */
 	struct hf_counter later = counter(stats, "later");
 	assert_int_equal(hf_stats_count(snapshot, later), 0);
 	uint32_t count = hf_stats_item_count(snapshot);
-	assert_true(count == 6);
+	assert_true(count == 7);
 	hf_stats_item(snapshot, 0, &item);
 	assert_string_equal(item.name, "stats.without_key");
 	assert_int_equal(item.count, 9);
-	hf_stats_item(snapshot, 2, &item);
-	assert_true(item.kind == HF_STATS_HISTOGRAM && item.count == 1);
+	hf_stats_item(snapshot, 1, &item);
+	assert_string_equal(item.name, "stats.without_key.level");
+	assert_int_equal(item.level, -9);
 	hf_stats_item(snapshot, 3, &item);
+	assert_true(item.kind == HF_STATS_HISTOGRAM && item.count == 1);
+	hf_stats_item(snapshot, 4, &item);
 	assert_true(item.kind == HF_STATS_COUNTER && item.count == 7 &&
 		    strcmp(item.name, "c") == 0);
-	hf_stats_item(snapshot, 4, &item);
-	assert_true(item.kind == HF_STATS_GAUGE && item.level == -7);
 	hf_stats_item(snapshot, 5, &item);
+	assert_true(item.kind == HF_STATS_GAUGE && item.level == -7);
+	hf_stats_item(snapshot, 6, &item);
 	assert_true(item.kind == HF_STATS_HISTOGRAM && item.count == 1);
 	assert_int_equal(hf_stats_quantile(snapshot, item.histogram, 0.5), 70);
 	end(stats, thread, snapshot);

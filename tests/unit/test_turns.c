@@ -4,8 +4,10 @@
  * nor do they wait behind crowds.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +27,9 @@
 #define LARGE 8u   /* keys l0 ... with the longest value that there may be */
 #define NAMED 200u /* in one MGET, again and again: 13 MB of values */
 #define PASSES_MAX 100000u
-#define PIECES 200u	 /* that a socket holds */
+#define PIECES 200u /* that a socket holds */
+#define SETS 100u   /* of one client, more than one turn does */
+#define FAR_NS (UINT64_MAX / 2)
 #define SCANS 32u	 /* of one client, in one small read */
 #define SCANS_NS 200000u /* more than slow commands have in one turn */
 /* What one pass may write: a part, and small replies. */
@@ -61,12 +65,28 @@ uint64_t __wrap_hf_clock_monotonic_ns(void) {
 	return __real_hf_clock_monotonic_ns() + ahead_ns;
 }
 
+/* ---- passes ------------------------------------------------------------------------------- */
+
+static void too_long(int number) {
+	(void)number;
+	abort();
+}
+
+/* One that sleeps for ever is a failure. */
+static bool pass_at_once(struct hf_loop *loop) {
+	alarm(20);
+	bool ret = hf_loop_pass(loop);
+	alarm(0);
+	return ret;
+}
+
 /* ---- the server -------------------------------------------------------------------------- */
 
 static int set_up(void **state) {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	*state = fixture;
 	ahead_ns = 0;
+	signal(SIGALRM, too_long);
 	snprintf(fixture->path, sizeof(fixture->path), "build/test-turns-XXXXXX");
 	if (mkdtemp(fixture->path) == NULL)
 		return -1;
@@ -100,10 +120,10 @@ static bool pass(struct fixture *fixture, int wait_ms) {
 	struct hf_loop *loop = loop_of(fixture);
 	struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
 	bool more = loop->bulk.first != NULL || loop->slow.first != NULL ||
-		    loop->jobs.first != NULL || loop->job.conn != NULL;
+		    loop->jobs.first != NULL || loop->job.conn != NULL || loop->gathering;
 	if (!more && poll(&ready, 1, wait_ms) == 0)
 		return false;
-	assert_true(hf_loop_pass(loop));
+	assert_true(pass_at_once(loop));
 	return true;
 }
 
@@ -222,6 +242,7 @@ static void take(const struct fixture *fixture, struct client *client, size_t ma
 
 /* Reads all that is wanted. */
 static void take_all(struct fixture *fixture, struct client *client) {
+	take(fixture, client, SIZE_MAX);
 	while (client->seen < fixture->wanted_len) {
 		assert_true(pass(fixture, 10000));
 		take(fixture, client, SIZE_MAX);
@@ -390,6 +411,198 @@ static void test_no_turns_beside_a_flush(void **state) {
 	run_dry(fixture);
 }
 
+static struct hf_engine_info info_of(struct fixture *fixture) {
+	struct hf_engine_info info;
+	hf_engine_lock(fixture->engine);
+	hf_engine_info(fixture->engine, &info);
+	hf_engine_unlock(fixture->engine);
+	return info;
+}
+
+static uint64_t last_lsn(struct fixture *fixture) {
+	return info_of(fixture).last_lsn;
+}
+
+/* A log with a thread begins flushes by itself. */
+static void needs_io_uring(struct fixture *fixture) {
+	if (!info_of(fixture).io_uring) {
+		print_message("SKIP: io_uring is forbidden here\n");
+		skip();
+	}
+}
+
+/* Has sent much once, so what it sends next waits for a turn. */
+static struct client come_with_bulk(struct fixture *fixture) {
+	struct client client = come(fixture);
+	char pings[2048];
+	for (size_t i = 0; i < sizeof(pings); i += 8)
+		memcpy(pings + i, "PING  \r\n", 8);
+	tell(&client, pings, sizeof(pings));
+	for (size_t i = 0; i < sizeof(pings); i += 8)
+		expect(fixture, &client, pong);
+	run_dry(fixture);
+	assert_true(client.conn->bulky);
+	return client;
+}
+
+/* More than one turn does, and all to one key. */
+static void set_often(struct client *client) {
+	char sets[SETS * 16];
+	for (uint32_t i = 0; i < SETS; i++)
+		memcpy(sets + i * 16, "SET often once\r\n", 16);
+	tell(client, sets, SETS * 16);
+}
+
+static void expect_ok(struct fixture *fixture, struct client *client, uint32_t times) {
+	for (uint32_t i = 0; i < times; i++)
+		expect(fixture, client, "+OK\r\n");
+}
+
+/* Until the flush that is under way is over, and the loop knows. */
+static void end_flush(struct fixture *fixture) {
+	struct pollfd flush = { .fd = loop_of(fixture)->commit_fd, .events = POLLIN };
+	while (loop_of(fixture)->flying) {
+		assert_int_equal(poll(&flush, 1, 10000), 1);
+		assert_true(pass(fixture, 0));
+	}
+	run_dry(fixture);
+}
+
+/*
+ * While turns go on, what they wrote is gathered for a flush, for a time; but what somebody with
+ * little wrote is flushed at once.
+ */
+static void test_flushes_gather(void **state) {
+	struct fixture *fixture = *state;
+	needs_io_uring(fixture);
+	struct hf_loop *loop = loop_of(fixture);
+	struct client bulk[] = { come_with_bulk(fixture), come_with_bulk(fixture) };
+	struct client other = come(fixture);
+	run_dry(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		set_often(&bulk[i]);
+	loop->flushed_ns = FAR_NS; /* the last flush began just now, whatever the time */
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->gathering);
+	say(&other, "SET other x\r\n");
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->flushed_ns != FAR_NS);
+	expect_ok(fixture, &other, 1);
+	end_flush(fixture);
+	run_dry(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		expect_ok(fixture, &bulk[i], SETS);
+	end_flush(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		set_often(&bulk[i]);
+	loop->flushed_ns = FAR_NS;
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->gathering);
+	say(&other, "GET often\r\n"); /* shows what is gathered */
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->flushed_ns != FAR_NS);
+	expect(fixture, &other, "$4\r\nonce\r\n");
+	end_flush(fixture);
+	run_dry(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		expect_ok(fixture, &bulk[i], SETS);
+	end_flush(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		set_often(&bulk[i]);
+	loop->flushed_ns = FAR_NS;
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->gathering);
+	loop->flushed_ns = 0; /* long ago */
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->flushed_ns > 0);
+	/* Where nobody waits for a turn any more there is nothing to gather for. */
+	for (uint32_t i = 0; i < 2; i++) {
+		loop->flushed_ns = FAR_NS;
+		expect_ok(fixture, &bulk[i], SETS);
+		close(bulk[i].fd);
+	}
+	close(other.fd);
+	run_dry(fixture);
+}
+
+/* Who was to write more is gone before its turn: what is gathered is flushed all the same. */
+static void test_gathered_and_gone(void **state) {
+	struct fixture *fixture = *state;
+	needs_io_uring(fixture);
+	struct hf_loop *loop = loop_of(fixture);
+	struct client bulk = come_with_bulk(fixture);
+	uint64_t memory_max = loop->client_memory_max, lsn = last_lsn(fixture);
+	run_dry(fixture);
+	set_often(&bulk);
+	loop->flushed_ns = FAR_NS;
+	loop->client_memory_max = 0;
+	assert_true(pass(fixture, 0));
+	loop->client_memory_max = memory_max;
+	assert_true(loop->bulk.first == NULL && loop->gathering);
+	assert_true(pass_at_once(loop));
+	assert_true(loop->flushed_ns != FAR_NS);
+	end_flush(fixture);
+	assert_true(last_lsn(fixture) > lsn);
+	assert_int_equal(hf_engine_committed(fixture->engine), last_lsn(fixture));
+	close(bulk.fd);
+}
+
+static struct client come_by_tcp(struct fixture *fixture) {
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	unsigned port;
+	assert_int_equal(sscanf(fixture->server->address, "127.0.0.1:%u", &port), 1);
+	to.sin_port = htons((uint16_t)port);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_true(fd >= 0);
+	(void)!connect(fd, (struct sockaddr *)&to, sizeof(to));
+	while (fixture->server->conns == NULL)
+		assert_true(pass(fixture, 10000));
+	return (struct client){ .fd = fd, .conn = fixture->server->conns };
+}
+
+/* A read ends before an urgent byte (MSG_OOB), and is short, though there is more. */
+static void test_urgent_bytes(void **state) {
+	struct fixture *fixture = *state;
+	struct client client = come_by_tcp(fixture);
+	run_dry(fixture);
+	say(&client, "PING\r\n");
+	assert_int_equal(send(client.fd, "!", 1, MSG_OOB), 1);
+	say(&client, "PING\r\n");
+	expect(fixture, &client, pong);
+	expect(fixture, &client, pong);
+	close(client.fd);
+	run_dry(fixture);
+}
+
+/* What came while a connection was not read is read when it is, though nothing comes any more. */
+static void test_no_edge_is_lost(void **state) {
+	struct fixture *fixture = *state;
+	static char pings[4 * HF_BLOCK_SIZE];
+	struct client bulk = come_with_bulk(fixture), large = come(fixture);
+	set_often(&bulk);
+	assert_true(pass(fixture, 0));
+	assert_non_null(bulk.conn->queue);
+	say(&bulk, "PING\r\n");
+	expect_ok(fixture, &bulk, SETS);
+	expect(fixture, &bulk, pong);
+	for (size_t i = 0; i < sizeof(pings); i += 8)
+		memcpy(pings + i, "PING  \r\n", 8);
+	tell(&large, pings, sizeof(pings));
+	for (size_t i = 0; i < sizeof(pings); i += 8)
+		expect(fixture, &large, pong);
+	/* An end that comes with the last command is seen. */
+	say(&large, "PING\r\n");
+	assert_int_equal(shutdown(large.fd, SHUT_WR), 0);
+	expect(fixture, &large, pong);
+	run_dry(fixture);
+	assert_int_equal(atomic_load(&loop_of(fixture)->conn_count), 1);
+	close(large.fd);
+	close(bulk.fd);
+	run_dry(fixture);
+	assert_int_equal(atomic_load(&loop_of(fixture)->conn_count), 0);
+}
+
 /*
  * Slow commands that reply little, each of which takes longer than a turn of theirs: a pass runs
  * one of them, and a PING is answered in the pass that it comes in. All come to their turn.
@@ -539,14 +752,6 @@ static void test_key_by_key(void **state) {
 	run_dry(fixture);
 }
 
-static uint64_t last_lsn(struct fixture *fixture) {
-	struct hf_engine_info info;
-	hf_engine_lock(fixture->engine);
-	hf_engine_info(fixture->engine, &info);
-	hf_engine_unlock(fixture->engine);
-	return info.last_lsn;
-}
-
 /* Each part waits for what it shows: here for a SET of the same pass, whose flush just began. */
 static void part_waits(struct fixture *fixture) {
 	struct client reader = come(fixture), writer = come(fixture);
@@ -685,6 +890,10 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_crumbs_stand_aside, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_turns_in_a_crowd, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_turns_beside_a_flush, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_flushes_gather, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gathered_and_gone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_edge_is_lost, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_urgent_bytes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_slow_commands_take_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_small_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gone_in_mid_mget, set_up, tear_down),
