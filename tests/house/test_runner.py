@@ -25,6 +25,7 @@ CASES = [
     ("quick some sh skip.sh\n", [], 1, "0 passed, 0 failed, 1 skipped", "Not run here:\n  SKIP some: no disk"),
     ("quick good true\nquick some sh late.sh\n", [], 0, "1 passed, 0 failed, 1 skipped", "SKIP some: no luck"),
     ("quick bad sh long.sh\n", [], 1, "0 passed, 1 failed", "    line 99999"),
+    ("quick bad sh cases.sh\n", [], 1, "0 passed, 1 failed", "    [  FAILED  ] a_case\n    [ RUN      ] a_last\n"),
     ("# nothing\n", [], 1, "0 passed, 0 failed", ""),
     ("quick,asan where sh where.sh build/a\n", [], 1, "1 passed, 1 failed", "build-asan/a build-asan/src/cli/holdfast"),
     ("quick,tsan where sh where.sh build/a\n", [], 0, "1 passed, 0 failed", "PASS where "),
@@ -39,6 +40,10 @@ SCRIPTS = {
     "skip.sh": "echo before\necho SKIP: no disk\nexit 77\n",
     "late.sh": "echo SKIP: no disk\nseq 99999\necho SKIP: no luck\necho more\nexit 77\n",
     "long.sh": "seq -f 'line %.0f' 99999\nexit 1\n",
+    "cases.sh": """echo '[ RUN      ] a_case'; echo '[  FAILED  ] a_case'
+for i in $(seq 40); do echo "[ RUN      ] case_$i"; echo "[       OK ] case_$i"; done
+echo '[ RUN      ] a_last'; exit 1
+""",
     "killed.sh": "kill $$\n",
     "nameless.sh": "kill -40 $$\n",
     "wipe.sh": "rm -r build/test-logs\n",

@@ -238,17 +238,21 @@ static void segment_path(const struct fixture *fixture, uint64_t segment, char *
 	snprintf(path, cap, "%s/%s", fixture->path, hf_segment_name(segment, name));
 }
 
-/* XORs one byte of the log. */
-static void flip(const struct fixture *fixture, uint64_t position, uint8_t mask) {
-	char path[128];
+/* XORs one byte: whatever it was, it is another now. */
+static void flip_in(const char *path, off_t offset, uint8_t mask) {
 	uint8_t byte = 0;
-	segment_path(fixture, position / HF_SEGMENT_SIZE_MIN, path, sizeof(path));
 	int fd = open(path, O_RDWR);
-	off_t offset = (off_t)(position % HF_SEGMENT_SIZE_MIN);
 	assert_true(fd >= 0 && pread(fd, &byte, 1, offset) == 1);
 	byte ^= mask;
 	assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
 	close(fd);
+}
+
+/* One of the log. */
+static void flip(const struct fixture *fixture, uint64_t position, uint8_t mask) {
+	char path[128];
+	segment_path(fixture, position / HF_SEGMENT_SIZE_MIN, path, sizeof(path));
+	flip_in(path, (off_t)(position % HF_SEGMENT_SIZE_MIN), mask);
 }
 
 static void a_flipped_byte_is_refused_and_named(void **state) {
@@ -699,6 +703,9 @@ static void a_log_has_only_so_many_segments(void **state) {
 	struct fixture *fixture = *state;
 	fixture->segment_size = 32 << 20; /* of which the bytes end before the numbers do */
 	struct hf_log *log = open_log(fixture);
+	hf_log_lock(log);
+	while (log->made_segment == 0) /* from then on its maker sleeps */
+		hf_log_sleep(log, 1000000000);
 	assert_false(hf_segment_make(log, HF_LOG_BYTES_MAX / (32 << 20), &fixture->err));
 	assert_int_equal(fixture->err.sys_errno, ENOSPC);
 	assert_non_null(strstr(fixture->err.text, "log-0000000000800000.hfl: a log has at most"));
@@ -707,6 +714,7 @@ static void a_log_has_only_so_many_segments(void **state) {
 	assert_int_equal(fixture->err.sys_errno, ENOSPC);
 	assert_non_null(strstr(fixture->err.text, "log-0000000001000000.hfl: a log has at most"));
 	log->segment_size = 32 << 20;
+	hf_log_unlock(log);
 	close_log(fixture, log);
 	close_log(fixture, open_log(fixture));
 }
@@ -762,12 +770,7 @@ static void a_damaged_witness_is_told(void **state) {
 	snprintf(path, sizeof(path), "%s/acked.hfw", fixture->path);
 	static const off_t places[] = { 0, 13, 20, 24, 511, 4096, 4096 + 300 };
 	for (uint32_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		uint8_t byte;
-		int fd = open(path, O_RDWR);
-		assert_int_equal(pread(fd, &byte, 1, places[i]), 1);
-		byte ^= 4;
-		assert_int_equal(pwrite(fd, &byte, 1, places[i]), 1);
-		close(fd);
+		flip_in(path, places[i], 4);
 		close_log(fixture, open_log(fixture));
 		assert_int_equal(fixture->warned, 1);
 		assert_int_equal(fixture->seen, 30);
@@ -819,9 +822,7 @@ static void a_damaged_witness_of_an_empty_log_is_told(void **state) {
 		close_log(fixture, open_log(fixture));
 		assert_int_equal(fixture->warned, 0);
 	}
-	int fd = open(path, O_RDWR);
-	assert_int_equal(pwrite(fd, "?", 1, 4096 + 20), 1);
-	close(fd);
+	flip_in(path, 4096 + 20, 4);
 	close_log(fixture, open_log(fixture));
 	assert_int_equal(fixture->warned, 1);
 	close_log(fixture, open_log(fixture));
