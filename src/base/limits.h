@@ -57,8 +57,8 @@
 #define HF_SEGMENTS_MAX 16777216u
 #define HF_LOG_BYTES_MAX (1ull << 48) /* of all segments: a position in an index has 48 bits */
 #define HF_LOG_RING_SIZE 16777216u    /* the log's newest bytes, kept in memory */
-#define HF_SCAN_WINDOW 1048576u	   /* of a segment at a time: fits the cache, and any frame */
-#define HF_REPLAY_BATCH 64u	   /* records looked ahead, so that their memory is there in time */
+#define HF_SCAN_WINDOW 1048576u	      /* of a segment at a time: fits the cache, and any frame */
+#define HF_REPLAY_BATCH 64u /* records looked ahead, so that their memory is there in time */
 
 /* Memory */
 #define HF_INDEX_LINES_FIRST 64u /* of an index's first table; a power of two */

@@ -158,8 +158,7 @@ static bool fetch_block(struct hf_snapshot_reader *reader, struct hf_snapshot_bl
 	size_t len;
 	char name[HF_SNAPSHOT_NAME_SIZE];
 	if (!hf_file_read(&reader->file, reader->buf, HF_SNAPSHOT_BLOCK_MAX, at, &len, err))
-		return hf_fail_file(err, reader->dir->path,
-				    hf_snapshot_name(reader->lsn, name));
+		return hf_fail_file(err, reader->dir->path, hf_snapshot_name(reader->lsn, name));
 	if (len < HF_SNAPSHOT_ALIGNMENT)
 		return hf_snapshot_corrupt(reader, at + len, err, "the file ends early");
 	struct hf_reader header = hf_reader(hf_span(reader->buf, HF_SNAPSHOT_HEADER_SIZE));

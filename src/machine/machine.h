@@ -79,7 +79,7 @@ struct hf_contract {
 	struct hf_transition *transitions; /* in the file's order: the first that holds wins */
 	char *text;			   /* the source, NUL-terminated */
 	size_t text_len;
-	size_t bytes; /* of memory, with all that it points to */
+	size_t bytes;		    /* of memory, with all that it points to */
 	struct hf_program *program; /* private to src/machine */
 };
 

@@ -285,8 +285,8 @@ static bool step(struct hf_map_cursor *cursor) {
 	cursor->step_bytes = 0;
 	hf_shard_lock(map, shard);
 	hf_lock(&map->cursor_lock);
-	for (uint32_t i = 0; ok && !over && i < STEP_LINES && cursor->step_bytes < STEP_BYTES &&
-			     !cursor->stale;
+	for (uint32_t i = 0;
+	     ok && !over && i < STEP_LINES && cursor->step_bytes < STEP_BYTES && !cursor->stale;
 	     i++) {
 		uint64_t from = cursor->hash, last = hf_shard_line_last(shard, from);
 		/* As they are now, but those that had changed. */

@@ -13,8 +13,7 @@ static const struct hf_allocator small_pages = { hf_small_pages_new, hf_pages_fr
 static bool check_name(const char *name, const char *whose, struct hf_err *err) {
 	size_t len = name == NULL ? 0 : strnlen(name, HF_MAP_NAME_MAX + 1);
 	return (len != 0 && len <= HF_MAP_NAME_MAX) ||
-	       hf_fail(err, HF_USAGE, "the name of %s has 1 to %u bytes", whose,
-		       HF_MAP_NAME_MAX);
+	       hf_fail(err, HF_USAGE, "the name of %s has 1 to %u bytes", whose, HF_MAP_NAME_MAX);
 }
 
 static bool check_options(const struct hf_map_options *options, struct hf_err *err) {

@@ -29,7 +29,7 @@ enum hf_phase {
 	HF_PHASE_STILL,
 	HF_PHASE_SURVEYING, /* would a smaller table keep apart what is there? */
 	HF_PHASE_WARMING,   /* `next` is made ready, a page at a time */
-	HF_PHASE_FREEZING, /* `frozen` is set; who did not see it yet may still be overwriting */
+	HF_PHASE_FREEZING,  /* `frozen` is set; who did not see it yet may still be overwriting */
 	HF_PHASE_MOVING,
 };
 
@@ -41,18 +41,18 @@ struct hf_map_shard {
 	hf_table table;
 	enum hf_phase phase;
 	uint32_t limbo_first, limbo_count;
-	uint32_t bits_min; /* of a table: what was expected has room */
-	uint64_t live;	   /* entries */
-	hf_table next;	   /* MOVING: where to. WARMING, FREEZING: the same, not yet in use */
-	uint64_t warmed;   /* WARMING: so many lines of it are zero, and have memory */
-	bool next_is_zero; /* it came so: it only has to be touched */
+	uint32_t bits_min;    /* of a table: what was expected has room */
+	uint64_t live;	      /* entries */
+	hf_table next;	      /* MOVING: where to. WARMING, FREEZING: the same, not yet in use */
+	uint64_t warmed;      /* WARMING: so many lines of it are zero, and have memory */
+	bool next_is_zero;    /* it came so: it only has to be touched */
 	uint32_t survey_bits; /* SURVEYING: of the smaller table */
 	uint64_t surveyed;    /* ... lines of `table` so far */
 	uint64_t gathered;    /* ... entries, in those that would be one window of it */
 	/* A table of so many bits would not; 0: none is known. For so many calls, and entries. */
 	uint32_t dense_bits;
 	uint64_t dense_calls, dense_live;
-	bool crowded; /* this one does not */
+	bool crowded;	   /* this one does not */
 	uint32_t wanted;   /* of such a size a piece for a table was asked for; 0: none */
 	uint64_t moved;	   /* MOVING: lines of `table` before this one are in `next` */
 	uint64_t freezing; /* FREEZING: the stamp to wait for */
@@ -179,8 +179,7 @@ HF_MUST bool hf_shard_limbo_room(struct hf_map *map, struct hf_blocks *blocks, s
 HF_MUST bool hf_map_wait_passed(struct hf_map *map, struct hf_pin *pin, uint64_t stamp,
 				const char *what, struct hf_err *err);
 /* Takes the entry out of this slot. A record or object stays the caller's to retire. */
-void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot,
-		     uint64_t hash);
+void hf_shard_remove(struct hf_map *map, struct hf_map_shard *shard, uint64_t *slot, uint64_t hash);
 /* The hash of what a slot holds. */
 uint64_t hf_slot_hash(const struct hf_map *map, uint64_t mark);
 /* The last hash from `from` on that has the same home line as `from`, in both tables of a move. */

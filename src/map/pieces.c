@@ -14,14 +14,14 @@
 
 struct hf_chunk {
 	struct hf_chunk *next, **at; /* of its list, and what points to it there */
-	void *memory; /* as it came, of `bytes` */
+	void *memory;		     /* as it came, of `bytes` */
 	size_t bytes, piece_bytes;
-	uint8_t *first;	    /* piece's line before it */
-	uint64_t free;	    /* a bit for each piece that is not in use */
-	uint64_t all;	    /* a bit for each piece */
-	uint64_t there;	    /* a bit for each piece that has memory */
-	uint64_t dirty;	    /* a bit for each piece that is no longer zero */
-	size_t dropped;	    /* unused: bytes of the pieces that the system has again */
+	uint8_t *first; /* piece's line before it */
+	uint64_t free;	/* a bit for each piece that is not in use */
+	uint64_t all;	/* a bit for each piece */
+	uint64_t there; /* a bit for each piece that has memory */
+	uint64_t dirty; /* a bit for each piece that is no longer zero */
+	size_t dropped; /* unused: bytes of the pieces that the system has again */
 };
 
 void hf_pieces_init(struct hf_pieces *pieces, const struct hf_allocator *allocator,

@@ -41,7 +41,7 @@ struct hf_helper;
 struct hf_pieces {
 	const struct hf_allocator *allocator; /* aligned to HF_PIECE_ALIGNMENT at least */
 	size_t chunk_bytes;
-	struct hf_helper *helper; /* NULL: who needs memory finds it */
+	struct hf_helper *helper;		   /* NULL: who needs memory finds it */
 	struct hf_chunk *chunks[HF_PIECE_CLASSES]; /* that have free pieces */
 	struct hf_chunk *full[HF_PIECE_CLASSES];
 	uint64_t bytes;		 /* of the pieces that have memory */

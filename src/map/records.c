@@ -296,9 +296,10 @@ static __attribute__((noinline)) enum hf_status take(struct hf_map_thread *threa
  * The usual one finds its key in its home line, and has room for the record, which is a few words
  * of 16 bytes.
  */
-__attribute__((always_inline)) static inline enum hf_status
-get_near(struct hf_map_thread *thread, struct hf_bytes key, void *buffer, size_t cap,
-	 struct hf_map_record *ret) {
+__attribute__((always_inline)) static inline enum hf_status get_near(struct hf_map_thread *thread,
+								     struct hf_bytes key,
+								     void *buffer, size_t cap,
+								     struct hf_map_record *ret) {
 	const struct hf_map *map = thread->map;
 	if (!is_plain(thread, HF_MAP_READ, key, 0))
 		return get_far(thread, key, buffer, cap, ret);
@@ -659,9 +660,10 @@ static __attribute__((noinline)) enum hf_status put_far(struct hf_map_thread *th
  * The usual one overwrites what stands in its home line, in the memory of what was overwritten a
  * while ago. See change_found.
  */
-__attribute__((always_inline)) static inline enum hf_status
-put_near(struct hf_map_thread *thread, struct hf_bytes key, struct hf_bytes data,
-	 uint64_t *ret_version) {
+__attribute__((always_inline)) static inline enum hf_status put_near(struct hf_map_thread *thread,
+								     struct hf_bytes key,
+								     struct hf_bytes data,
+								     uint64_t *ret_version) {
 	const struct hf_map *map = thread->map;
 	if (!is_plain(thread, HF_MAP_WRITE, key, data.len))
 		return put_far(thread, key, data, ret_version);

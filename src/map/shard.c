@@ -13,8 +13,8 @@
 #define FILL_NEW(slots) ((slots)*6 / 10)	   /* not more, in a table that takes over */
 #define FILL_MIN(slots) ((slots) / 8)		   /* with fewer, a smaller table will do */
 
-#define SURVEY_BITS 6u /* in a table without long runs each 2^this lines have their share */
-#define RUN_MAX 256u   /* lines; at random there is no such run */
+#define SURVEY_BITS 6u	/* in a table without long runs each 2^this lines have their share */
+#define RUN_MAX 256u	/* lines; at random there is no such run */
 #define CROWD_SHARE 64u /* a table becomes larger because of one if it is not emptier than this */
 
 static uint32_t slot_words(const struct hf_map *map) {
