@@ -230,9 +230,7 @@ static void turn(void) {
 	struct hf_loop *loop = &world.server->loops[0];
 	for (;;) {
 		struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
-		bool more = loop->bulk.first != NULL || loop->slow.first != NULL ||
-			    loop->jobs.first != NULL || loop->job.conn != NULL || loop->gathering;
-		if (!more && poll(&ready, 1, 0) == 0)
+		if (!hf_loop_has_work(loop) && poll(&ready, 1, 0) == 0)
 			break;
 		(void)hf_loop_pass(loop);
 		for (uint32_t i = 0; i < CLIENTS; i++)

@@ -62,14 +62,17 @@ uint64_t hf_log_committed(const struct hf_log *log) {
 	return atomic_load_explicit(&log->committed, memory_order_acquire);
 }
 
+static bool has_records(const struct hf_log *log) {
+	return log->sealed_count > 0 || (log->frame_open && log->frame.record_count > 0);
+}
+
 /* The oldest frame that waits; an open one is sealed for it. False: nothing to write. */
 static bool take_frame(struct hf_log *log) {
 	HF_ASSERT(!log->in_flight);
-	if (log->sealed_count == 0) {
-		if (!log->frame_open || log->frame.record_count == 0)
-			return false;
+	if (!has_records(log))
+		return false;
+	if (log->sealed_count == 0)
 		hf_log_seal(log);
-	}
 	log->flying = log->sealed[log->sealed_head];
 	log->sealed_head = (log->sealed_head + 1) % SEALED_MAX;
 	log->sealed_count--;
@@ -129,10 +132,6 @@ static void collect_uring(struct hf_log *log, bool wait) {
 void hf_log_poll(struct hf_log *log) {
 	if (log->flusher != NULL)
 		collect_uring(log, false);
-}
-
-static bool has_records(const struct hf_log *log) {
-	return log->sealed_count > 0 || (log->frame_open && log->frame.record_count > 0);
 }
 
 bool hf_log_flush(struct hf_log *log) {

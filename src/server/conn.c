@@ -195,7 +195,7 @@ void hf_conn_hush(struct hf_conn *conn) {
 void hf_conn_watch(struct hf_conn *conn) {
 	uint32_t interest = wanted(conn);
 	/* An edge tells once; a change tells again what is so. */
-	bool remind = conn->readable && hf_conn_reads(conn) && (interest & EPOLLET);
+	bool remind = conn->readable && hf_conn_reads(conn);
 	struct epoll_event event = { .events = interest, .data.ptr = &conn->source };
 	bool aside = stands_aside(conn);
 	/* Without memory for that it stays where it is: it is only a matter of who comes first. */

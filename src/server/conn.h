@@ -139,11 +139,6 @@ static inline void hf_conn_finish(struct hf_conn *conn) {
 	conn->in_start = conn->in_end;
 }
 
-/* The highest LSN that it waits for. There is one. */
-static inline uint64_t hf_conn_waits_for(const struct hf_conn *conn) {
-	return conn->marks[(conn->mark_first + conn->mark_count - 1) % HF_MARKS_MAX].durable_at;
-}
-
 /* The pass is over: what it wrote, but for an open reply, waits for its gate. */
 void hf_conn_seal(struct hf_conn *conn);
 /* What is sent at once: the system copies it, which takes some 30 us, and others wait. */

@@ -409,16 +409,14 @@ static void send_replies(struct hf_loop *loop, bool urgent) {
 		conn->dirty = false;
 		if (conn->fd < 0)
 			continue;
+		if (urgent && conn->gate > committed && conn->gate > loop->urgent_lsn) {
+			loop->urgent_lsn = conn->gate;
+			loop->queued = true; /* perhaps by another loop, which gathers */
+		}
 		hf_conn_seal(conn);
 		advance(loop, conn);
-		if (conn->fd < 0 || conn->mark_count == 0)
-			continue;
-		list_add(&loop->waiting, conn, &conn->waiting);
-		uint64_t lsn = hf_conn_waits_for(conn);
-		if (!urgent || lsn <= loop->urgent_lsn)
-			continue;
-		loop->urgent_lsn = lsn;
-		loop->queued = true; /* perhaps by another loop, which gathers */
+		if (conn->fd >= 0 && conn->mark_count > 0)
+			list_add(&loop->waiting, conn, &conn->waiting);
 	}
 	loop->dirty.count = 0;
 	if (!moved)
@@ -546,7 +544,7 @@ static void flush(struct hf_loop *loop, bool commit) {
 		hf_engine_commit_poll(engine, loop->commit_fd);
 	loop->gathering = gathers(loop);
 	bool began = !loop->gathering && hf_engine_flush(engine);
-	loop->flying = began || hf_engine_flushing(engine);
+	loop->flying = hf_engine_flushing(engine);
 	hf_engine_unlock(engine);
 	if (began) {
 		loop->flushed_ns = loop->now_ns;
@@ -600,8 +598,7 @@ static int wait_for_events(struct hf_loop *loop, struct epoll_event *events, int
 
 bool hf_loop_pass(struct hf_loop *loop) {
 	struct epoll_event events[EVENTS_MAX];
-	bool slow = loop->slow.first != NULL || loop->jobs.first != NULL || loop->job.conn != NULL;
-	bool more = slow || loop->bulk.first != NULL || loop->gathering;
+	bool more = hf_loop_has_work(loop);
 	int timeout_ms = more ? 0 : loop->draining ? DRAIN_WAIT_MS : -1;
 	int max = loop->work > PASS_WORK ? EVENTS_HEAVY : EVENTS_MAX;
 	let_flush_end(loop);

@@ -79,7 +79,7 @@ struct hf_loop {
 	uint32_t crowded;	/* passes without turns */
 	bool turns_due;		/* the last pass gave none: it ended a flush */
 	uint32_t work;		/* done in this pass */
-	uint64_t moved_ns;	/* a flush ended, or we slept: nothing waited for this thread */
+	uint64_t moved_ns;	/* a flush began or ended, or we slept: none waited for us */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
 	struct hf_stats_snapshot *figures;
@@ -130,6 +130,12 @@ struct hf_server {
 	uint64_t accepted; /* numbers the clients */
 	bool shutdown;	   /* a client asked for it, and that was told */
 };
+
+/* Does it go on by itself, though nobody stirs? */
+static inline bool hf_loop_has_work(const struct hf_loop *loop) {
+	return loop->bulk.first != NULL || loop->slow.first != NULL || loop->jobs.first != NULL ||
+	       loop->job.conn != NULL || loop->gathering;
+}
 
 HF_MUST bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err *err);
 /* Closes what connections are left. Safe on a loop of zeros, and on one whose init failed. */

@@ -119,7 +119,7 @@ static void append(struct fixture *fixture, struct hf_log *log, uint64_t count) 
 		hf_log_end(log, HF_RECORD_EVENT, (int64_t)lsn * 3, body_of(lsn, body));
 		if (lsn % fixture->group == 0) {
 			hf_log_flush(log);
-			hf_log_flush(log);
+			hf_log_poll(log);
 		}
 	}
 	hf_log_unlock(log);

@@ -119,9 +119,7 @@ static struct hf_loop *loop_of(struct fixture *fixture) {
 static bool pass(struct fixture *fixture, int wait_ms) {
 	struct hf_loop *loop = loop_of(fixture);
 	struct pollfd ready = { .fd = loop->epoll_fd, .events = POLLIN };
-	bool more = loop->bulk.first != NULL || loop->slow.first != NULL ||
-		    loop->jobs.first != NULL || loop->job.conn != NULL || loop->gathering;
-	if (!more && poll(&ready, 1, wait_ms) == 0)
+	if (!hf_loop_has_work(loop) && poll(&ready, 1, wait_ms) == 0)
 		return false;
 	assert_true(pass_at_once(loop));
 	return true;
@@ -468,9 +466,51 @@ static void end_flush(struct fixture *fixture) {
 	run_dry(fixture);
 }
 
+/* Two with much to send had a turn each, and wait for the next: what they wrote is gathered. */
+static void gather(struct fixture *fixture, struct client bulk[2]) {
+	struct hf_loop *loop = loop_of(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		set_often(&bulk[i]);
+	loop->flushed_ns = FAR_NS; /* the last flush began just now, whatever the time */
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->gathering);
+}
+
+/* The next pass begins a flush, though some wait for their turn. */
+static void expect_flush(struct fixture *fixture) {
+	struct hf_loop *loop = loop_of(fixture);
+	uint64_t before = loop->flushed_ns;
+	assert_true(pass(fixture, 0));
+	assert_true(loop->bulk.first != NULL && loop->flushed_ns != before);
+}
+
+static void expect_gathered(struct fixture *fixture, struct client bulk[2]) {
+	end_flush(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		expect_ok(fixture, &bulk[i], SETS);
+	end_flush(fixture);
+}
+
+/* Records to the next group's end, of a client without a connection. */
+static void fill_group(struct fixture *fixture) {
+	static uint8_t value[HF_PLAIN_VALUE_MAX];
+	struct hf_engine *engine = fixture->engine;
+	const struct hf_plain_set set = { .key = hf_span_of("full"),
+					  .value = hf_span(value, sizeof(value)) };
+	hf_engine_lock(engine);
+	for (uint32_t i = 0; !hf_engine_group_full(engine); i++) {
+		struct hf_reply reply;
+		bool is_set;
+		assert_true(i <= HF_FRAME_MAX / sizeof(value));
+		hf_engine_plain_set(engine, &set, NULL, NULL, &is_set, &reply);
+		assert_int_equal(reply.status, HF_OK);
+	}
+	hf_engine_unlock(engine);
+}
+
 /*
  * While turns go on, what they wrote is gathered for a flush, for a time; but what somebody with
- * little wrote is flushed at once.
+ * little wrote is flushed at once, and so is a group that is full.
  */
 static void test_flushes_gather(void **state) {
 	struct fixture *fixture = *state;
@@ -479,42 +519,23 @@ static void test_flushes_gather(void **state) {
 	struct client bulk[] = { come_with_bulk(fixture), come_with_bulk(fixture) };
 	struct client other = come(fixture);
 	run_dry(fixture);
-	for (uint32_t i = 0; i < 2; i++)
-		set_often(&bulk[i]);
-	loop->flushed_ns = FAR_NS; /* the last flush began just now, whatever the time */
-	assert_true(pass(fixture, 0));
-	assert_true(loop->bulk.first != NULL && loop->gathering);
+	gather(fixture, bulk);
 	say(&other, "SET other x\r\n");
-	assert_true(pass(fixture, 0));
-	assert_true(loop->bulk.first != NULL && loop->flushed_ns != FAR_NS);
+	expect_flush(fixture);
 	expect_ok(fixture, &other, 1);
-	end_flush(fixture);
-	run_dry(fixture);
-	for (uint32_t i = 0; i < 2; i++)
-		expect_ok(fixture, &bulk[i], SETS);
-	end_flush(fixture);
-	for (uint32_t i = 0; i < 2; i++)
-		set_often(&bulk[i]);
-	loop->flushed_ns = FAR_NS;
-	assert_true(pass(fixture, 0));
-	assert_true(loop->bulk.first != NULL && loop->gathering);
+	expect_gathered(fixture, bulk);
+	gather(fixture, bulk);
 	say(&other, "GET often\r\n"); /* shows what is gathered */
-	assert_true(pass(fixture, 0));
-	assert_true(loop->bulk.first != NULL && loop->flushed_ns != FAR_NS);
+	expect_flush(fixture);
 	expect(fixture, &other, "$4\r\nonce\r\n");
-	end_flush(fixture);
-	run_dry(fixture);
-	for (uint32_t i = 0; i < 2; i++)
-		expect_ok(fixture, &bulk[i], SETS);
-	end_flush(fixture);
-	for (uint32_t i = 0; i < 2; i++)
-		set_often(&bulk[i]);
-	loop->flushed_ns = FAR_NS;
-	assert_true(pass(fixture, 0));
-	assert_true(loop->bulk.first != NULL && loop->gathering);
+	expect_gathered(fixture, bulk);
+	gather(fixture, bulk);
+	fill_group(fixture);
+	expect_flush(fixture);
+	expect_gathered(fixture, bulk);
+	gather(fixture, bulk);
 	loop->flushed_ns = 0; /* long ago */
-	assert_true(pass(fixture, 0));
-	assert_true(loop->bulk.first != NULL && loop->flushed_ns > 0);
+	expect_flush(fixture);
 	/* Where nobody waits for a turn any more there is nothing to gather for. */
 	for (uint32_t i = 0; i < 2; i++) {
 		loop->flushed_ns = FAR_NS;
