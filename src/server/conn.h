@@ -77,6 +77,7 @@ struct hf_conn {
 	bool readable;	    /* the socket may hold bytes that epoll has told of */
 	bool behind;	    /* a short read leaves something: the end, or what is urgent */
 	uint32_t fragments; /* small reads in a row that brought no whole command */
+	uint32_t turn_work; /* done in its turn so far, which goes on */
 	bool aside;	    /* watched by the loop's `aside_fd` */
 	bool blocked;	    /* the socket is full, or got enough: wait for EPOLLOUT */
 	bool paused;	    /* too many unread replies: nothing is read or parsed */

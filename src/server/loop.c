@@ -18,11 +18,12 @@
 #define EVENTS_MAX 16
 #define EVENTS_HEAVY 8 /* the same, after a pass of more than PASS_WORK */
 #define PASS_WORK 64u
-#define ASIDES_MAX 8	/* of those, from connections that stand aside */
-#define LIGHT_MAX 1024u /* bytes of one read that are executed at once, without a turn */
-#define TURN_WORK 64u	/* of one connection, before the others go on */
-#define TURNS_WORK 64u	/* of all turns in a pass: after it no further one begins */
-#define CROWDED_MAX 16	/* passes without turns, while more were ready than are looked at in one */
+#define ASIDES_MAX 8	  /* of those, from connections that stand aside */
+#define LIGHT_MAX 1024u	  /* bytes of one read that are executed at once, without a turn */
+#define TURN_WORK 64u	  /* of one connection, before the others go on; and of turns in a pass */
+#define TURN_PART 16u	  /* of it, in a pass, while somebody with little is about */
+#define LIGHT_NS 2000000u /* since he came */
+#define CROWDED_MAX 16 /* passes without turns, while more were ready than are looked at in one */
 #define TURN_SLOW_NS 100000u /* of slow commands: after it no further one begins */
 /*
  * Between flushes, while turns go on: each takes some 80 us of processor time, by interrupts and
@@ -30,7 +31,7 @@
  */
 #define FLUSH_PACE_NS 800000u
 #define STALL_NS 200000u /* without the end of a flush, while replies wait for one */
-#define PASSES_MAX 8	 /* from one turn of slow commands to the next, while others keep us busy */
+#define SLOW_WORK 512u	 /* from one turn of slow commands to the next, while others keep us busy */
 /*
  * A drain gives up the clients that are left: in the first case those that do not read their
  * replies, in the second those that have them and do not hang up.
@@ -66,18 +67,25 @@ static void list_drop_dead(struct hf_conn_list *list) {
 
 /* ---- turns ------------------------------------------------------------------------------- */
 
+static void enqueue_between(struct hf_conn_queue *queue, struct hf_conn *prev, struct hf_conn *conn,
+			    struct hf_conn *next) {
+	conn->queue = queue;
+	conn->queue_prev = prev;
+	conn->queue_next = next;
+	*(prev != NULL ? &prev->queue_next : &queue->first) = conn;
+	*(next != NULL ? &next->queue_prev : &queue->last) = conn;
+}
+
 /* The connection waits for its turn; if it does so already, it stays where it is. */
 static void enqueue(struct hf_conn_queue *queue, struct hf_conn *conn) {
-	if (conn->queue != NULL)
-		return;
-	conn->queue = queue;
-	conn->queue_next = NULL;
-	conn->queue_prev = queue->last;
-	if (queue->last != NULL)
-		queue->last->queue_next = conn;
-	else
-		queue->first = conn;
-	queue->last = conn;
+	if (conn->queue == NULL)
+		enqueue_between(queue, queue->last, conn, NULL);
+}
+
+/* It goes on with its turn in the next pass. */
+static void enqueue_first(struct hf_conn_queue *queue, struct hf_conn *conn) {
+	HF_ASSERT(conn->queue == NULL);
+	enqueue_between(queue, NULL, conn, queue->first);
 }
 
 static void dequeue(struct hf_conn *conn) {
@@ -196,12 +204,23 @@ static enum hf_resp_result parse_next(struct hf_loop *loop, struct hf_conn *conn
 	return hf_resp_parse(bytes, len, &loop->command, ret_size, err);
 }
 
+/* After so much work of its turn: that is over, or goes on in the next pass, before the others'. */
+static void interrupt(struct hf_loop *loop, struct hf_conn *conn, uint32_t work) {
+	if (work >= TURN_WORK) {
+		enqueue(&loop->bulk, conn);
+	} else {
+		conn->turn_work = work;
+		enqueue_first(&loop->bulk, conn);
+	}
+}
+
 /*
  * Runs the complete commands in the buffer, until the client owes us too much reading, or the next
  * one has to wait for its turn, and all behind it.
  */
 static void parse(struct hf_loop *loop, struct hf_conn *conn) {
-	uint32_t begun = loop->work;
+	uint32_t begun = loop->work, before = conn->turn_work;
+	conn->turn_work = 0;
 	/* Executing the batch must not move the buffer that is being parsed. */
 	HF_ASSERT(!conn->unsettled);
 	list_add(&loop->dirty, conn, &conn->dirty);
@@ -210,8 +229,8 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			conn->paused = true;
 			break;
 		}
-		if (loop->work - begun >= TURN_WORK) {
-			enqueue(&loop->bulk, conn);
+		if (loop->work - begun >= loop->turn_most) {
+			interrupt(loop, conn, before + loop->work - begun);
 			break;
 		}
 		/* Not parsed in vain: it is a long one. */
@@ -260,6 +279,8 @@ static void input(struct hf_loop *loop, struct hf_conn *conn, bool has_turn) {
 	size_t came = result == HF_INPUT_BYTES && !conn->lingering ? conn->in_end - had : 0;
 	worked(loop, came, 0);
 	conn->bulky = came > LIGHT_MAX;
+	if (came > 0 && !conn->bulky && !has_turn)
+		loop->light_ns = loop->now_ns;
 	if (conn->bulky)
 		conn->fragments = 0;
 	else if (came > 0 && conn->fragments < HF_FRAGMENTS_MAX)
@@ -324,10 +345,12 @@ static void take_turn(struct hf_loop *loop, struct hf_conn *conn) {
 		list_add(&loop->dirty, conn, &conn->dirty);
 }
 
-static void take_bulk_turns(struct hf_loop *loop) {
+/* True: there was as much to do as may be done in a pass. */
+static bool take_bulk_turns(struct hf_loop *loop) {
 	uint32_t begun = loop->work;
-	while (loop->bulk.first != NULL && loop->work - begun < TURNS_WORK)
+	while (loop->bulk.first != NULL && loop->work - begun < loop->turn_most)
 		take_turn(loop, loop->bulk.first);
+	return loop->work - begun >= loop->turn_most;
 }
 
 /*
@@ -359,10 +382,14 @@ static void take_turns(struct hf_loop *loop, bool crowded) {
 	if (crowded && ++loop->crowded < CROWDED_MAX)
 		return;
 	loop->crowded = 0;
-	take_bulk_turns(loop);
+	bool light = loop->now_ns < loop->light_ns + LIGHT_NS;
+	loop->turn_most = light && !crowded ? TURN_PART : TURN_WORK;
+	bool busy = take_bulk_turns(loop) || loop->work >= TURN_WORK;
+	loop->turn_most = TURN_WORK;
 	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
-	if (loop->work < TURN_WORK || ++loop->passes >= PASSES_MAX) {
-		loop->passes = 0;
+	loop->work_since_slow += loop->work;
+	if (!busy || loop->work_since_slow >= SLOW_WORK) {
+		loop->work_since_slow = 0;
 		take_slow_turn(loop);
 	}
 }
@@ -670,6 +697,7 @@ bool hf_loop_init(struct hf_loop *loop, struct hf_server *server, struct hf_err 
 	uint32_t cap = server->max_clients;
 	loop->server = server;
 	loop->engine = server->engine;
+	loop->turn_most = TURN_WORK;
 	loop->commit_source.kind = HF_SOURCE_COMMIT;
 	loop->aside_source.kind = HF_SOURCE_ASIDE;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -67,19 +67,21 @@ struct hf_loop {
 	uint64_t committed;	    /* as of the last pass */
 	bool draining;
 	uint64_t drain_began_ns;
-	bool queued;		/* the pass gave the engine something to flush */
-	uint64_t urgent_lsn;	/* somebody with little waits for it */
-	bool gathering;		/* no flush is begun before there is more */
-	bool flying;		/* one is under way */
-	uint64_t flushed_ns;	/* the last one began */
-	bool turn;		/* slow commands are run now */
-	uint64_t slow_bytes;	/* asked and answered by them in this turn */
-	uint64_t turn_until_ns; /* after that they are run in the next one */
-	uint32_t passes;	/* since the last turn of slow commands */
-	uint32_t crowded;	/* passes without turns */
-	bool turns_due;		/* the last pass gave none: it ended a flush */
-	uint32_t work;		/* done in this pass */
-	uint64_t moved_ns;	/* a flush began or ended, or we slept: none waited for us */
+	bool queued;		  /* the pass gave the engine something to flush */
+	uint64_t urgent_lsn;	  /* somebody with little waits for it */
+	bool gathering;		  /* no flush is begun before there is more */
+	bool flying;		  /* one is under way */
+	uint64_t flushed_ns;	  /* the last one began */
+	bool turn;		  /* slow commands are run now */
+	uint64_t slow_bytes;	  /* asked and answered by them in this turn */
+	uint64_t turn_until_ns;	  /* after that they are run in the next one */
+	uint32_t turn_most;	  /* work, until who has a turn is interrupted */
+	uint64_t light_ns;	  /* somebody sent little */
+	uint32_t work_since_slow; /* since the last turn of slow commands */
+	uint32_t crowded;	  /* passes without turns */
+	bool turns_due;		  /* the last pass gave none: it ended a flush */
+	uint32_t work;		  /* done in this pass */
+	uint64_t moved_ns;	  /* a flush began or ended, or we slept: none waited for us */
 	atomic_uint conn_count;
 	struct hf_stats_thread *counting; /* rests between passes */
 	struct hf_stats_snapshot *figures;

@@ -29,6 +29,7 @@
 #define PASSES_MAX 100000u
 #define PIECES 200u /* that a socket holds */
 #define SETS 100u   /* of one client, more than one turn does */
+#define TURN 64u    /* commands in one turn */
 #define FAR_NS (UINT64_MAX / 2)
 #define SCANS 32u	 /* of one client, in one small read */
 #define SCANS_NS 200000u /* more than slow commands have in one turn */
@@ -546,6 +547,47 @@ static void test_flushes_gather(void **state) {
 	run_dry(fixture);
 }
 
+/* LSNs that the next pass that gives a turn brings: one that ends a flush gives none. */
+static uint64_t next_part(struct fixture *fixture) {
+	uint64_t before = last_lsn(fixture);
+	while (last_lsn(fixture) == before)
+		assert_true(pass(fixture, 0));
+	return last_lsn(fixture) - before;
+}
+
+/* While somebody with little is about, a turn takes several passes; it is as long as ever. */
+static void test_turns_have_parts(void **state) {
+	struct fixture *fixture = *state;
+	struct hf_loop *loop = loop_of(fixture);
+	struct client bulk[] = { come_with_bulk(fixture), come_with_bulk(fixture) };
+	struct client other = come(fixture);
+	run_dry(fixture);
+	for (uint32_t i = 0; i < 2; i++)
+		set_often(&bulk[i]);
+	loop->light_ns = 0; /* long ago */
+	assert_int_equal(next_part(fixture), TURN);
+	const struct hf_conn *second = loop->bulk.first, *first = second->queue_next;
+	assert_true(first == bulk[0].conn || first == bulk[1].conn);
+	say(&other, "PING\r\n");
+	assert_int_equal(next_part(fixture), TURN / 4);
+	expect(fixture, &other, pong);
+	loop->light_ns = FAR_NS; /* just now, whatever the time */
+	for (uint32_t i = 1; i < 4; i++) {
+		assert_ptr_equal(loop->bulk.first, second);
+		assert_int_equal(next_part(fixture), TURN / 4);
+	}
+	assert_ptr_equal(loop->bulk.first, first);
+	assert_int_equal(next_part(fixture), TURN / 4);
+	assert_ptr_equal(loop->bulk.first, first);
+	loop->light_ns = 0;
+	for (uint32_t i = 0; i < 2; i++) {
+		expect_ok(fixture, &bulk[i], SETS);
+		close(bulk[i].fd);
+	}
+	close(other.fd);
+	run_dry(fixture);
+}
+
 /* Who was to write more is gone before its turn: what is gathered is flushed all the same. */
 static void test_gathered_and_gone(void **state) {
 	struct fixture *fixture = *state;
@@ -912,6 +954,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_turns_in_a_crowd, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_turns_beside_a_flush, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_flushes_gather, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_turns_have_parts, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gathered_and_gone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_edge_is_lost, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_urgent_bytes, set_up, tear_down),
