@@ -220,6 +220,8 @@ static void interrupt(struct hf_loop *loop, struct hf_conn *conn, uint32_t work)
  */
 static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 	uint32_t begun = loop->work, before = conn->turn_work;
+	uint32_t left = TURN_WORK - before; /* of its turn: never none */
+	uint32_t most = left < loop->turn_most ? left : loop->turn_most;
 	conn->turn_work = 0;
 	/* Executing the batch must not move the buffer that is being parsed. */
 	HF_ASSERT(!conn->unsettled);
@@ -229,7 +231,7 @@ static void parse(struct hf_loop *loop, struct hf_conn *conn) {
 			conn->paused = true;
 			break;
 		}
-		if (loop->work - begun >= loop->turn_most) {
+		if (loop->work - begun >= most) {
 			interrupt(loop, conn, before + loop->work - begun);
 			break;
 		}
@@ -279,18 +281,22 @@ static void input(struct hf_loop *loop, struct hf_conn *conn, bool has_turn) {
 	size_t came = result == HF_INPUT_BYTES && !conn->lingering ? conn->in_end - had : 0;
 	worked(loop, came, 0);
 	conn->bulky = came > LIGHT_MAX;
-	if (came > 0 && !conn->bulky && !has_turn)
-		loop->light_ns = loop->now_ns;
 	if (conn->bulky)
 		conn->fragments = 0;
 	else if (came > 0 && conn->fragments < HF_FRAGMENTS_MAX)
 		conn->fragments++;
 	switch (result) {
 	case HF_INPUT_BYTES:
-		if (conn->bulky && !has_turn)
+		if (conn->lingering)
+			break;
+		if (conn->bulky && !has_turn) {
 			enqueue(&loop->bulk, conn);
-		else if (!conn->lingering)
-			parse(loop, conn);
+			break;
+		}
+		parse(loop, conn);
+		/* All that he wants is done, and was a whole command: he needs no turn. */
+		if (!has_turn && conn->queue == NULL && conn->fragments == 0)
+			loop->light_ns = loop->now_ns;
 		break;
 	case HF_INPUT_NONE:
 		break;
@@ -345,12 +351,10 @@ static void take_turn(struct hf_loop *loop, struct hf_conn *conn) {
 		list_add(&loop->dirty, conn, &conn->dirty);
 }
 
-/* True: there was as much to do as may be done in a pass. */
-static bool take_bulk_turns(struct hf_loop *loop) {
+static void take_bulk_turns(struct hf_loop *loop) {
 	uint32_t begun = loop->work;
 	while (loop->bulk.first != NULL && loop->work - begun < loop->turn_most)
 		take_turn(loop, loop->bulk.first);
-	return loop->work - begun >= loop->turn_most;
 }
 
 /*
@@ -384,8 +388,9 @@ static void take_turns(struct hf_loop *loop, bool crowded) {
 	loop->crowded = 0;
 	bool light = loop->now_ns < loop->light_ns + LIGHT_NS;
 	loop->turn_most = light && !crowded ? TURN_PART : TURN_WORK;
-	bool busy = take_bulk_turns(loop) || loop->work >= TURN_WORK;
+	take_bulk_turns(loop);
 	loop->turn_most = TURN_WORK;
+	bool busy = loop->bulk.first != NULL || loop->work >= TURN_WORK;
 	/* Slow commands have their turn when nobody else is ready, or has been for long enough. */
 	loop->work_since_slow += loop->work;
 	if (!busy || loop->work_since_slow >= SLOW_WORK) {

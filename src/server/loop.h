@@ -75,7 +75,7 @@ struct hf_loop {
 	bool turn;		  /* slow commands are run now */
 	uint64_t slow_bytes;	  /* asked and answered by them in this turn */
 	uint64_t turn_until_ns;	  /* after that they are run in the next one */
-	uint32_t turn_most;	  /* work, until who has a turn is interrupted */
+	uint32_t turn_most;	  /* work, until who is served is interrupted, and no turn begins */
 	uint64_t light_ns;	  /* somebody sent little */
 	uint32_t work_since_slow; /* since the last turn of slow commands */
 	uint32_t crowded;	  /* passes without turns */
